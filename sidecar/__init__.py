@@ -1,0 +1,1 @@
+"""Policy-as-code authorization for agents that act and spend: decide, reserve, record, answer."""

@@ -1,0 +1,83 @@
+"""Background work, done by one process of all that share a data directory: whoever holds its lock file."""
+
+import asyncio
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from sidecar.core.errors import SidecarError
+from sidecar.service.settlement import EXPIRE_BATCH, Settler
+from sidecar.state.clock import Clock
+from sidecar.state.store import LmdbStore
+
+log: Final = structlog.get_logger("sidecar.duty")
+
+TICK_SECONDS: Final = 0.25
+"""How late a hold may expire."""
+
+TEND_SECONDS: Final = 10.0
+"""How often disk room is reserved, dead readers are cleared and old idempotency keys are forgotten."""
+
+
+class Duty:
+    """The background work of this process, which stands by while another one does it."""
+
+    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock) -> None:
+        """Compete for ``lock_file``."""
+        self._lock_file = lock_file
+        self._store = store
+        self._settler = settler
+        self._clock = clock
+        self._descriptor: int | None = None
+        self._tended = 0.0
+
+    async def run(self) -> None:
+        """Work until cancelled; a failure is logged and tried again at the next tick."""
+        try:
+            while True:
+                if self._holds():
+                    await self._attempt()
+                await asyncio.sleep(TICK_SECONDS)
+        finally:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+
+    def _holds(self) -> bool:
+        if self._descriptor is not None:
+            return True
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    async def _attempt(self) -> None:
+        try:
+            await self._work()
+        except SidecarError as error:
+            log.warning("background_work_failed", reason=error.message)
+        except OSError as error:
+            log.warning("background_work_failed", reason=str(error))
+
+    async def _work(self) -> None:
+        now_us = self._clock()
+        await self._tell_jump()
+        while await self._settler.expire_due(now_us) == EXPIRE_BATCH:
+            pass
+        if time.monotonic() - self._tended >= TEND_SECONDS:
+            self._tended = time.monotonic()
+            self._store.tend()
+            await self._settler.prune_replays(now_us)
+
+    async def _tell_jump(self) -> None:
+        jump = self._clock.take_jump()
+        if jump is not None:
+            log.warning("clock_jumped", expected_us=jump.expected_us, seen_us=jump.seen_us)
+            await self._store.write(lambda txn: txn.keep_clock_event(jump.expected_us, jump.seen_us))

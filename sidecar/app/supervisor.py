@@ -1,0 +1,100 @@
+"""Several workers on one socket and one store: started, announced once, restarted when they die, and ended together.
+
+A worker is a process of its own, started anew and never forked from one that had a store open. Its standard input
+carries the settings and then stays open: when the supervisor dies, however it dies, the pipe ends and so does the
+worker.
+"""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import structlog
+import uvloop
+
+from sidecar.app.worker import EXIT_GOOD, EXIT_STORE
+from sidecar.settings import Settings
+
+log: Final = structlog.get_logger("sidecar.supervisor")
+
+READY: Final = b"ready\n"
+RESTART_SECONDS: Final = 0.5
+"""Pause before a dead worker is started again."""
+
+STOP_SECONDS: Final = 8.0
+"""How long workers may take to end before they are killed; SIGTERM ends everything within 10 s."""
+
+
+def supervise(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
+    """Run ``settings.workers`` workers until SIGTERM or SIGINT and return the exit code.
+
+    ``ready`` is called once, when all of them answer.
+    """
+    return uvloop.run(_Supervisor(settings, listener, ready).run())
+
+
+class _Supervisor:
+    def __init__(self, settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._ready = ready
+        self._answering: set[int] = set()
+        self._announced = False
+        self._stopping = asyncio.Event()
+        self._code = EXIT_GOOD
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        keepers = [asyncio.create_task(self._keep(slot)) for slot in range(self._settings.workers)]
+        await self._stopping.wait()
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.terminate()
+        _, late = await asyncio.wait(keepers, timeout=STOP_SECONDS)
+        if late:
+            for process in self._processes.values():
+                if process.returncode is None:
+                    process.kill()
+            await asyncio.wait(late)
+        return self._code
+
+    async def _keep(self, slot: int) -> None:
+        """Keep one worker running until the supervisor stops, or until a worker says that the store is broken."""
+        while not self._stopping.is_set():
+            code = await self._run_once(slot)
+            if self._stopping.is_set():
+                return
+            if code == EXIT_STORE:
+                self._code = EXIT_STORE
+                self._stopping.set()
+                return
+            log.warning("worker_died", slot=slot, code=code)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _run_once(self, slot: int) -> int:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "sidecar.app.child",
+            str(self._listener.fileno()),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=(self._listener.fileno(),),
+        )
+        self._processes[slot] = process
+        if process.stdin is None or process.stdout is None:
+            return EXIT_STORE
+        process.stdin.write(msgspec.json.encode(self._settings, enc_hook=str) + b"\n")
+        if await process.stdout.readline() == READY:
+            self._answering.add(slot)
+            if len(self._answering) == self._settings.workers and not self._announced:
+                self._announced = True
+                self._ready()
+        return await process.wait()

@@ -1,0 +1,80 @@
+"""One worker process: uvicorn with uvloop and httptools on a socket that it was given."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+import uvicorn
+import uvloop
+
+from sidecar.app.composition import Health, Worker, compose
+from sidecar.settings import Settings
+
+log: Final = structlog.get_logger("sidecar.worker")
+
+EXIT_GOOD: Final = 0
+EXIT_STORE: Final = 75
+DRAIN_SECONDS: Final = 5
+"""How long running requests may take to finish after SIGTERM."""
+
+
+def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code; ``ready`` is called once requests are answered."""
+    return uvloop.run(_serve(settings, listener, ready))
+
+
+async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
+    loop = asyncio.get_running_loop()
+    health = Health()
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopping.set)
+
+    worker = compose(settings, stop, health)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = QuietServer(_config(worker))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    duty = asyncio.create_task(worker.duty.run())
+    while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
+        await asyncio.sleep(0.005)
+    ready()
+    await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    await serving
+    duty.cancel()
+    await asyncio.gather(duty, return_exceptions=True)
+    worker.store.close()
+    if health.broken is not None:
+        log.error("store_unusable", reason=health.broken.message)
+        return EXIT_STORE
+    return EXIT_GOOD
+
+
+def _config(worker: Worker) -> uvicorn.Config:
+    return uvicorn.Config(
+        worker.application,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+class QuietServer(uvicorn.Server):
+    """A server that leaves signals to the worker, which has more to stop than the server."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

@@ -1,0 +1,1 @@
+"""Commands for people: each parses its words, calls a service and prints the outcome."""

@@ -1,0 +1,52 @@
+"""The command line: ``sidecar serve``, ``sidecar audit verify``, ``sidecar audit fsck``.
+
+Exit codes: 0 good, 1 the checked thing is bad, 2 wrong usage or configuration, 75 the store must not be used any more.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Final
+
+import click
+
+from sidecar.cli.audit import audit
+from sidecar.cli.serve import serve
+from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
+
+EXIT_USAGE: Final = 2
+EXIT_STORE: Final = 75
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("agent-authorization-sidecar"), "--version", prog_name="sidecar")
+def sidecar() -> None:
+    """Decide, reserve and record what AI agents may do and spend."""
+
+
+sidecar.add_command(serve)
+sidecar.add_command(audit)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code; an error is one sentence, never a traceback."""
+    try:
+        code = sidecar.main(prog_name="sidecar", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except click.Abort:
+        sys.exit(EXIT_USAGE)
+    except ConfigurationInvalid as error:
+        _complain(error)
+        sys.exit(EXIT_USAGE)
+    except StoreUnusable as error:
+        _complain(error)
+        sys.exit(EXIT_STORE)
+    except SidecarError as error:
+        _complain(error)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(error: SidecarError) -> None:
+    click.echo(f"sidecar: {error.message}", err=True)

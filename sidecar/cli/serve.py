@@ -1,0 +1,129 @@
+"""``sidecar serve``: check everything, then serve until told to stop."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+import click
+
+from sidecar.app.logs import set_up_logs
+from sidecar.app.prepare import prepare
+from sidecar.app.supervisor import supervise
+from sidecar.app.worker import serve as serve_one
+from sidecar.cli.configuration import load_defaults
+from sidecar.core.errors import ConfigurationInvalid
+from sidecar.settings import WORKERS_MAX, Settings
+
+BACKLOG: Final = 2048
+MEBIBYTE: Final = 1 << 20
+DEFAULTS: Final = Settings()
+FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command(context_settings={"auto_envvar_prefix": "SIDECAR", "show_default": True})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    envvar="SIDECAR_CONFIG",
+    is_eager=True,
+    callback=load_defaults,
+    expose_value=False,
+    help="Settings file [default: sidecar.toml where there is one].",
+)
+@click.option("--host", default=DEFAULTS.host, help="Address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=DEFAULTS.port, help="Port to listen on, 0 for any free one."
+)
+@click.option(
+    "--uds", type=click.Path(path_type=Path), default=None, help="Unix domain socket in place of host and port."
+)
+@click.option("--data-dir", type=FOLDER, default=DEFAULTS.data_dir, help="Folder of the store, made if missing.")
+@click.option("--policies", type=FOLDER, default=DEFAULTS.policies, help="Folder of Cedar policies.")
+@click.option("--schemas", type=FOLDER, default=DEFAULTS.schemas, help="Folder of the Cedar schema.")
+@click.option("--workers", type=click.IntRange(1, WORKERS_MAX), default=DEFAULTS.workers, help="Worker processes.")
+@click.option(
+    "--durability",
+    type=click.Choice(["power-loss", "process-crash"]),
+    default=DEFAULTS.durability,
+    help="What an answered decision survives: a power cut, or only the end of the process "
+    "(a power cut can then leave the store unreadable: for throw-away disks).",
+)
+@click.option(
+    "--free-mib-min",
+    type=click.IntRange(0),
+    default=DEFAULTS.free_bytes_min // MEBIBYTE,
+    help="Free disk space below which no new permit is given; holds can still be ended.",
+)
+@click.option(
+    "--map-mib",
+    type=click.IntRange(1),
+    default=DEFAULTS.map_size // MEBIBYTE,
+    help="Address space for the store; grows by itself, takes no disk.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default=DEFAULTS.log_level,
+    help="Least severe log line that is written.",
+)
+@click.pass_context
+def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: object) -> None:
+    """Serve the API until SIGTERM.
+
+    Every flag has a SIDECAR_* variable (SIDECAR_DATA_DIR) and a key in sidecar.toml (data_dir); a flag comes before
+    a variable, a variable before the file. SIDECAR_ADMIN_TOKEN is the operator's token; unset, a random one is made
+    at the first start and kept in <data-dir>/admin.token.
+    """
+    settings = Settings(
+        **options,  # type: ignore[arg-type]  # click made each of its type
+        free_bytes_min=free_mib_min * MEBIBYTE,
+        map_size=map_mib * MEBIBYTE,
+        admin_token=os.environ.get("SIDECAR_ADMIN_TOKEN") or None,
+    )
+    set_up_logs(settings.log_level)
+    settings = prepare(settings)
+    listener = _listen(settings)
+    address = _address(settings, listener)
+
+    def ready() -> None:
+        click.echo(f"ready on {address}")
+
+    run = serve_one if settings.workers == 1 else supervise
+    ctx.exit(run(settings, listener, ready))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        if settings.uds is not None:
+            return _listen_unix(settings.uds)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        place = settings.uds or f"{settings.host}:{settings.port}"
+        raise ConfigurationInvalid(f"cannot listen on `{place}`: {error.strerror or error}") from error
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    """Listen on a socket file that only this user can connect to; one that nobody listens on any more is replaced."""
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(str(path)) == 0:
+                raise ConfigurationInvalid(f"another process listens on `{path}`")
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX)
+    mask = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    if settings.uds is not None:
+        return f"unix:{settings.uds}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}"

@@ -1,0 +1,77 @@
+"""Who calls, and what such a caller may reach.
+
+A token belongs to the operator (every tenant), to one tenant, or to one identity and everything below it. What is
+outside a token's reach does not exist for it (404); what its kind can never do is refused (403).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from sidecar.core.directory import IdentityChain
+from sidecar.core.errors import Forbidden, NotFound
+
+TokenKind = Literal["tenant", "agent", "follower"]
+CallerKind = Literal["operator", "tenant", "agent", "follower"]
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored token: the digest of its secret, never the secret.
+
+    ``key_id`` is the public part, its key in the store.
+    """
+
+    token_id: str
+    key_id: str
+    digest: bytes
+    prefix: str
+    tenant: int
+    kind: TokenKind
+    name: str
+    identity_id: str | None
+    may_release: bool
+    created_at_us: int
+    expires_at_us: int | None
+
+    def is_alive(self, now_us: int) -> bool:
+        """Whether the token still opens anything."""
+        return self.expires_at_us is None or now_us < self.expires_at_us
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """The authenticated caller of one request. ``token`` is None for the operator."""
+
+    kind: CallerKind
+    token: Token | None = None
+
+    @property
+    def name(self) -> str:
+        """What records and idempotency rows call this caller: the id of its token, never the token."""
+        return "operator" if self.token is None else self.token.token_id
+
+    @property
+    def may_administer(self) -> bool:
+        """Whether it may change what a tenant consists of."""
+        return self.kind in {"operator", "tenant"}
+
+    @property
+    def may_free_budget(self) -> bool:
+        """Whether it may release, refund, or settle less than is held (DESIGN rule 6)."""
+        return self.may_administer or (self.token is not None and self.token.may_release)
+
+    def require_administrator(self) -> None:
+        """Raise Forbidden for a token that can never do this kind of call."""
+        if not self.may_administer:
+            raise Forbidden(f"a token of kind `{self.kind}` cannot do this, expected a tenant key or the operator")
+
+    def require_operator(self) -> None:
+        """Raise Forbidden for every caller but the operator."""
+        if self.kind != "operator":
+            raise Forbidden("only the operator can do this")
+
+    def require_reach(self, chain: IdentityChain) -> None:
+        """Raise NotFound when the first identity of ``chain`` is outside a subtree token's reach."""
+        if self.token is None or self.token.identity_id is None:
+            return
+        if all(identity.identity_id != self.token.identity_id for identity in chain):
+            raise NotFound(f"unknown identity `{chain[0].identity_id}`", field="identity_id")

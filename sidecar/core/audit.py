@@ -1,0 +1,170 @@
+"""The writer's half of the audit log: canonical bytes, the hash chain, and what a decision's record says.
+
+Formats are those of RFC 6962: a record's link is the leaf hash of its body, carried as ``prev`` by the next one, so a
+Merkle tree can later be built over the same bytes. Bodies are canonical JSON (RFC 8785 restricted: keys sorted, no
+floats, integers within 2^53): the bytes are stored and hashed, never made again to be compared. The reader's half is
+``sidecar.core.verification``, which shares no code with this module on purpose.
+"""
+
+import hashlib
+from base64 import urlsafe_b64encode
+from typing import Final, TypeAlias
+
+import msgspec
+import orjson
+
+from sidecar.core.budget import Claim, Usage
+from sidecar.core.directory import IdentityChain
+from sidecar.core.errors import StoreUnusable
+from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
+from sidecar.core.model import AuthorizeRequest
+
+FORMAT: Final = 1
+"""Version of the body; a reader refuses one it does not know."""
+
+Body: TypeAlias = dict[str, object]
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of one log: the next index, the link of the newest record, and the newest time in it.
+
+    ``clock_epoch`` is the number of the last clock event this log has told of.
+    """
+
+    next_index: int
+    link: bytes
+    last_us: int
+    clock_epoch: int = 0
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A record that is ready to be stored: its index, its body, and the head after it."""
+
+    index: int
+    body: bytes
+    head: Head
+
+
+def origin(log_id: str) -> str:
+    """Return the name of a log, written into each of its records so that none can be moved to another log."""
+    return f"sidecar.local/{log_id}"
+
+
+def genesis(origin_name: str) -> bytes:
+    """Return the link that record 0 of a log follows."""
+    return hashlib.sha256(b"sidecar/genesis/v1\n" + origin_name.encode() + b"\n").digest()
+
+
+def link_of(body: bytes) -> bytes:
+    """Return the link of a record: the leaf hash of RFC 6962 section 2.1."""
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+def encode_hash(digest: bytes) -> str:
+    """Return a digest as the wire and the records show it: base64url without padding."""
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def fact_hash(content: bytes) -> bytes:
+    """Return the address of ``content`` in the fact table."""
+    return hashlib.sha256(content).digest()
+
+
+def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> Sealed:
+    """Return the record that follows ``head``. Its time is ``now_us``, or the head's where the clock went back.
+
+    Raises StoreUnusable when the body is longer than a log entry can be: the limits on requests exclude it.
+    """
+    last_us = max(head.last_us, now_us)
+    body = orjson.dumps(
+        {
+            **fields,
+            "v": FORMAT,
+            "log": origin_name,
+            "i": head.next_index,
+            "prev": encode_hash(head.link),
+            "ts": last_us,
+            "type": kind,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+    if len(body) > AUDIT_BODY_BYTES_MAX:
+        raise StoreUnusable(f"an audit record of {len(body)} bytes is over the limit of {AUDIT_BODY_BYTES_MAX}")
+    return Sealed(head.next_index, body, Head(head.next_index + 1, link_of(body), last_us, head.clock_epoch))
+
+
+class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bytes behind a decision lie: addresses in the fact table."""
+
+    request: bytes
+    policies: bytes
+    identities: tuple[bytes, ...]
+    budgets: tuple[bytes, ...]
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided, as far as the record tells it in clear."""
+
+    decision_id: str
+    allowed: bool
+    codes: tuple[str, ...]
+    determining: tuple[str, ...]
+    errors: tuple[str, ...]
+    expires_at_us: int | None
+    replay_of: str | None = None
+
+
+def decision_body(  # noqa: PLR0913 -- the record is made of just these seven things, all named
+    *,
+    request: AuthorizeRequest,
+    verdict: Verdict,
+    chain: IdentityChain,
+    claimed: tuple[tuple[Claim, Usage], ...],
+    facts: DecisionFacts,
+    engine: str,
+    token_id: str,
+    now_us: int,
+    entity_revision: int,
+) -> Body:
+    """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
+    fields: Body = {
+        "decision": verdict.decision_id,
+        "now": now_us,
+        "identity": request.identity_id,
+        "action": request.action,
+        "resource": {"type": request.resource.type, "id": request.resource.id},
+        "verdict": "allow" if verdict.allowed else "deny",
+        "codes": verdict.codes,
+        "matched": verdict.determining,
+        "chain": [
+            [identity.identity_id, identity.revision, encode_hash(fact)]
+            for identity, fact in zip(chain, facts.identities, strict=True)
+        ],
+        "budgets": [
+            [
+                claim.budget.budget_id,
+                claim.budget.revision,
+                encode_hash(fact),
+                None if claim.window is None else claim.window.start_us,
+                usage.settled,
+                usage.held,
+                claim.asked,
+            ]
+            for (claim, usage), fact in zip(claimed, facts.budgets, strict=True)
+        ],
+        "request": encode_hash(facts.request),
+        "policies": encode_hash(facts.policies),
+        "engine": engine,
+        "token": token_id,
+        "entity_revision": entity_revision,
+    }
+    optional: Body = {
+        "amount": request.amount_minor,
+        "currency": request.currency,
+        "quantities": sorted(request.quantities.items()) or None,
+        "card": request.card_id,
+        "errors": verdict.errors or None,
+        "expires": verdict.expires_at_us,
+        "replay_of": verdict.replay_of,
+    }
+    return fields | {key: value for key, value in optional.items() if value is not None}

@@ -1,0 +1,142 @@
+"""Budgets: limits on what an identity or a card may use in a window, and what one request claims of them.
+
+A hard budget refuses what does not fit; a soft one (``notify``, ``track``) only counts. Invariant kept together with
+``sidecar.core.reservation`` and the ledger: ``settled + held ≤ limit`` for each window of a hard budget at the moment
+of every grant (I1). Figures are minor units for the dimension ``amount`` and plain integers otherwise.
+"""
+
+from collections.abc import Iterable
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sidecar.core.model import AuthorizeRequest, BudgetCheck
+from sidecar.core.windows import Period, Window, window_at
+
+OnExceeded = Literal["deny", "suspend", "notify", "track"]
+OnExpiry = Literal["release", "settle"]
+
+AMOUNT: Final = "amount"
+COUNT: Final = "count"
+HARD: Final = frozenset({"deny", "suspend"})
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit. ``currency`` is set for the dimension ``amount`` only; ``actions`` empty means every action.
+
+    ``notify_at_bp`` is the share of the limit, in hundredths of a percent, at which its approach is announced.
+    """
+
+    budget_id: str
+    identity_id: str | None
+    card_id: str | None = None
+    name: str
+    dimension: str
+    period: Period
+    limit: int
+    currency: str | None
+    actions: tuple[str, ...] = ()
+    on_exceeded: OnExceeded = "deny"
+    on_expiry: OnExpiry = "release"
+    notify_at_bp: int = 8_000
+    created_at_us: int
+    revision: int
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether what exceeds the limit is refused."""
+        return self.on_exceeded in HARD
+
+    def governs(self, action_names: frozenset[str]) -> bool:
+        """Whether a request counts here, given its action together with the groups that action is in."""
+        return not self.actions or not action_names.isdisjoint(self.actions)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What one window of one budget has used. ``held`` is reserved and not yet settled."""
+
+    settled: int = 0
+    held: int = 0
+
+    @property
+    def total(self) -> int:
+        """What counts against the limit."""
+        return self.settled + self.held
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What one request wants from one budget; ``window`` is None for a limit per transaction."""
+
+    budget: Budget
+    window: Window | None
+    asked: int
+
+
+def claims(
+    request: AuthorizeRequest,
+    budgets: Iterable[Budget],
+    action_names: frozenset[str],
+    now_us: int,
+    zone: ZoneInfo,
+) -> tuple[Claim, ...]:
+    """Return what ``request`` claims, one claim per budget that governs it, in the order of ``budgets``."""
+    found = []
+    for budget in budgets:
+        asked = asked_of(budget, request) if budget.governs(action_names) else None
+        if asked is not None:
+            found.append(Claim(budget, window_at(budget.period, now_us, zone), asked))
+    return tuple(found)
+
+
+def asked_of(budget: Budget, request: AuthorizeRequest) -> int | None:
+    """Return what ``request`` asks in the budget's dimension, None when it has nothing of that kind."""
+    if budget.dimension == COUNT:
+        return 1
+    if budget.dimension == AMOUNT:
+        return request.amount_minor if request.currency == budget.currency else None
+    return request.quantities.get(budget.dimension)
+
+
+def unbudgeted(
+    request: AuthorizeRequest, budgets: Iterable[Budget], action_names: frozenset[str]
+) -> tuple[Budget, ...]:
+    """Return, per identity or card, one hard amount budget that governs the request where none has its currency.
+
+    Such an owner limits its spending, so a currency that it never budgeted is refused, not unlimited (DESIGN rule 7).
+    Empty for a request without an amount.
+    """
+    if request.amount_minor is None:
+        return ()
+    witnesses: dict[tuple[str | None, str | None], Budget] = {}
+    covered = set()
+    for budget in budgets:
+        if budget.dimension == AMOUNT and budget.is_hard and budget.governs(action_names):
+            owner = (budget.identity_id, budget.card_id)
+            witnesses.setdefault(owner, budget)
+            if budget.currency == request.currency:
+                covered.add(owner)
+    return tuple(budget for owner, budget in witnesses.items() if owner not in covered)
+
+
+def assess(claim: Claim, usage: Usage) -> BudgetCheck:
+    """Return whether ``claim`` fits beside ``usage``; a soft budget always allows."""
+    budget = claim.budget
+    remaining = max(0, budget.limit - usage.total)
+    fits = usage.total + claim.asked <= budget.limit
+    return BudgetCheck(
+        budget_id=budget.budget_id,
+        identity_id=budget.identity_id,
+        card_id=budget.card_id,
+        name=budget.name,
+        dimension=budget.dimension,
+        period=budget.period,
+        currency=budget.currency,
+        limit=budget.limit,
+        settled=usage.settled,
+        reserved=usage.held,
+        requested=claim.asked,
+        remaining=remaining,
+        allowed=fits or not budget.is_hard,
+        resets_at_us=None if claim.window is None else claim.window.end_us,
+    )

@@ -1,0 +1,125 @@
+"""The texts that name things: own ids, ids chosen by callers, actions, types and names.
+
+Own ids are ``<prefix>_<ULID>``, so they sort by the millisecond they were made in. Invariant: nothing is normalised;
+two spellings are two ids, and a text that is not canonical is no id of ours. Time and randomness are arguments. Whether
+an id exists, and who may see it, belongs to the directory and to the services.
+"""
+
+import re
+from typing import Final
+
+from ulid import ULID
+
+from sidecar.core.errors import ValidationFailed
+
+TENANT: Final = "t"
+IDENTITY: Final = "id"
+POLICY: Final = "pol"
+BUDGET: Final = "bud"
+DECISION: Final = "dec"
+CARD: Final = "card"
+TOKEN: Final = "tok"  # noqa: S105 (a prefix, no secret)
+WEBHOOK: Final = "wh"
+EVENT: Final = "evt"
+ACCOUNT: Final = "acct"
+PAYMENT: Final = "pay"
+
+PREFIXES: Final = (TENANT, IDENTITY, POLICY, BUDGET, DECISION, CARD, TOKEN, WEBHOOK, EVENT, ACCOUNT, PAYMENT)
+"""Every prefix an own id can have; permanent once released."""
+
+RANDOMNESS_BYTES: Final = 10
+"""The random part of a ULID."""
+
+TYPE_LENGTH_MAX: Final = 64
+"""Characters of a type: it becomes a Cedar type name that policies spell out."""
+
+# 128 characters for ids and actions: index keys hold them, and LMDB's keys end at 511 bytes.
+_CALLER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
+_ACTION: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_TYPE: Final = re.compile(rf"(?=.{{1,{TYPE_LENGTH_MAX}}}\Z)[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*")
+
+# Names and resource ids stand in one-line messages and logs and are kept as UTF-8. So no control characters (Cc), no
+# line and paragraph separators (Zl, Zp: many readers break a line there), and no lone surrogates (Cs: they have no
+# UTF-8). Format characters (Cf) stay: joiners are part of how Persian, Hindi and emoji are written. The four categories
+# are closed in Unicode, hence written out instead of asked of the interpreter's own tables.
+_NAME: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,512}")
+
+# The first digit is at most 7: 26 Crockford digits are 130 bits, and a ULID is 128.
+_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+
+_PASCAL: Final = re.compile(r"([A-Z][a-z0-9]*)+")
+_PASCAL_WORD: Final = re.compile(r"[A-Z][a-z0-9]*")
+
+
+def new_id(prefix: str, now_us: int, randomness: bytes) -> str:
+    """Return the id for a thing made at ``now_us`` with ``RANDOMNESS_BYTES`` of ``randomness``.
+
+    Two ids of one millisecond sort by their randomness. Raises ValueError for another number of bytes and OverflowError
+    for a time before 1970 or after 10889: both are mistakes of the calling code.
+    """
+    milliseconds = now_us // 1000
+    return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + randomness)}"
+
+
+def ulid_bytes(text: str, prefix: str) -> bytes | None:
+    """Return the 16 bytes of an own id, for use as a key; None when ``text`` is not a canonical id of ``prefix``.
+
+    Canonical is 26 upper-case Crockford digits that fit 128 bits, so that bytes and text name each other one to one.
+    """
+    head, _, digits = text.partition("_")
+    if head != prefix or _ULID.fullmatch(digits) is None:
+        return None
+    return ULID.from_str(digits).bytes
+
+
+def id_of(prefix: str, ulid: bytes) -> str:
+    """Return the id whose 16 bytes ``ulid_bytes`` gave; the inverse of it."""
+    return f"{prefix}_{ULID.from_bytes(ulid)}"
+
+
+def check_caller_id(value: str, field: str) -> str:
+    """Return ``value`` when a caller may choose it as an id; raise ValidationFailed, naming ``field``, otherwise."""
+    expected = "not an id, expected 1 to 128 of `A-Za-z0-9._:@-`, first a letter or digit"
+    return _checked(_CALLER_ID, value, field, expected)
+
+
+def check_action(value: str, field: str) -> str:
+    """Return ``value`` when it can be an action's name; raise ValidationFailed, naming ``field``, otherwise."""
+    return _checked(_ACTION, value, field, "not an action, expected 1 to 128 of `A-Za-z0-9._:/-`")
+
+
+def check_type(value: str, field: str) -> str:
+    """Return ``value`` when it can be the type of an identity or resource; raise ValidationFailed otherwise."""
+    expected = f"not a type, expected lower-case words such as `virtual_card`, at most {TYPE_LENGTH_MAX} characters"
+    return _checked(_TYPE, value, field, expected)
+
+
+def check_name(value: str, field: str) -> str:
+    """Return ``value`` when it can be a name or a resource's id; raise ValidationFailed, naming ``field``, otherwise.
+
+    Control characters, line and paragraph separators and lone surrogates are refused.
+    """
+    return _checked(_NAME, value, field, "not a name, expected 1 to 512 characters without control characters")
+
+
+def pascal_case(type_name: str) -> str:
+    """Return the Cedar type of a wire type that passed ``check_type``: ``virtual_card`` is ``VirtualCard``.
+
+    No two types share one, since each word of a type begins with a letter.
+    """
+    return "".join(word.capitalize() for word in type_name.split("_"))
+
+
+def snake_case(pascal: str) -> str | None:
+    """Return the wire type whose Cedar type is ``pascal``; None when no type maps to it (``agent``, ``Ns::Agent``)."""
+    if _PASCAL.fullmatch(pascal) is None:
+        return None
+    type_name = "_".join(word.lower() for word in _PASCAL_WORD.findall(pascal))
+    return type_name if len(type_name) <= TYPE_LENGTH_MAX else None
+
+
+def _checked(pattern: re.Pattern[str], value: str, field: str, sentence: str) -> str:
+    """Return ``value`` when all of it matches; the message never repeats it, as it may hold anything."""
+    if pattern.fullmatch(value) is None:
+        raise ValidationFailed(sentence, field=field)
+    return value

@@ -1,0 +1,347 @@
+"""The policy engine: compiles Cedar schemas and policies, and asks Cedar for a ruling. Nothing else imports cedarpy.
+
+Invariants: no text reaches Cedar's parser before ``sidecar.core.policy_text`` has checked it; every ruling is made
+against the schema; it is ``allow`` only when Cedar allows, a policy says so, and none failed, because Cedar skips a
+``forbid`` that fails (DESIGN rule 1). Policies are known by their own ids everywhere outside: the positions that Cedar
+counts them by, ``policy7``, never leave this module.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from typing import Final, Literal, cast
+
+import cedarpy
+import msgspec
+import orjson
+
+from sidecar.core import policy_text, policy_tree, schema
+from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
+from sidecar.core.policy_text import Statement, refusal
+from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
+
+Effect = Literal["permit", "forbid"]
+EntityUid = tuple[str, str]
+"""A Cedar type, such as ``Agent``, and an id."""
+
+ID_LENGTH_MAX: Final = 200
+"""Characters of a policy's ``@id``: it is repeated in every answer that the policy decides."""
+
+_POSITION: Final = "policy"
+_LINK: Final = "link"
+_SCHEMA_UNPARSED: Final = "error parsing schema: "
+_REQUEST_UNFIT: Final = "failed to build request: "
+_VALIDATION: Final = re.compile(r"for policy `[^`]*`, ")
+_FAULT: Final = re.compile(r"error while evaluating policy `([^`]*)`: (.*)", re.DOTALL)
+
+
+class CompiledSchema(msgspec.Struct, frozen=True):
+    """A schema that passed: what it declares, its source text, and Cedar's parsed form."""
+
+    model: SchemaModel
+    text: str
+    handle: cedarpy.Schema
+
+
+class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
+    """One policy or template that passed.
+
+    ``id`` is its ``@id``, or ``spend.cedar#2`` for the second of a file; ``source`` reads ``policies/spend.cedar:12``.
+    ``slots`` are those of a template. A policy made by the API has a ``policy_id``, and where it was compiled from
+    rules, the ``rule`` it stands for and the ``requirement`` that would satisfy it.
+    """
+
+    id: str
+    effect: Effect
+    source: str
+    text: str
+    description: str | None = None
+    advice: str | None = None
+    slots: tuple[str, ...] = ()
+    policy_id: str | None = None
+    rule: str | None = None
+    requirement: str | None = None
+
+
+class Link(msgspec.Struct, frozen=True):
+    """A template filled in: ``?principal`` of the template stands for ``principal``. ``id`` is the filled policy's."""
+
+    template_id: str
+    id: str
+    principal: EntityUid
+
+
+class CedarRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What Cedar is asked; ``context`` is in Cedar's JSON."""
+
+    principal: EntityUid
+    action: str
+    resource: EntityUid
+    context: dict[str, object]
+
+
+class EntitySlice(msgspec.Struct, frozen=True):
+    """The entities of one request, parsed."""
+
+    handle: cedarpy.Entities
+
+
+class PolicyFault(msgspec.Struct, frozen=True):
+    """A policy that could not be evaluated, and why."""
+
+    policy_id: str
+    message: str
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What the policies say. ``determining`` are the ids of those that decided, sorted; a faulty policy denies."""
+
+    effect: Literal["allow", "deny"]
+    determining: tuple[str, ...]
+    errors: tuple[PolicyFault, ...] = ()
+
+
+@cache
+def engine() -> str:
+    """Return the name and version of the policy engine, for records that must name what decided."""
+    return f"cedarpy {metadata.version('cedarpy')}"
+
+
+def compile_schema(files: Sequence[tuple[str, str]]) -> CompiledSchema:
+    """Return the one schema that ``files``, pairs of path and text, make together.
+
+    Raises PolicyInvalid, naming the place, for what Cedar refuses, for namespaces, and when identities could not be
+    described by it.
+    """
+    for path, text in files:
+        policy_text.check_schema_limits(text, path)
+    whole = "\n".join(text for _, text in files)
+    try:
+        handle = cedarpy.Schema.from_str(whole)
+    except ValueError as error:
+        message = str(error).removeprefix(_SCHEMA_UNPARSED)
+        raise _schema_refusal(message, files, policy_text.locate(whole, message, _breaks_schema)) from error
+    digest = f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
+    try:
+        model = schema.describe(str(handle), digest)
+    except ValidationFailed as error:
+        place = policy_text.offset_of_quoted(whole, "`namespace`")
+        raise _schema_refusal(error.message, files, place) from error
+    fault = schema.first_fault(model)
+    if fault is not None:
+        raise _schema_refusal(fault, files, policy_text.offset_of_quoted(whole, fault))
+    return CompiledSchema(model, whole, handle)
+
+
+def _breaks_schema(text: str) -> bool:
+    try:
+        cedarpy.Schema.from_str(text)
+    except ValueError as error:
+        message = str(error)
+        return message.startswith(_SCHEMA_UNPARSED) and not message.endswith(policy_text.UNEXPECTED_END)
+    return False
+
+
+def _schema_refusal(message: str, files: Sequence[tuple[str, str]], offset: int) -> PolicyInvalid:
+    for path, text in files:
+        if offset <= len(text):
+            return refusal(message, path, policy_text.place(text, offset))
+        offset -= len(text) + 1
+    return refusal(message, "schema", (1, 1))
+
+
+def compile_statements(text: str, file: str, compiled: CompiledSchema, *, shared: bool) -> tuple[PolicyUnit, ...]:
+    """Return the policies and templates of one file, or of one policy made by the API, in their order.
+
+    ``shared`` ones hold for every tenant, so they may not read attributes of an entity that they name: it exists in
+    one tenant at most, and everybody else would be denied. Raises PolicyInvalid, naming the place, for what is over a
+    limit, does not parse, or does not fit the schema in strict mode.
+    """
+    statements = policy_text.split(text, file)
+    trees = _parse(statements, file)
+    _validate(statements, file, compiled)
+    pairs = zip(statements, trees, strict=True)
+    return tuple(_unit(each, tree, file, number, shared=shared) for number, (each, tree) in enumerate(pairs, start=1))
+
+
+def _parse(statements: Sequence[Statement], file: str) -> list[policy_tree.Tree]:
+    try:
+        found = orjson.loads(cedarpy.policies_to_json_str(_joined(statements)))
+    except ValueError as error:
+        raise _unparsed(statements, file) from error
+    trees = found["staticPolicies"] | found["templates"]
+    return [trees[f"{_POSITION}{index}"] for index in range(len(statements))]
+
+
+def _unparsed(statements: Sequence[Statement], file: str) -> PolicyInvalid:
+    """Return the error for the first statement that Cedar cannot parse."""
+    faults = ((each, _parse_error(each.text)) for each in statements)
+    statement, message = next((each, message) for each, message in faults if message is not None)
+    offset = policy_text.locate(statement.text, message, _breaks_policy)
+    return refusal(message, file, statement.place(offset))
+
+
+def _parse_error(text: str) -> str | None:
+    try:
+        cedarpy.policies_to_json_str(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _breaks_policy(text: str) -> bool:
+    return _parse_error(text) not in {None, policy_text.UNEXPECTED_END}
+
+
+def _validate(statements: Sequence[Statement], file: str, compiled: CompiledSchema) -> None:
+    errors = cedarpy.validate_policies(_joined(statements), compiled.handle).errors
+    if errors:
+        index, text = min((_position(error.policy_id), error.error) for error in errors)
+        message = _VALIDATION.sub("", text)
+        statement = statements[index]
+        raise refusal(message, file, statement.place(policy_text.offset_of_quoted(statement.text, message)))
+
+
+def _position(engine_id: str) -> int:
+    return int(engine_id.removeprefix(_POSITION))
+
+
+def _joined(statements: Sequence[Statement]) -> str:
+    return "\n".join(statement.text for statement in statements)
+
+
+def _unit(statement: Statement, tree: policy_tree.Tree, file: str, number: int, *, shared: bool) -> PolicyUnit:
+    at = (statement.line, statement.column)
+    entity = policy_tree.literal_access(tree) if shared else None
+    if entity is not None:
+        raise refusal(f"reads attributes of `{entity}`, which not every tenant has", file, at)
+    annotations = policy_tree.annotations(tree)
+    policy_id = annotations.get("id", f"{file.rpartition('/')[2]}#{number}")
+    if not (0 < len(policy_id) <= ID_LENGTH_MAX and policy_id.isprintable() and "`" not in policy_id):
+        raise refusal(f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks", file, at)
+    return PolicyUnit(
+        id=policy_id,
+        effect=cast("Effect", tree["effect"]),
+        source=f"{file}:{statement.line}",
+        text=statement.text,
+        description=annotations.get("description"),
+        advice=annotations.get("advice"),
+        slots=policy_tree.slots(tree),
+    )
+
+
+class PolicySet:
+    """Policies that are asked together, each under its own id.
+
+    Cedar reads them from text: its JSON form of policies stops at a depth that ordinary chains of ``||`` reach.
+    """
+
+    def __init__(self, units: Sequence[PolicyUnit], links: Sequence[Link], compiled: CompiledSchema) -> None:
+        """Parse compiled units and fill in templates; raises ValidationFailed when two policies have one id.
+
+        Of a template, the slot ``?principal`` alone is filled: another one, or a link of what is no template, is
+        refused.
+        """
+        self._units = _by_id(units)
+        self._schema = compiled
+        self._digest = _digest(units, links, compiled)
+        self._ids = {f"{_POSITION}{index}": unit.id for index, unit in enumerate(units)}
+        self._ids |= {f"{_LINK}{index}": link.id for index, link in enumerate(links)}
+        positions = {unit.id: f"{_POSITION}{index}" for index, unit in enumerate(units)}
+        fillings = [self._fill(link, positions, f"{_LINK}{index}") for index, link in enumerate(links)]
+        handle = cedarpy.PolicySet.from_str("\n".join(unit.text for unit in units))
+        self._handle = handle.with_linked_batch(fillings)
+
+    @property
+    def digest(self) -> str:
+        """``sha256:`` and the hash of ids, texts, links and schema; the order of the policies does not matter."""
+        return self._digest
+
+    def unit(self, policy_id: str) -> PolicyUnit:
+        """Return the policy that a ruling names; for a filled template, the template."""
+        return self._units[policy_id]
+
+    def evaluate(self, request: CedarRequest, entities: EntitySlice) -> Ruling:
+        """Return what the policies say of ``request``.
+
+        Raises ValidationFailed, with Cedar's sentence, for a request that does not fit the schema.
+        """
+        asked = {
+            "principal": _uid(request.principal),
+            "action": _uid(("Action", request.action)),
+            "resource": _uid(request.resource),
+            # As text, which the engine's wrapper passes on as it is; an object it would copy and encode more slowly.
+            "context": orjson.dumps(request.context).decode(),
+        }
+        answer = cedarpy.is_authorized(asked, self._handle, entities.handle, self._schema.handle)
+        diagnostics = answer.diagnostics
+        if answer.decision is cedarpy.Decision.NoDecision:
+            sentence = diagnostics.errors[0].removeprefix(_REQUEST_UNFIT)
+            raise ValidationFailed(sentence, field="context" if "context" in sentence else None)
+        allowed = answer.decision is cedarpy.Decision.Allow
+        reasons = tuple(sorted(self._ids[reason] for reason in diagnostics.reasons))
+        if diagnostics.errors:
+            faults = sorted((self._fault(error) for error in diagnostics.errors), key=lambda fault: fault.policy_id)
+            return Ruling("deny", () if allowed else reasons, tuple(faults))
+        return Ruling("allow" if allowed and reasons else "deny", reasons)
+
+    def _fault(self, sentence: str) -> PolicyFault:
+        match = _FAULT.fullmatch(sentence)
+        if match is None:
+            raise Unavailable("the policy engine reports an error without naming its policy")
+        return PolicyFault(self._ids[match[1]], match[2])
+
+    def _fill(self, link: Link, positions: dict[str, str], engine_id: str) -> dict[str, object]:
+        template = self._units.get(link.template_id)
+        if template is None or template.slots != ("?principal",):
+            raise ValidationFailed(f"`{link.template_id}` is no template whose only slot is `?principal`")
+        if self._units.setdefault(link.id, template) is not template:
+            raise _duplicate(link.id, self._units[link.id], template)
+        values = {"?principal": _uid(link.principal)}
+        return {"template_id": positions[template.id], "new_id": engine_id, "values": values}
+
+
+def _by_id(units: Sequence[PolicyUnit]) -> dict[str, PolicyUnit]:
+    found: dict[str, PolicyUnit] = {}
+    for unit in units:
+        if found.setdefault(unit.id, unit) is not unit:
+            raise _duplicate(unit.id, found[unit.id], unit)
+    return found
+
+
+def _duplicate(policy_id: str, first: PolicyUnit, second: PolicyUnit) -> ValidationFailed:
+    return ValidationFailed(f"two policies have the id `{policy_id}`: `{first.source}` and `{second.source}`")
+
+
+def _digest(units: Sequence[PolicyUnit], links: Sequence[Link], compiled: CompiledSchema) -> str:
+    content = [
+        compiled.model.digest,
+        sorted((unit.id, unit.text) for unit in units),
+        sorted((link.template_id, link.id, link.principal) for link in links),
+    ]
+    return f"sha256:{hashlib.sha256(orjson.dumps(content)).hexdigest()}"
+
+
+def _uid(entity: EntityUid) -> dict[str, str]:
+    return {"type": entity[0], "id": entity[1]}
+
+
+def entity_slice(entities: Sequence[dict[str, object]], compiled: CompiledSchema) -> EntitySlice:
+    """Return entities of Cedar's JSON format, parsed; raises ValidationFailed when they do not fit the schema."""
+    try:
+        return EntitySlice(cedarpy.Entities.from_json_str(orjson.dumps(entities).decode(), compiled.handle))
+    except ValueError as error:
+        raise ValidationFailed(f"the entities do not fit the schema: {error}") from error
+
+
+def check_extension(name: ExtensionName, text: str) -> bool:
+    """Whether ``text`` makes a value of an extension type, such as ``10.0.0.1`` of ``ipaddr``."""
+    value = {"__extn": {"fn": EXTENSION_FUNCTIONS[name], "arg": text}}
+    entity = {"uid": {"type": "Probe", "id": ""}, "attrs": {"value": value}, "parents": []}
+    try:
+        cedarpy.Entities.from_json_str(orjson.dumps([entity]).decode())
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,77 @@
+"""Reads single facts out of a parsed policy, in the JSON form that Cedar documents for policies.
+
+The trees come from ``sidecar.core.policy`` and are as deep as ``sidecar.core.policy_text`` allows, which is deeper than
+Python likes to recurse: every walk keeps its own stack.
+Source: https://docs.cedarpolicy.com/policies/json-format.html
+"""
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+Tree = dict[str, "Node"]
+Node = None | bool | int | str | list["Node"] | Tree
+
+_ACCESSES: Final = frozenset({".", "has", "getTag", "hasTag"})
+
+
+def annotations(policy: Tree) -> dict[str, str]:
+    """Return the annotations; one without a value, ``@id``, is the empty text."""
+    written = cast("dict[str, str | None]", policy.get("annotations", {}))
+    return {name: value or "" for name, value in written.items()}
+
+
+def slots(policy: Tree) -> tuple[str, ...]:
+    """Return the slots of a template, sorted; none for a plain policy."""
+    found = set[str]()
+    for variable in ("principal", "resource"):
+        scope = cast("Tree", policy[variable])
+        for constraint in (scope, cast("Tree", scope.get("in", {}))):
+            if "slot" in constraint:
+                found.add(str(constraint["slot"]))
+    return tuple(sorted(found))
+
+
+def literal_access(policy: Tree) -> str | None:
+    """Return an entity, ``User::"ann"``, that the conditions name and whose attributes or tags they read; or None.
+
+    What can be reached through ``if`` and through records written in the policy counts as well.
+    """
+    for condition in cast("list[Tree]", policy["conditions"]):
+        for kind, inner in _expressions(cast("Tree", condition["body"])):
+            if kind in _ACCESSES:
+                for entity in _entities_read(cast("Tree", cast("Tree", inner)["left"])):
+                    return entity
+    return None
+
+
+def _entities_read(base: Tree) -> Iterator[str]:
+    """Yield the literal entities that ``base`` can evaluate to."""
+    waiting = [(base, False)]  # with whether an attribute is taken of what the node evaluates to
+    while waiting:
+        node, into_record = waiting.pop()
+        for kind, inner in node.items():
+            match kind:
+                case "Value" if isinstance(inner, dict) and "__entity" in inner:
+                    entity = cast("Tree", inner["__entity"])
+                    yield f'{entity["type"]}::"{entity["id"]}"'
+                case "if-then-else":
+                    branches = cast("dict[str, Tree]", inner)
+                    waiting += [(branches["then"], into_record), (branches["else"], into_record)]
+                case ".":
+                    waiting.append((cast("dict[str, Tree]", inner)["left"], True))
+                case "Record" if into_record:
+                    waiting += [(value, True) for value in cast("dict[str, Tree]", inner).values()]
+
+
+def _expressions(root: Tree) -> Iterator[tuple[str, Node]]:
+    """Yield kind and content of every expression at or below ``root``; a node is an object with one key, its kind."""
+    waiting: list[Node] = [root]
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, dict):
+            continue  # an attribute's name, a pattern's wildcard
+        for kind, inner in node.items():
+            yield kind, inner
+            if kind != "Value":
+                # The fields of a record are no kinds, which is why its object is unpacked here and not visited.
+                waiting += inner.values() if isinstance(inner, dict) else inner if isinstance(inner, list) else []

@@ -1,0 +1,173 @@
+"""Why a decision came out as it did, in words that an agent can act on and codes that never change.
+
+Reasons are listed in the order of ``CODES``, all that apply. Each names what it is about (identity, policy and rule,
+budget), what was seen, and the value that would pass.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from sidecar.core.budget import AMOUNT, Budget
+from sidecar.core.directory import SEVERITY, IdentityChain
+from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
+from sidecar.core.money import major_text
+from sidecar.core.policy import PolicySet, PolicyUnit, Ruling
+
+CODES: Final = (
+    "identity_revoked",
+    "identity_suspended",
+    "card_frozen",
+    "card_closed",
+    "policy_error",
+    "forbidden",
+    "not_permitted",
+    "currency_not_budgeted",
+    "budget_exceeded",
+    "per_transaction_limit",
+    "replica_stale",
+)
+"""Every code of a denial, the most important first."""
+
+
+def blocked(chain: IdentityChain) -> tuple[Reason, ...]:
+    """Return a reason for each identity of ``chain`` that blocks it; empty when none does."""
+    return tuple(
+        Reason(
+            verdict="deny",
+            code=f"identity_{status}",
+            message=f"identity `{identity.identity_id}` (`{identity.name}`) is {status}",
+            identity_id=identity.identity_id,
+        )
+        for status in SEVERITY
+        for identity in chain
+        if identity.status == status
+    )
+
+
+def not_permitted(message: str) -> Reason:
+    """Return the reason of a request that no policy permits."""
+    return Reason(verdict="deny", code="not_permitted", message=message)
+
+
+def permitted(ruling: Ruling, policies: PolicySet) -> tuple[Reason, ...]:
+    """Return a reason for each policy that permitted."""
+    return tuple(
+        _of_policy(policies.unit(policy), "permit", "permitted", f"permitted by `{policy}`")
+        for policy in ruling.determining
+    )
+
+
+def refused(
+    ruling: Ruling, policies: PolicySet, request: AuthorizeRequest, seen: dict[str, object]
+) -> tuple[Reason, ...]:
+    """Return why Cedar refused: errors, then the policies that forbid, or that none permits.
+
+    ``seen`` is the context that the policies saw, for saying which value failed.
+    """
+    errors = tuple(
+        _of_policy(
+            policies.unit(fault.policy_id), "deny", "policy_error", f"`{fault.policy_id}` failed: {fault.message}"
+        )
+        for fault in ruling.errors
+    )
+    units = [policies.unit(policy) for policy in ruling.determining]
+    forbids = tuple(_forbidden(unit, request, seen) for unit in units if unit.effect == "forbid")
+    if errors or forbids:
+        return errors + forbids
+    target = f"`{request.resource.type}` `{request.resource.id}`"
+    return (not_permitted(f"no policy permits `{request.action}` on {target} for identity `{request.identity_id}`"),)
+
+
+def _forbidden(unit: PolicyUnit, request: AuthorizeRequest, seen: dict[str, object]) -> Reason:
+    if unit.rule is None:
+        return _of_policy(unit, "deny", "forbidden", unit.description or f"forbidden by `{unit.id}`")
+    got = _seen(unit.rule, request, seen)
+    message = f"`{unit.rule}` of policy `{unit.policy_id}` requires {unit.requirement}" + (
+        f", got {got}" if got else ""
+    )
+    return _of_policy(unit, "deny", "forbidden", message)
+
+
+def _seen(rule: str, request: AuthorizeRequest, seen: dict[str, object]) -> str | None:
+    """Return the value that a rule looked at, as the caller would write it; None for one that looks at several."""
+    if rule == "max_amount" and request.amount_minor is not None and request.currency is not None:
+        return f"`{major_text(request.amount_minor, request.currency)} {request.currency}`"
+    if rule.endswith("_resources"):
+        return f"`{request.resource.type}` `{request.resource.id}`"
+    name = {
+        "currencies": "currency",
+        "currency": "currency",
+        "allowed_mccs": "merchant_category",
+        "blocked_mccs": "merchant_category",
+        "allowed_hours": "hour",
+        "allowed_days": "weekday",
+    }.get(rule)
+    return None if name is None else f"`{seen[name]}`" if name in seen else f"no `{name}`"
+
+
+def _of_policy(unit: PolicyUnit, verdict: str, code: str, message: str) -> Reason:
+    return Reason(
+        verdict="permit" if verdict == "permit" else "deny",
+        code=code,
+        message=message,
+        policy_id=unit.policy_id or unit.id,
+        matched_rule=unit.rule if verdict == "deny" else None,
+        source=unit.source,
+        advice=unit.advice if verdict == "deny" else None,
+    )
+
+
+def unbudgeted(budgets: Iterable[Budget], currency: str | None) -> tuple[Reason, ...]:
+    """Return a reason per owner whose budgets know other currencies than the request's."""
+    return tuple(
+        Reason(
+            verdict="deny",
+            code="currency_not_budgeted",
+            message=f"identity `{budget.identity_id or budget.card_id}` has no budget in `{currency}`, "
+            f"expected `{budget.currency}`",
+            identity_id=budget.identity_id,
+            budget_id=budget.budget_id,
+            currency=currency,
+        )
+        for budget in budgets
+    )
+
+
+def exceeded(check: BudgetCheck, retry_at_us: int | None) -> Reason:
+    """Return the reason of a budget that the request does not fit into."""
+    once = check.period == "per_transaction"
+    return Reason(
+        verdict="deny",
+        code="per_transaction_limit" if once else "budget_exceeded",
+        message=f"budget `{check.name}` allows {_figure(check, check.limit)} {_PERIODS[check.period]}, "
+        f"{_figure(check, check.requested)} was asked and {_figure(check, check.remaining)} remains",
+        identity_id=check.identity_id,
+        budget_id=check.budget_id,
+        requested=check.requested,
+        remaining=check.remaining,
+        currency=check.currency,
+        retry_at_us=None if once else retry_at_us,
+    )
+
+
+_PERIODS: Final = {
+    "per_transaction": "per transaction",
+    "hourly": "an hour",
+    "daily": "a day",
+    "weekly": "a week",
+    "monthly": "a month",
+    "yearly": "a year",
+    "rolling_24h": "in 24 hours",
+    "total": "in total",
+}
+
+
+def _figure(check: BudgetCheck, value: int) -> str:
+    if check.dimension == AMOUNT and check.currency is not None:
+        return f"{major_text(value, check.currency)} {check.currency}"
+    return f"{value} {check.dimension}"
+
+
+def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Return denials in the order of ``CODES``, those of one code as they came."""
+    return tuple(sorted(reasons, key=lambda reason: CODES.index(reason.code)))

@@ -1,0 +1,165 @@
+"""What policies a tenant has at one revision.
+
+The files that hold for it and those made by the API, compiled as one set.
+
+The set's *manifest* lists every policy with the hash of its text, and the schema with its own: its SHA-256 is the
+policy revision that answers show and audit records carry, and with the texts it suffices to compile the same set again.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+import orjson
+
+from sidecar.core.audit import encode_hash, fact_hash
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.policy import CompiledSchema, Link, PolicySet, PolicyUnit, compile_schema, compile_statements, engine
+
+API_SOURCE: Final = "/v1/policies/"
+"""In front of a policy's id, this is the source that reasons name for a policy made by the API."""
+
+
+class SourceFile(msgspec.Struct, frozen=True):
+    """A file that was reviewed in git; ``path`` is relative, as reasons show it."""
+
+    path: str
+    text: str
+
+
+class PolicyFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """The schema and the policies from files: ``shared`` ones hold for every tenant, the others for one tenant id."""
+
+    schemas: tuple[SourceFile, ...]
+    shared: tuple[SourceFile, ...]
+    by_tenant: dict[str, tuple[SourceFile, ...]]
+
+    def digest(self) -> bytes:
+        """Return what stands for exactly these files."""
+        return hashlib.sha256(msgspec.msgpack.encode(self, order="deterministic")).digest()
+
+
+class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A policy made by the API. ``cedar`` is what is evaluated: the caller's text, or compiled from ``rules``.
+
+    ``rules`` is the JSON text that was sent; ``requirements`` says per compiled statement what would pass.
+    """
+
+    policy_id: str
+    identity_id: str | None
+    name: str
+    rules: str | None
+    cedar: str
+    requirements: dict[str, str]
+    created_at_us: int
+    revision: int
+
+
+class CompiledFiles(msgspec.Struct, frozen=True):
+    """Policy files that passed: the schema, and the units that hold for all tenants or for one."""
+
+    files: PolicyFiles
+    schema: CompiledSchema
+    shared: tuple[PolicyUnit, ...]
+    by_tenant: dict[str, tuple[PolicyUnit, ...]]
+
+
+def compile_files(files: PolicyFiles) -> CompiledFiles:
+    """Parse and strictly validate every file. Raises PolicyInvalid naming file, line and column of the first fault."""
+    schema = compile_schema(tuple((file.path, file.text) for file in files.schemas))
+    shared = _units(files.shared, schema, shared=True)
+    by_tenant = {tenant: _units(own, schema, shared=False) for tenant, own in files.by_tenant.items()}
+    for own in by_tenant.values():
+        PolicySet((*shared, *own), (), schema)
+    PolicySet(shared, (), schema)
+    return CompiledFiles(files, schema, shared, by_tenant)
+
+
+def _units(files: Iterable[SourceFile], schema: CompiledSchema, *, shared: bool) -> tuple[PolicyUnit, ...]:
+    return tuple(unit for file in files for unit in compile_statements(file.text, file.path, schema, shared=shared))
+
+
+class TenantPolicies(msgspec.Struct, frozen=True):
+    """All policies of one tenant, ready to be asked, and the facts that suffice to compile them again.
+
+    ``digest`` is the hash of ``manifest``; ``texts`` are the schema and policy texts that the manifest names by hash.
+    """
+
+    schema: CompiledSchema
+    policies: PolicySet
+    manifest: bytes
+    digest: bytes
+    texts: tuple[bytes, ...]
+
+    @property
+    def revision(self) -> str:
+        """The policy revision as answers show it."""
+        return f"sha256:{self.digest.hex()}"
+
+
+def compile_record(
+    record: PolicyRecord, schema: CompiledSchema, owner_type: str | None
+) -> tuple[list[PolicyUnit], list[Link]]:
+    """Return the units of a policy made by the API, and the links of its templates to the identity it hangs on.
+
+    ``owner_type`` is the Cedar type of that identity. Raises PolicyInvalid when the text does not fit the schema, and
+    ValidationFailed when templates and identity do not go together.
+    """
+    units, links = [], []
+    for unit in compile_statements(record.cedar, f"{API_SOURCE}{record.policy_id}", schema, shared=False):
+        own = msgspec.structs.replace(
+            unit,
+            policy_id=record.policy_id,
+            rule=_rule_of(unit.id, record),
+            requirement=record.requirements.get(unit.id),
+        )
+        units.append(own)
+        if own.slots:
+            links.append(_link(own, record, owner_type))
+    return units, links
+
+
+def _rule_of(unit_id: str, record: PolicyRecord) -> str | None:
+    prefix = f"{record.policy_id}/"
+    return unit_id.removeprefix(prefix) if record.rules is not None and unit_id.startswith(prefix) else None
+
+
+def _link(unit: PolicyUnit, record: PolicyRecord, owner_type: str | None) -> Link:
+    if record.identity_id is None or owner_type is None:
+        raise ValidationFailed("a template needs the identity that it is linked to", field="identity_id")
+    if unit.slots != ("?principal",):
+        raise ValidationFailed("only the slot `?principal` can be linked", field="cedar")
+    return Link(unit.id, f"{unit.id}@{record.policy_id}", (owner_type, record.identity_id))
+
+
+def compile_tenant(
+    compiled: CompiledFiles, tenant_id: str, records: Iterable[tuple[PolicyRecord, str | None]]
+) -> TenantPolicies:
+    """Return the policies of one tenant; each record comes with the Cedar type of the identity it hangs on."""
+    units = [*compiled.shared, *compiled.by_tenant.get(tenant_id, ())]
+    links: list[Link] = []
+    api: list[tuple[str, str | None, str | None, str]] = []
+    files = [*compiled.files.shared, *compiled.files.by_tenant.get(tenant_id, ())]
+    texts = [file.text.encode() for file in (*compiled.files.schemas, *files)]
+    for record, owner_type in records:
+        own, own_links = compile_record(record, compiled.schema, owner_type)
+        units += own
+        links += own_links
+        texts.append(record.cedar.encode())
+        api.append((record.policy_id, owner_type, record.identity_id, encode_hash(fact_hash(texts[-1]))))
+    manifest = orjson.dumps(
+        {
+            "engine": engine(),
+            "schemas": [_named(file) for file in compiled.files.schemas],
+            "files": [_named(file) for file in files],
+            "api": api,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+    policies = PolicySet(tuple(units), tuple(links), compiled.schema)
+    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts))
+
+
+def _named(file: SourceFile) -> tuple[str, str]:
+    return file.path, encode_hash(fact_hash(file.text.encode()))

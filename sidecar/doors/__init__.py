@@ -1,0 +1,1 @@
+"""HTTP protocols translated onto the services: parse, call, render; nothing is decided here."""

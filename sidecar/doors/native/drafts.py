@@ -1,0 +1,181 @@
+"""From request bodies to drafts: every text passes its grammar here, every amount becomes minor units."""
+
+from typing import Final
+
+import msgspec
+
+from sidecar.core.currencies import places
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
+from sidecar.core.instants import parse_utc
+from sidecar.core.limits import METADATA_BYTES_MAX, QUANTITIES_MAX
+from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, check_plain
+from sidecar.core.money import Major
+from sidecar.doors.native import shapes
+from sidecar.doors.wire import strict_json
+from sidecar.service.budgets import BudgetDraft, BudgetPatch
+from sidecar.service.identities import IdentityDraft, IdentityPatch
+from sidecar.service.policies import PolicyDraft
+from sidecar.service.settlement import Wanted
+from sidecar.service.tenants import TenantDraft
+from sidecar.service.tokens import TokenDraft
+
+MERCHANT_CATEGORY_LENGTH: Final = 4
+NOTIFY_AT_DEFAULT_BP: Final = 8_000
+_BASIS_PLACES: Final = 4
+
+
+def tenant(body: shapes.TenantBody) -> TenantDraft:
+    """Return the draft of a tenant; a root without a name is named after it."""
+    return TenantDraft(
+        name=check_name(body.name, "name"),
+        tenant_id=_chosen(body.id, "id"),
+        time_zone=body.time_zone,
+        mode=body.mode,
+        root_id=_chosen(body.root.id, "root.id"),
+        root_name=check_name(body.root.name or body.name, "root.name"),
+        root_type=check_type(body.root.type, "root.type"),
+    )
+
+
+def identity(body: shapes.IdentityBody) -> IdentityDraft:
+    """Return the draft of an identity."""
+    return IdentityDraft(
+        parent_id=body.parent_id,
+        type=check_type(body.type, "type"),
+        name=check_name(body.name, "name"),
+        identity_id=_chosen(body.id, "id"),
+        external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
+        metadata=_metadata(body.metadata),
+        max_cards=body.max_cards,
+    )
+
+
+def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
+    """Return what to change of an identity."""
+    return IdentityPatch(
+        name=None if body.name is None else check_name(body.name, "name"),
+        metadata=None if body.metadata is None else _metadata(body.metadata),
+        status=body.status,
+    )
+
+
+def policy(body: shapes.PolicyBody, document: object) -> PolicyDraft:
+    """Return the draft of a policy; ``document`` is the decoded body, for keeping the rules as they were written."""
+    if (body.rules is None) == (body.cedar is None):
+        raise ValidationFailed("a policy has either `rules` or `cedar`", field="rules" if body.cedar else "cedar")
+    rules = document.get("rules") if isinstance(document, dict) else None
+    return PolicyDraft(
+        name=check_name(body.name, "name"),
+        identity_id=body.identity_id,
+        rules=body.rules,
+        document=None if body.rules is None else strict_json.text_of(rules),
+        cedar=body.cedar,
+    )
+
+
+def budget(body: shapes.BudgetBody) -> BudgetDraft:
+    """Return the draft of a budget."""
+    return BudgetDraft(
+        identity_id=body.identity_id,
+        name=check_name(body.name, "name"),
+        dimension=body.dimension,
+        period=body.period,
+        limit=body.limit,
+        currency=body.currency,
+        actions=tuple(check_action(action, f"actions[{index}]") for index, action in enumerate(body.actions)),
+        on_exceeded=body.on_exceeded,
+        on_expiry=body.on_expiry,
+        notify_at_bp=NOTIFY_AT_DEFAULT_BP if body.notify_at is None else _share(body.notify_at),
+    )
+
+
+def budget_patch(body: shapes.BudgetPatchBody) -> BudgetPatch:
+    """Return what to change of a budget."""
+    return BudgetPatch(
+        limit=body.limit,
+        name=None if body.name is None else check_name(body.name, "name"),
+        on_exceeded=body.on_exceeded,
+        notify_at_bp=None if body.notify_at is None else _share(body.notify_at),
+    )
+
+
+def _share(value: Major) -> int:
+    """Return a share of 0 to 1 in hundredths of a percent."""
+    whole, _, fraction = value.text.partition(".")
+    figure = int(whole + fraction.ljust(_BASIS_PLACES, "0"))
+    if len(fraction) > _BASIS_PLACES or not 0 <= figure <= 10**_BASIS_PLACES:
+        raise ValidationFailed(f"a share is 0 to 1 with at most {_BASIS_PLACES} places", field="notify_at")
+    return figure
+
+
+def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
+    """Return the request to decide. Raises ValidationFailed naming the place of what does not pass its grammar."""
+    resource = body.resource
+    if (resource.amount is None) != (resource.currency is None):
+        missing = "currency" if resource.currency is None else "amount"
+        raise ValidationFailed("an amount and its currency are given together", field=f"resource.{missing}")
+    amount_minor = None
+    if resource.amount is not None and resource.currency is not None:
+        places(resource.currency, "resource.currency")
+        amount_minor = resource.amount.minor(resource.currency, "resource.amount")
+    return AuthorizeRequest(
+        identity_id=body.identity_id,
+        action=check_action(body.action, "action"),
+        resource=ResourceRef(check_type(resource.type, "resource.type"), check_name(resource.id, "resource.id")),
+        amount_minor=amount_minor,
+        currency=resource.currency,
+        merchant_category=_merchant_category(resource.merchant_category),
+        quantities=_quantities(resource.quantities),
+        attributes=_plain(resource.attributes, "resource.attributes"),
+        context=_plain(body.context, "context"),
+        card_id=body.card_id,
+        ttl_seconds=body.reservation_ttl_seconds,
+    )
+
+
+def _merchant_category(value: str | None) -> str | None:
+    if value is not None and not (len(value) == MERCHANT_CATEGORY_LENGTH and value.isascii() and value.isdigit()):
+        raise ValidationFailed("a merchant category has four digits (ISO 18245)", field="resource.merchant_category")
+    return value
+
+
+def _quantities(quantities: dict[str, Major]) -> dict[str, int]:
+    if len(quantities) > QUANTITIES_MAX:
+        raise ValidationFailed(f"at most {QUANTITIES_MAX} quantities", field="resource.quantities")
+    for name in quantities:
+        check_type(name, "resource.quantities")
+        if name in {"amount", "count"}:
+            raise ValidationFailed(f"`{name}` is no quantity", field=f"resource.quantities.{name}")
+    return {name: value.integer(f"resource.quantities.{name}") for name, value in quantities.items()}
+
+
+def _plain(values: dict[str, object], field: str) -> dict[str, Json]:
+    return {check_key(key, field): check_plain(value, f"{field}.{key}") for key, value in values.items()}
+
+
+def _metadata(values: dict[str, object]) -> dict[str, Json]:
+    plain = _plain(values, "metadata")
+    if len(msgspec.json.encode(plain)) > METADATA_BYTES_MAX:
+        raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field="metadata")
+    return plain
+
+
+def settlement(body: shapes.SettleBody) -> Wanted:
+    """Return what a settlement names."""
+    return Wanted(body.amount, body.quantities, body.final)
+
+
+def token(body: shapes.TokenBody) -> TokenDraft:
+    """Return the draft of a token."""
+    return TokenDraft(
+        name=check_name(body.name, "name"),
+        kind=body.kind or ("tenant" if body.identity_id is None else "agent"),
+        identity_id=body.identity_id,
+        may_release=body.may_release,
+        expires_at_us=None if body.expires_at is None else parse_utc(body.expires_at, "expires_at"),
+    )
+
+
+def _chosen(value: str | None, field: str) -> str | None:
+    return None if value is None else check_caller_id(value, field)

@@ -1,0 +1,40 @@
+"""Calls for whoever runs the process: is it alive, can it decide. None needs a token."""
+
+from collections.abc import Callable
+
+from sidecar.core.errors import SidecarError
+from sidecar.core.instants import utc_text
+from sidecar.doors.wire.endpoint import Ask, Call, json_answer
+from sidecar.doors.wire.http import Answer
+
+
+class OperationCalls:
+    """The calls; ``require_ready`` raises the reason why the process cannot decide."""
+
+    def __init__(self, require_ready: Callable[[], None]) -> None:
+        """Ask ``require_ready`` at each call."""
+        self._require_ready = require_ready
+
+    def calls(self) -> tuple[Call, ...]:
+        """Return the documented calls."""
+        return (
+            Call(method="GET", path="/v1/health", run=self.health, is_open=True),
+            Call(method="GET", path="/livez", run=self.live, is_open=True),
+            Call(method="GET", path="/readyz", run=self.ready, is_open=True),
+        )
+
+    async def health(self, ask: Ask) -> Answer:
+        """Tell that the process answers."""
+        return json_answer({"status": "ok", "service": "sidecar", "timestamp": utc_text(ask.now_us)})
+
+    async def live(self, ask: Ask) -> Answer:
+        """Tell that the event loop turns."""
+        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us)})
+
+    async def ready(self, ask: Ask) -> Answer:
+        """Tell whether a decision could be made and recorded now."""
+        try:
+            self._require_ready()
+        except SidecarError as error:
+            return json_answer({"status": "unavailable", "reason": error.message}, 503)
+        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us)})

@@ -1,0 +1,1 @@
+"""What every door shares: from bytes to typed calls and back, authentication, limits, errors."""

@@ -1,0 +1,155 @@
+"""One HTTP request and its answer, over plain ASGI: headers read once, the body bounded while it arrives."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from sidecar.core.errors import (
+    SidecarError,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedMediaType,
+    ValidationFailed,
+)
+
+SINGLE: Final = frozenset({b"authorization", b"idempotency-key", b"content-type", b"x-request-id"})
+"""Headers that may come once: of two, one layer would take the first and another the last (CVE-2021-32777)."""
+
+DRAINED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""How much of a body that is too long is read and dropped, so that the client gets to read the answer."""
+
+STATUS: Final[Mapping[str, int]] = {
+    "invalid_json": 400,
+    "validation_failed": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "conflict": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "idempotency_conflict": 422,
+    "internal": 500,
+    "unavailable": 503,
+    "store_unusable": 503,
+    "configuration_invalid": 503,
+}
+"""Every error code and its status; a test holds it against the family in ``sidecar.core.errors``."""
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
+_QUERY_FIELDS_MAX: Final = 32
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What goes back: the body as finished bytes."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+class Incoming:
+    """The head of one request."""
+
+    def __init__(self, scope: Scope) -> None:
+        """Read the headers of ``scope``; nothing is judged yet."""
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self._query: bytes = scope.get("query_string", b"")
+        self._doubled: str | None = None
+        self._headers: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in self._headers and name in SINGLE:
+                self._doubled = name.decode("latin-1")
+            self._headers[name] = value
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value as text. Raises ValidationFailed when it came twice or is not ASCII."""
+        if self._doubled is not None:
+            raise ValidationFailed(f"the header `{self._doubled}` is given twice")
+        value = self._headers.get(name)
+        if value is None:
+            return None
+        try:
+            return value.decode("ascii")
+        except UnicodeDecodeError as error:
+            raise ValidationFailed(f"the header `{name.decode()}` is not ASCII") from error
+
+    def request_id(self) -> str | None:
+        """Return the caller's request id when it is one that can stand in a log."""
+        value = self._headers.get(b"x-request-id", b"").decode("latin-1")
+        return value if _REQUEST_ID.fullmatch(value) else None
+
+    def bearer(self) -> str:
+        """Return the bearer token. Raises Unauthenticated when there is none."""
+        scheme, _, token = (self.header(b"authorization") or "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("the header `Authorization: Bearer <token>` is missing")
+        return token.strip()
+
+    def query(self) -> dict[str, str]:
+        """Return the query's fields. Raises ValidationFailed for one that is given twice or cannot be read."""
+        try:
+            pairs = parse_qsl(
+                self._query.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=bool(self._query),
+                errors="strict",
+                max_num_fields=_QUERY_FIELDS_MAX,
+            )
+        except ValueError as error:
+            raise ValidationFailed("the query cannot be read") from error
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise ValidationFailed("a query field is given twice")
+        return fields
+
+    def require_json(self) -> None:
+        """Raise UnsupportedMediaType unless the body is declared as JSON in UTF-8."""
+        declared = (self.header(b"content-type") or "").lower()
+        kind, _, rest = declared.partition(";")
+        if kind.strip() != "application/json" or rest.strip() not in {"", "charset=utf-8", 'charset="utf-8"'}:
+            raise UnsupportedMediaType(f"expected `application/json`, got `{kind.strip()[:64]}`")
+
+    async def body(self, receive: Receive, bytes_max: int) -> bytes:
+        """Return the whole body. Raises TooLarge, after reading on for a while so that the answer can be read."""
+        chunks: list[bytes] = []
+        length = 0
+        more = True
+        while more and length <= DRAINED_BYTES_MAX:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            chunk: bytes = message.get("body", b"")
+            length += len(chunk)
+            if length <= bytes_max:
+                chunks.append(chunk)
+            more = message.get("more_body", False)
+        if length > bytes_max:
+            raise TooLarge(f"the body is over {bytes_max} bytes")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
+    """Send ``answer`` with the headers that every answer has."""
+    headers = [
+        (b"content-type", answer.content_type.encode()),
+        (b"content-length", b"%d" % len(answer.body)),
+        (b"x-request-id", request_id.encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    if answer.status == 204:  # noqa: PLR2004 -- 204 has neither body nor type (RFC 9110 section 15.3.5)
+        headers = headers[2:]
+    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def status_of(error: SidecarError) -> int:
+    """Return the status of an error."""
+    return STATUS.get(error.code, STATUS["internal"])

@@ -1,0 +1,94 @@
+"""JSON that can be read in one way only: no duplicate keys, no NaN, no half of a surrogate pair, bounded nesting.
+
+A number with a fraction or an exponent keeps its text, so that an amount is never a float. Source: RFC 8259, with what
+it leaves open decided (RELIABILITY 5.3).
+"""
+
+import json
+import re
+from typing import Final, NoReturn
+
+import orjson
+
+from sidecar.core.errors import InvalidJson
+from sidecar.core.limits import JSON_DEPTH_MAX
+from sidecar.core.money import NumberText
+
+_STRUCTURE: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_OPENING: Final = frozenset(b"[{")
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidJson(f"the key `{key[:64]}` is given twice")
+            seen.add(key)
+    return found
+
+
+def _constant(text: str) -> NoReturn:
+    raise InvalidJson(f"`{text}` is not JSON")
+
+
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_float=NumberText, parse_constant=_constant)
+
+
+def decode(body: bytes) -> object:
+    """Return the value in ``body``. Raises InvalidJson, saying what is wrong and where."""
+    _check_depth(body)
+    try:
+        text = body.decode()
+        value: object = _decoder.decode(text)
+    except UnicodeDecodeError as error:
+        raise InvalidJson(f"byte {error.start} is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise InvalidJson(f"{error.msg.lower()} at line {error.lineno} column {error.colno}") from error
+    except ValueError as error:
+        raise InvalidJson("a number has too many digits") from error
+    if b"\\u" in body:
+        _check_surrogates(value)
+    return value
+
+
+def canonical(value: object) -> bytes:
+    """Return the bytes that stand for a decoded value when two bodies are compared.
+
+    Key order and spaces do not matter.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def text_of(value: object) -> str:
+    """Return a decoded value as JSON text again, with every number as it was written."""
+    return orjson.dumps(value, default=_number).decode()
+
+
+def _number(value: object) -> orjson.Fragment:
+    if isinstance(value, NumberText):
+        return orjson.Fragment(value.text.encode())
+    raise TypeError
+
+
+def _check_depth(body: bytes) -> None:
+    if body.count(b"{") + body.count(b"[") <= JSON_DEPTH_MAX:
+        return
+    depth = 0
+    for match in _STRUCTURE.finditer(body):
+        token = match[0]
+        if token[0] in _OPENING:
+            depth += 1
+            if depth > JSON_DEPTH_MAX:
+                raise InvalidJson(f"nested deeper than {JSON_DEPTH_MAX} levels at byte {match.start()}")
+        elif token in {b"]", b"}"}:
+            depth -= 1
+
+
+def _check_surrogates(value: object) -> None:
+    try:
+        orjson.dumps(value, default=str)
+    except TypeError as error:
+        if "surrogates" in str(error) or "utf-8" in str(error).lower():
+            raise InvalidJson("a text holds half of a surrogate pair") from error

@@ -1,0 +1,45 @@
+"""From a decoded body to the request type of a call, with every mistake named by its place.
+
+The request types are msgspec structs; they are also what the API description is generated from.
+"""
+
+import re
+from typing import Final, TypeVar
+
+import msgspec
+
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.money import Major
+
+T = TypeVar("T")
+
+_PLACE: Final = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
+_MISSING: Final = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_UNKNOWN: Final = re.compile(r"contains unknown field `(?P<name>.*)`", re.DOTALL)
+_SHOWN_MAX: Final = 200
+
+
+def convert(value: object, request_type: type[T]) -> T:
+    """Return ``value`` as ``request_type``. Raises ValidationFailed with the place, such as ``resource.amount``."""
+    try:
+        return msgspec.convert(value, request_type, strict=True, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from None
+
+
+def _decode(wanted: type, value: object) -> object:
+    if wanted is Major:
+        return Major.parse(value)
+    raise NotImplementedError(f"no way to read `{wanted.__name__}`")
+
+
+def _explained(text: str) -> ValidationFailed:
+    place = _PLACE.search(text)
+    path = "" if place is None else place["path"].removeprefix(".")
+    sentence = text if place is None else text[: place.start()]
+    for pattern in (_MISSING, _UNKNOWN):
+        named = pattern.search(sentence)
+        if named is not None:
+            path = f"{path}.{named['name']}" if path else named["name"]
+    sentence = sentence[:1].lower() + sentence[1:]
+    return ValidationFailed(sentence[:_SHOWN_MAX], field=path[:_SHOWN_MAX] or None)

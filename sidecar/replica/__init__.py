@@ -1,0 +1,1 @@
+"""What is followed from elsewhere: policy files now, a control plane later."""

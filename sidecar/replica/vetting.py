@@ -1,0 +1,107 @@
+"""Untrusted policy text is first parsed and validated in a process of its own, which may crash.
+
+Cedar's parser recurses without a limit of its own, so text can end the process that reads it (RELIABILITY 0, rule 11).
+A limit on nesting comes first; this is the second wall, for what the first does not know of.
+"""
+
+import asyncio
+import resource
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from sidecar.core.errors import PolicyInvalid, SidecarError, Unavailable, ValidationFailed
+from sidecar.core.policy import compile_schema, compile_statements
+from sidecar.core.snapshot import SourceFile
+
+SECONDS_MAX: Final = 5
+MEMORY_BYTES_MAX: Final = 1 << 30
+_MODULE: Final = "sidecar.replica.vetting"
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What the throw-away process is given."""
+
+    schemas: tuple[SourceFile, ...]
+    text: str
+    file: str
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What it found wrong; ``message`` None for nothing. A line of 0 means that no place is known."""
+
+    message: str | None
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+
+class ProcessVetting:
+    """Implements ``sidecar.service.policies.Vet``."""
+
+    def __init__(self, schemas: Callable[[], tuple[SourceFile, ...]]) -> None:
+        """Validate against what ``schemas`` returns at each call."""
+        self._schemas = schemas
+
+    async def __call__(self, text: str, file: str) -> None:
+        """Return when the text can be parsed safely.
+
+        Raises PolicyInvalid, or Unavailable when no process can be had.
+        """
+        task = msgspec.json.encode(Task(self._schemas(), text, file))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                _MODULE,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise Unavailable("no process could be started to check the policy in") from error
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(task), SECONDS_MAX)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise PolicyInvalid("cannot be parsed in time", file=file, line=1, column=1, field="cedar") from None
+        if process.returncode != 0:
+            raise PolicyInvalid("cannot be parsed safely", file=file, line=1, column=1, field="cedar")
+        _raise(msgspec.json.decode(output, type=Finding))
+
+
+def _raise(finding: Finding) -> None:
+    if finding.message is None:
+        return
+    if finding.line:
+        raise PolicyInvalid(finding.message, file=finding.file, line=finding.line, column=finding.column, field="cedar")
+    raise ValidationFailed(finding.message, field="cedar")
+
+
+def vet(task: Task) -> Finding:
+    """Parse and validate; called in the throw-away process."""
+    try:
+        schema = compile_schema(tuple((schema.path, schema.text) for schema in task.schemas))
+        compile_statements(task.text, task.file, schema, shared=False)
+    except PolicyInvalid as error:
+        prefix = f"{error.file}:{error.line}:{error.column}: "
+        return Finding(error.message.removeprefix(prefix), error.file, error.line, error.column)
+    except SidecarError as error:
+        return Finding(error.message)
+    return Finding(None)
+
+
+def main() -> None:
+    """Read a task from standard input, write the finding to standard output."""
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS_MAX, SECONDS_MAX))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
+    sys.stdout.buffer.write(msgspec.json.encode(vet(task)))
+
+
+if __name__ == "__main__":
+    main()

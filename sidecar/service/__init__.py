@@ -1,0 +1,1 @@
+"""Use cases: the order of the steps, and who may take them."""

@@ -1,0 +1,36 @@
+"""Which tenant a call is about, and whether its caller still exists when the effect is written."""
+
+from sidecar.core.access import Caller
+from sidecar.core.directory import Tenant
+from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from sidecar.service.store import Transaction
+
+
+def tenant_of(txn: Transaction, caller: Caller, tenant_id: str | None) -> Tenant:
+    """Return the tenant of a call: the token's own, or the one that the operator names.
+
+    Raises ValidationFailed when the operator names none, NotFound for an unknown one, Forbidden when another tenant's
+    is named by a token of one tenant.
+    """
+    if caller.token is None:
+        if tenant_id is None:
+            raise ValidationFailed("the operator's calls name the tenant", field="tenant_id")
+        tenant = txn.tenants.find(tenant_id)
+        if tenant is None:
+            raise NotFound(f"unknown tenant `{tenant_id}`", field="tenant_id")
+        return tenant
+    own = txn.tenants.get(caller.token.tenant)
+    if own is None:
+        raise Unauthenticated("the token's tenant does not exist")
+    if tenant_id is not None and tenant_id != own.tenant_id:
+        raise Forbidden(f"the token does not belong to tenant `{tenant_id}`", field="tenant_id")
+    return own
+
+
+def require_alive(txn: Transaction, caller: Caller, now_us: int) -> None:
+    """Raise Unauthenticated when the caller's token was deleted or ran out since the request was read."""
+    if caller.token is None:
+        return
+    token = txn.tokens.find(caller.token.key_id)
+    if token is None or token.digest != caller.token.digest or not token.is_alive(now_us):
+        raise Unauthenticated("the token is not valid any more")

@@ -1,0 +1,301 @@
+"""The decision: rule on a snapshot, then check, reserve, record and store in one transaction.
+
+The ruling is made before the transaction, on the committed state; inside it, a tenant whose revision moved is ruled
+again under the writer lock, so no decision rests on a state older than its record (DESIGN rule 2). Order inside: token,
+idempotency, identity chain, ruling, budgets, reservation, audit record, answer.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from sidecar.core import reasons
+from sidecar.core.access import Caller
+from sidecar.core.audit import DecisionFacts, Verdict, decision_body
+from sidecar.core.budget import AMOUNT, COUNT, Claim, Usage, assess, claims, unbudgeted
+from sidecar.core.directory import IdentityChain, Tenant, walk
+from sidecar.core.errors import Conflict, NotFound, StoreUnusable, ValidationFailed
+from sidecar.core.idempotency import IdempotencyKey, Replay
+from sidecar.core.ids import pascal_case
+from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
+from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision, Reason
+from sidecar.core.policy import Ruling, engine, entity_slice
+from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.core.reservation import Transition, place
+from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import find_replay, replay_of
+from sidecar.service.identities import suspend_for_budget
+from sidecar.service.snapshots import Snapshots, View, revisions_of
+from sidecar.service.store import Store, TenantTransaction, Transaction
+
+NO_RULING: Final = Ruling("deny", (), ())
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """A decision, and whether it is the stored one of an earlier call with the same key."""
+
+    decision: Decision
+    replayed: bool = False
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at."""
+
+    view: View
+    ruling: Ruling
+    permits: tuple[Reason, ...]
+    denials: tuple[Reason, ...]
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Who asks what, and when."""
+
+    caller: Caller
+    tenant: Tenant
+    request: AuthorizeRequest
+    key: IdempotencyKey | None
+    now_us: int
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What the budgets said of a request that the policies permit."""
+
+    claimed: tuple[tuple[Claim, Usage], ...] = ()
+    checks: tuple[BudgetCheck, ...] = ()
+    denials: tuple[Reason, ...] = ()
+
+
+class Authorizer:
+    """Decides requests of this process."""
+
+    def __init__(self, store: Store, snapshots: Snapshots, new_id: Callable[[str, int], str]) -> None:
+        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
+        self._store = store
+        self._snapshots = snapshots
+        self._new_id = new_id
+
+    async def authorize(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        request: AuthorizeRequest,
+        key: IdempotencyKey | None,
+        now_us: int,
+    ) -> Answered:
+        """Decide ``request`` and return once the decision is on disk.
+
+        A repeated ``key`` returns the stored decision, unless it was a permit whose chain was blocked since: that is a
+        new denial. Raises ValidationFailed and NotFound for a request that does not fit, IdempotencyConflict for a key
+        with other content, Unavailable when it cannot be recorded; nothing is changed then.
+        """
+        self._store.require_room()
+        with self._store.read() as txn:
+            tenant = tenant_of(txn, caller, tenant_id)
+            proposal = self._propose(txn, txn.of(tenant), caller, request, now_us)
+        call = Call(caller, tenant, request, key, now_us)
+        return await self._store.write(lambda writing: self._decide(writing, call, proposal))
+
+    def dry_run(self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int) -> Decision:
+        """Return what would be decided now; nothing is reserved or recorded."""
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            proposal = self._propose(txn, part, caller, request, now_us)
+            findings = _consult(part, proposal, request, now_us)
+        denials = reasons.in_order((*proposal.denials, *findings.denials))
+        return Decision(
+            decision_id=None,
+            identity_id=request.identity_id,
+            action=request.action,
+            allowed=not denials,
+            reasons=denials or proposal.permits,
+            budget_checks=findings.checks,
+            reserved_minor=None,
+            currency=request.currency,
+            reserved_quantities={},
+            expires_at_us=None,
+            evaluated_at_us=now_us,
+            policy_revision=proposal.view.policies.revision,
+            entity_revision=proposal.view.entity_revision,
+            audit=None,
+            dry_run=True,
+        )
+
+    def _propose(
+        self, txn: Transaction, part: TenantTransaction, caller: Caller, request: AuthorizeRequest, now_us: int
+    ) -> Proposal:
+        view = self._snapshots.current(txn, part, request.identity_id)
+        caller.require_reach(view.chain)
+        return rule(part, view, request, now_us)
+
+    def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:
+        require_alive(txn, call.caller, call.now_us)
+        part = txn.of(call.tenant)
+        replay = None if call.key is None else find_replay(part, call.key, call.now_us)
+        if proposal.view.revisions != revisions_of(txn, part):
+            view = self._snapshots.fresh(txn, part, proposal.view)
+            proposal = rule(part, view, call.request, call.now_us)
+        if replay is not None:
+            stored = _stored(part, replay)
+            if not (stored.allowed and reasons.blocked(proposal.view.chain)):
+                return Answered(stored, replayed=True)
+        return Answered(self._record(txn, part, call, proposal, replay))
+
+    def _record(
+        self, txn: Transaction, part: TenantTransaction, call: Call, proposal: Proposal, replay: Replay | None
+    ) -> Decision:
+        """Reserve and record: all of it is committed together, or none."""
+        request, now_us = call.request, call.now_us
+        findings = _consult(part, proposal, request, now_us)
+        denials = reasons.in_order((*proposal.denials, *findings.denials))
+        decision_id = self._new_id("dec", now_us)
+        placed = None if denials else _reserve(part, decision_id, request, findings, now_us)
+        visible = placed is not None and placed.reservation.is_visible
+        expires_at_us = placed.reservation.expires_at_us if placed is not None and visible else None
+        verdict = Verdict(
+            decision_id=decision_id,
+            allowed=not denials,
+            codes=tuple(reason.code for reason in denials or proposal.permits),
+            determining=proposal.ruling.determining,
+            errors=tuple(fault.policy_id for fault in proposal.ruling.errors),
+            expires_at_us=expires_at_us,
+            replay_of=None if replay is None else replay.decision_id,
+        )
+        body = decision_body(
+            request=request,
+            verdict=verdict,
+            chain=proposal.view.chain,
+            claimed=findings.claimed,
+            facts=_facts(part, proposal.view, request, findings),
+            engine=engine(),
+            token_id=call.caller.name,
+            now_us=now_us,
+            entity_revision=proposal.view.entity_revision,
+        )
+        decision = Decision(
+            decision_id=decision_id,
+            identity_id=request.identity_id,
+            action=request.action,
+            allowed=not denials,
+            reasons=denials or proposal.permits,
+            budget_checks=findings.checks,
+            reserved_minor=request.amount_minor if visible else None,
+            currency=request.currency,
+            reserved_quantities=request.quantities if visible else {},
+            expires_at_us=expires_at_us,
+            evaluated_at_us=now_us,
+            policy_revision=proposal.view.policies.revision,
+            entity_revision=proposal.view.entity_revision,
+            audit=part.audit.append("decision", now_us, body),
+        )
+        part.answers.keep_decision(decision)
+        if call.key is not None and replay is None:
+            part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
+        suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
+        return decision
+
+
+def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
+    """Return the ruling on ``request`` in one view, without looking at any counter."""
+    if request.card_id is not None:
+        raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
+    blocks = reasons.blocked(view.chain)
+    if blocks:
+        return Proposal(view, NO_RULING, (), blocks)
+    schema, policies = view.policies.schema.model, view.policies.policies
+    target = _target(part, request, schema.identity_types)
+    posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
+    if isinstance(posed, Unanswerable):
+        return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
+    ruling = policies.evaluate(posed.request, entity_slice(posed.entities, view.policies.schema))
+    if ruling.effect == "deny":
+        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen))
+    return Proposal(view, ruling, reasons.permitted(ruling, policies), ())
+
+
+def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
+    """Return the identity chain of the resource, None when its type is no identity type."""
+    resource = request.resource
+    if pascal_case(resource.type) not in identity_types:
+        return None
+    if request.attributes:
+        raise ValidationFailed("the attributes of an identity are the stored ones", field="resource.attributes")
+    target = part.identities.get(resource.id)
+    if target is None or target.type != resource.type:
+        raise NotFound(f"unknown identity `{resource.id}` of type `{resource.type}`", field="resource.id")
+    return walk(resource.id, part.identities.get)
+
+
+def _consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
+    """Return what the budgets say; nothing when the request is denied already."""
+    if proposal.denials:
+        return Findings()
+    view = proposal.view
+    action = view.policies.schema.model.actions[request.action]
+    names = action.groups | {request.action}
+    wanted = claims(request, view.budgets, names, now_us, view.zone)
+    if len(wanted) > BUDGETS_PER_CHAIN_MAX:
+        raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
+    denials = list(reasons.unbudgeted(unbudgeted(request, view.budgets, names), request.currency))
+    claimed, checks = [], []
+    for claim in wanted:
+        usage = part.ledger.usage(claim)
+        check = assess(claim, usage)
+        claimed.append((claim, usage))
+        checks.append(check)
+        if not check.allowed:
+            denials.append(reasons.exceeded(check, _retry_at(part, claim, usage)))
+    return Findings(tuple(claimed), tuple(checks), tuple(denials))
+
+
+def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:
+    if claim.budget.period == "rolling_24h":
+        return part.ledger.frees_at(claim, usage.total + claim.asked - claim.budget.limit)
+    return None if claim.window is None else claim.window.end_us
+
+
+def _reserve(
+    part: TenantTransaction, decision_id: str, request: AuthorizeRequest, findings: Findings, now_us: int
+) -> Transition | None:
+    """Book every claim of a permit; None where there is nothing to hold or count."""
+    asked = dict(request.quantities)
+    if request.amount_minor is not None:
+        asked[AMOUNT] = request.amount_minor
+    if any(claim.budget.dimension == COUNT for claim, _ in findings.claimed):
+        asked[COUNT] = 1
+    if not asked:
+        return None
+    placed = place(
+        decision_id=decision_id,
+        identity_id=request.identity_id,
+        currency=request.currency,
+        asked=asked,
+        claims=tuple(claim for claim, _ in findings.claimed),
+        now_us=now_us,
+        ttl_seconds=request.ttl_seconds,
+    )
+    for posting, (claim, _) in zip(placed.postings, findings.claimed, strict=True):
+        part.ledger.grant(posting, claim.budget)
+    part.ledger.keep(placed.reservation)
+    return placed
+
+
+def _facts(part: TenantTransaction, view: View, request: AuthorizeRequest, findings: Findings) -> DecisionFacts:
+    """Keep what the record refers to; identities and budgets were kept when they were written."""
+    policies = view.policies
+    if not part.audit.has_fact(policies.digest):
+        for text in (*policies.texts, policies.manifest):
+            part.audit.keep_fact(text)
+    return DecisionFacts(
+        request=part.audit.keep_request(request.canonical()),
+        policies=policies.digest,
+        identities=view.identity_facts,
+        budgets=tuple(view.budget_facts[claim.budget.budget_id] for claim, _ in findings.claimed),
+    )
+
+
+def _stored(part: TenantTransaction, replay: Replay) -> Decision:
+    decision = part.answers.decision(replay.decision_id or "")
+    if decision is None:
+        raise StoreUnusable(f"the stored decision `{replay.decision_id}` does not exist")
+    return decision

@@ -1,0 +1,299 @@
+"""Tenants' hierarchies: identities are made below a parent, changed, suspended and revoked.
+
+Every change is a new revision of the tenant, a fact and an audit record, in one transaction; the next decision sees it.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from sidecar.core.access import Caller
+from sidecar.core.audit import encode_hash
+from sidecar.core.budget import Budget
+from sidecar.core.directory import Block, Identity, IdentityChain, Status, block_on, walk
+from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.facts import identity_fact
+from sidecar.core.ids import pascal_case
+from sidecar.core.limits import CHAIN_DEPTH_MAX
+from sidecar.core.model import BudgetCheck, Json
+from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.paging import Page, PageRequest, page_of
+from sidecar.service.snapshots import Snapshots
+from sidecar.service.store import Store, TenantTransaction, Transaction
+
+
+class IdentityDraft(msgspec.Struct, frozen=True):
+    """An identity to be made; ``identity_id`` None lets the sidecar choose."""
+
+    parent_id: str
+    type: str
+    name: str
+    identity_id: str | None = None
+    external_id: str | None = None
+    metadata: dict[str, Json] = {}
+    max_cards: int | None = None
+
+
+class IdentityPatch(msgspec.Struct, frozen=True):
+    """What to change; None leaves as it is."""
+
+    name: str | None = None
+    metadata: dict[str, Json] | None = None
+    status: Status | None = None
+
+
+class IdentityFilter(msgspec.Struct, frozen=True):
+    """Which identities a list shows."""
+
+    parent_id: str | None = None
+    type: str | None = None
+    external_id: str | None = None
+    status: str | None = None
+
+
+class Described(msgspec.Struct, frozen=True):
+    """An identity, its tenant's id, and what blocks it."""
+
+    tenant_id: str
+    identity: Identity
+    block: Block | None
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """A revoked identity and how many are blocked by it: itself and everybody below."""
+
+    described: Described
+    affected: int
+
+
+class Registry:
+    """Keeps the identities of every tenant."""
+
+    def __init__(self, store: Store, snapshots: Snapshots, new_id: Callable[[str, int], str]) -> None:
+        """Work on ``store``."""
+        self._store = store
+        self._snapshots = snapshots
+        self._new_id = new_id
+
+    async def create(self, caller: Caller, tenant_id: str | None, draft: IdentityDraft, now_us: int) -> Described:
+        """Make an identity.
+
+        Raises NotFound for an unknown parent, ValidationFailed for an undeclared type or a chain over the depth limit,
+        Conflict for an id or external id in use and for a parent that was revoked.
+        """
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> Described:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            self.require_type(txn, draft.type)
+            chain = _chain(part, draft.parent_id, "parent_id")
+            _require_place(part, chain, draft)
+            identity = Identity(
+                identity_id=draft.identity_id or self._new_id("id", now_us),
+                parent_id=draft.parent_id,
+                type=draft.type,
+                name=draft.name,
+                external_id=draft.external_id,
+                metadata=draft.metadata,
+                max_cards=draft.max_cards,
+                created_at_us=now_us,
+                revision=txn.tenants.advance(part.tenant.number),
+            )
+            add_identity(part, identity, caller.name, now_us)
+            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain)))
+
+        return await self._store.write(work)
+
+    def require_type(self, txn: Transaction, type_name: str) -> None:
+        """Raise ValidationFailed unless the schema declares ``type_name`` as a type of identities."""
+        declared = self._snapshots.files(txn).schema.model.identity_types
+        if pascal_case(type_name) not in declared:
+            known = ", ".join(f"`{name}`" for name in sorted(declared))
+            raise ValidationFailed(f"the schema declares no identity type `{type_name}`, only {known}", field="type")
+
+    def get(self, caller: Caller, tenant_id: str | None, identity_id: str) -> Described:
+        """Return an identity. Raises NotFound."""
+        chain, tenant = self._chain(caller, tenant_id, identity_id)
+        return Described(tenant, chain[0], block_on(chain))
+
+    def chain(self, caller: Caller, tenant_id: str | None, identity_id: str) -> IdentityChain:
+        """Return the identity chain, the root last. Raises NotFound."""
+        return self._chain(caller, tenant_id, identity_id)[0]
+
+    def _chain(self, caller: Caller, tenant_id: str | None, identity_id: str) -> tuple[IdentityChain, str]:
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            chain = walk(identity_id, part.identities.get)
+        caller.require_reach(chain)
+        return chain, part.tenant.tenant_id
+
+    def listed(
+        self, caller: Caller, tenant_id: str | None, wanted: IdentityFilter, request: PageRequest
+    ) -> Page[Described]:
+        """Return a page of the identities that fit and are within reach, in order of creation."""
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            if wanted.parent_id is None:
+                found = part.identities.all(after=request.after)
+            else:
+                caller.require_reach(_chain(part, wanted.parent_id, "parent_id"))
+                found = part.identities.owned(wanted.parent_id, after=request.after)
+
+            def fits(identity: Identity) -> bool:
+                return _fits(identity, wanted) and _reaches(part, caller, identity)
+
+            page = page_of(found, request, fits)
+            described = tuple(
+                Described(part.tenant.tenant_id, identity, block_on(walk(identity.identity_id, part.identities.get)))
+                for identity in page.values
+            )
+        return Page(described, page.next_after)
+
+    async def change(
+        self, caller: Caller, tenant_id: str | None, identity_id: str, patch: IdentityPatch, now_us: int
+    ) -> Described:
+        """Change an identity. Raises Conflict once it was revoked, NotFound."""
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> Described:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            chain = _chain(part, identity_id, "identity_id")
+            identity = _patched(chain[0], patch)
+            if identity != chain[0]:
+                suspends = identity.status != chain[0].status and identity.status == "suspended"
+                kind = "identity_suspended" if suspends else "identity_updated"
+                identity = change_identity(txn, part, identity, kind, caller.name, now_us)
+            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
+
+        return await self._store.write(work)
+
+    async def revoke(self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int) -> Revoked:
+        """Revoke an identity for good, and with it everybody below. A second time changes nothing.
+
+        The tenant's root is the operator's to revoke (Forbidden for others). Raises NotFound.
+        """
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> Described:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            chain = _chain(part, identity_id, "identity_id")
+            identity = chain[0]
+            if identity.parent_id is None:
+                caller.require_operator()
+            if identity.status != "revoked":
+                revoked = msgspec.structs.replace(identity, status="revoked")
+                identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
+            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
+
+        described = await self._store.write(work)
+        return Revoked(described, self._count(described))
+
+    def _count(self, top: Described) -> int:
+        """Return how many identities are at or below ``top``; counted after the revocation has taken effect."""
+        with self._store.read() as txn:
+            tenant = txn.tenants.find(top.tenant_id)
+            part = None if tenant is None else txn.of(tenant)
+            count, level = 0, [top.identity.identity_id]
+            while level and part is not None:
+                count += len(level)
+                level = [child.value.identity_id for parent in level for child in part.identities.owned(parent)]
+        return count
+
+
+def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_us: int) -> None:
+    """Store a new identity with its fact and its record."""
+    part.identities.add(
+        identity.identity_id,
+        identity,
+        identity.revision,
+        owner=identity.parent_id,
+        external_id=identity.external_id,
+    )
+    _record(part, "identity_created", identity, made_by, now_us)
+
+
+def change_identity(
+    txn: Transaction, part: TenantTransaction, identity: Identity, kind: str, changed_by: str, now_us: int
+) -> Identity:
+    """Store a changed identity at the tenant's next revision, which it returns; a revoked one frees its external id."""
+    changed = msgspec.structs.replace(identity, revision=txn.tenants.advance(part.tenant.number))
+    found_by = None if changed.status == "revoked" else changed.external_id
+    part.identities.change(changed.identity_id, changed, changed.revision, external_id=found_by)
+    _record(part, kind, changed, changed_by, now_us)
+    return changed
+
+
+def _record(part: TenantTransaction, kind: str, identity: Identity, by: str, now_us: int) -> None:
+    fact = part.audit.keep_fact(identity_fact(identity))
+    body = {
+        "identity": identity.identity_id,
+        "revision": identity.revision,
+        "status": identity.status,
+        "chain": [[identity.identity_id, identity.revision, encode_hash(fact)]],
+        "by": by,
+    }
+    part.audit.append(kind, now_us, body)
+
+
+def suspend_for_budget(
+    txn: Transaction,
+    part: TenantTransaction,
+    identity: Identity,
+    checks: tuple[BudgetCheck, ...],
+    budgets: tuple[Budget, ...],
+    now_us: int,
+) -> None:
+    """Suspend the acting identity when a budget that says so refused it."""
+    refusing = {check.budget_id for check in checks if not check.allowed}
+    suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
+    if suspends and identity.status == "active":
+        suspended = msgspec.structs.replace(identity, status="suspended")
+        change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+
+
+def _chain(part: TenantTransaction, identity_id: str, field: str) -> IdentityChain:
+    if part.identities.get(identity_id) is None:
+        raise NotFound(f"unknown identity `{identity_id}`", field=field)
+    return walk(identity_id, part.identities.get)
+
+
+def _require_place(part: TenantTransaction, chain: IdentityChain, draft: IdentityDraft) -> None:
+    block = block_on(chain)
+    if block is not None and block.status == "revoked":
+        raise Conflict(f"identity `{block.identity.identity_id}` is revoked, nothing can be made below it")
+    if len(chain) >= CHAIN_DEPTH_MAX:
+        raise ValidationFailed(f"an identity chain has at most {CHAIN_DEPTH_MAX} identities", field="parent_id")
+    if draft.identity_id is not None and part.identities.get(draft.identity_id) is not None:
+        raise Conflict(f"identity `{draft.identity_id}` exists already", field="id")
+    if draft.external_id is not None and part.identities.by_external_id(draft.external_id) is not None:
+        raise Conflict(f"external id `{draft.external_id}` is in use", field="external_id")
+
+
+def _patched(identity: Identity, patch: IdentityPatch) -> Identity:
+    if identity.status == "revoked":
+        raise Conflict(f"identity `{identity.identity_id}` is revoked, which is final")
+    return msgspec.structs.replace(
+        identity,
+        name=identity.name if patch.name is None else patch.name,
+        metadata=identity.metadata if patch.metadata is None else patch.metadata,
+        status=identity.status if patch.status is None else patch.status,
+    )
+
+
+def _fits(identity: Identity, wanted: IdentityFilter) -> bool:
+    return (
+        wanted.type in {None, identity.type}
+        and wanted.external_id in {None, identity.external_id}
+        and wanted.status in {None, identity.status}
+    )
+
+
+def _reaches(part: TenantTransaction, caller: Caller, identity: Identity) -> bool:
+    try:
+        caller.require_reach(walk(identity.identity_id, part.identities.get))
+    except NotFound:
+        return False
+    return True

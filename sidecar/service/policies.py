@@ -1,0 +1,188 @@
+"""Policies made by the API: JSON rules compiled to Cedar, or Cedar text, each checked before it can be stored.
+
+Cedar text from a caller is first parsed in a throw-away process, since the parser can be crashed by what it reads. A
+policy is then compiled together with all others of its tenant, outside the writer lock, and stored only if none of them
+changed meanwhile.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+import msgspec
+
+from sidecar.core.access import Caller
+from sidecar.core.audit import encode_hash
+from sidecar.core.directory import Tenant
+from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.ids import pascal_case
+from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
+from sidecar.core.rules import Rules, compile_rules
+from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
+from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.paging import Page, PageRequest, page_of
+from sidecar.service.snapshots import Snapshots, owned_policies, owner_type, revisions_of
+from sidecar.service.store import Revisions, Store, TenantTransaction, Transaction
+
+TRIES_MAX: Final = 5
+"""How often a policy is compiled anew because another one was stored meanwhile."""
+
+
+class Vet(Protocol):
+    """Parses untrusted policy text where a crash hurts nobody."""
+
+    async def __call__(self, text: str, file: str) -> None:
+        """Return when the text can be parsed safely. Raises PolicyInvalid."""
+
+
+class PolicyDraft(msgspec.Struct, frozen=True):
+    """A policy to be made from ``rules`` or ``cedar``; ``document`` is the JSON text of the rules as they were sent."""
+
+    name: str
+    identity_id: str | None
+    rules: Rules | None
+    document: str | None
+    cedar: str | None
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A policy that compiled with all others of its tenant at ``revisions``."""
+
+    record: PolicyRecord
+    revisions: tuple[Revisions, Revisions]
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A policy and its tenant's id."""
+
+    tenant_id: str
+    record: PolicyRecord
+
+
+class Legislator:
+    """Keeps the policies of every tenant."""
+
+    def __init__(self, store: Store, snapshots: Snapshots, new_id: Callable[[str, int], str], vet: Vet) -> None:
+        """Work on ``store``; ``vet`` reads untrusted text first."""
+        self._store = store
+        self._snapshots = snapshots
+        self._new_id = new_id
+        self._vet = vet
+
+    async def create(self, caller: Caller, tenant_id: str | None, draft: PolicyDraft, now_us: int) -> Stored:
+        """Make a policy, in force with the next decision.
+
+        Raises PolicyInvalid naming the place in text that does not parse or fit the schema, ValidationFailed for rules
+        that break one, NotFound for an unknown identity, Conflict for an ``@id`` in use or a tenant that changes all
+        the time.
+        """
+        caller.require_administrator()
+        policy_id = self._new_id("pol", now_us)
+        if draft.cedar is not None:
+            await self._vet(draft.cedar, f"{API_SOURCE}{policy_id}")
+        for _ in range(TRIES_MAX):
+            with self._store.read() as txn:
+                tenant = tenant_of(txn, caller, tenant_id)
+                checked = self._check(txn, txn.of(tenant), policy_id, draft, now_us)
+            stored = await self._store.write(
+                partial(_keep, caller=caller, tenant=tenant, checked=checked, now_us=now_us)
+            )
+            if stored is not None:
+                return Stored(tenant.tenant_id, stored)
+        raise Conflict("the tenant's policies change all the time, try again")
+
+    def _check(
+        self, txn: Transaction, part: TenantTransaction, policy_id: str, draft: PolicyDraft, now_us: int
+    ) -> Checked:
+        """Compile the draft alone, then with every other policy of the tenant."""
+        files = self._snapshots.files(txn)
+        record = self._record(part, files, policy_id, draft, now_us)
+        compile_record(record, files.schema, owner_type(part, record.identity_id))
+        others = owned_policies(part)
+        if len(others) >= POLICIES_PER_TENANT_MAX:
+            raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
+        if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
+            raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
+        compile_tenant(files, part.tenant.tenant_id, [*others, (record, owner_type(part, record.identity_id))])
+        return Checked(record, revisions_of(txn, part))
+
+    def _record(
+        self, part: TenantTransaction, files: CompiledFiles, policy_id: str, draft: PolicyDraft, now_us: int
+    ) -> PolicyRecord:
+        owner = part.identities.get(draft.identity_id or part.tenant.root_identity_id)
+        if owner is None:
+            raise NotFound(f"unknown identity `{draft.identity_id}`", field="identity_id")
+        if draft.rules is None and draft.cedar is None:
+            raise ValidationFailed("a policy needs `rules` or `cedar`", field="rules")
+        cedar, requirements = draft.cedar or "", {}
+        if draft.rules is not None:
+            principal = (pascal_case(owner.type), owner.identity_id)
+            clauses = compile_rules(draft.rules, policy_id=policy_id, principal=principal, schema=files.schema.model)
+            cedar = "\n\n".join(clause.text for clause in clauses) + "\n"
+            requirements = {f"{policy_id}/{clause.key}": clause.requirement or "" for clause in clauses if clause.key}
+        return PolicyRecord(
+            policy_id=policy_id,
+            identity_id=draft.identity_id,
+            name=draft.name,
+            rules=draft.document,
+            cedar=cedar,
+            requirements=requirements,
+            created_at_us=now_us,
+            revision=0,
+        )
+
+    def get(self, caller: Caller, tenant_id: str | None, policy_id: str) -> Stored:
+        """Return a policy. Raises NotFound."""
+        caller.require_administrator()
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            return Stored(part.tenant.tenant_id, _known(part, policy_id))
+
+    def listed(
+        self, caller: Caller, tenant_id: str | None, identity_id: str | None, request: PageRequest
+    ) -> Page[Stored]:
+        """Return a page of the policies, of one identity or of all, in order of creation."""
+        caller.require_administrator()
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            if identity_id is None:
+                found = part.policies.all(after=request.after)
+            else:
+                found = part.policies.owned(identity_id, after=request.after)
+            page = page_of(found, request)
+        return Page(tuple(Stored(part.tenant.tenant_id, record) for record in page.values), page.next_after)
+
+    async def delete(self, caller: Caller, tenant_id: str | None, policy_id: str, now_us: int) -> None:
+        """Delete a policy; the next decision is made without it. Raises NotFound."""
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> None:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            _known(part, policy_id)
+            part.policies.remove(policy_id, txn.tenants.advance(part.tenant.number, policies=True))
+            part.audit.append("policy_deleted", now_us, {"policy": policy_id, "by": caller.name})
+
+        await self._store.write(work)
+
+
+def _keep(txn: Transaction, *, caller: Caller, tenant: Tenant, checked: Checked, now_us: int) -> PolicyRecord | None:
+    """Store a checked policy, or return None when what it was checked against has changed."""
+    require_alive(txn, caller, now_us)
+    part = txn.of(tenant)
+    if [revisions.policies for revisions in revisions_of(txn, part)] != [old.policies for old in checked.revisions]:
+        return None
+    revision = txn.tenants.advance(tenant.number, policies=True)
+    record = msgspec.structs.replace(checked.record, revision=revision)
+    part.policies.add(record.policy_id, record, revision, owner=record.identity_id)
+    fact = part.audit.keep_fact(record.cedar.encode())
+    body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": caller.name}
+    part.audit.append("policy_created", now_us, body)
+    return record
+
+
+def _known(part: TenantTransaction, policy_id: str) -> PolicyRecord:
+    record = part.policies.get(policy_id)
+    if record is None:
+        raise NotFound(f"unknown policy `{policy_id}`", field="policy_id")
+    return record

@@ -1,0 +1,225 @@
+"""Ending reservations: settle, release, refund, and the expiry of holds whose time has come.
+
+Each is one transaction of the transition, its postings and its audit record. None is refused for lack of room: money
+that moved must be recorded, and a hold that ends frees some.
+"""
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+import msgspec
+
+from sidecar.core.access import Caller
+from sidecar.core.audit import Body
+from sidecar.core.budget import AMOUNT, COUNT
+from sidecar.core.directory import walk
+from sidecar.core.errors import Forbidden, NotFound, ValidationFailed
+from sidecar.core.idempotency import IdempotencyKey
+from sidecar.core.model import Decision
+from sidecar.core.money import Major
+from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
+from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import Done, once
+from sidecar.service.store import Store, TenantTransaction, Transaction
+
+EXPIRE_BATCH: Final = 256
+"""Holds that one transaction ends: some 10 ms of the writer lock."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a settlement names; a dimension that is left out takes what is held of it."""
+
+    amount: Major | None
+    quantities: dict[str, Major]
+    final: bool
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A decision with the present state of its reservation, None where it has none to show."""
+
+    decision: Decision
+    reservation: Reservation | None
+
+
+Change: TypeAlias = Callable[[Reservation], Transition]
+
+
+class Settler:
+    """Ends the reservations of this process's callers."""
+
+    def __init__(self, store: Store) -> None:
+        """Work on ``store``."""
+        self._store = store
+
+    def find(self, caller: Caller, tenant_id: str | None, decision_id: str) -> Found:
+        """Return a decision. Raises NotFound where it is unknown or outside the caller's reach."""
+        with self._store.read() as txn:
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            return _found(part, caller, decision_id)
+
+    async def settle(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        decision_id: str,
+        wanted: Wanted,
+        key: IdempotencyKey | None,
+        now_us: int,
+    ) -> Done[Reservation]:
+        """Settle what ``wanted`` names.
+
+        Raises Conflict where the reservation's state excludes it or more than is held is named, Forbidden where an
+        agent settles less than is held, NotFound, ValidationFailed, IdempotencyConflict.
+        """
+
+        def change(reservation: Reservation) -> Transition:
+            figures = _figures(wanted, reservation.currency)
+            transition = settle(reservation, figures, final=wanted.final)
+            if transition.changed and not caller.may_free_budget and not _in_full(transition.reservation):
+                raise Forbidden("this token settles in full only; settling a part needs a tenant key or `may_release`")
+            return transition
+
+        return await self._change(caller, tenant_id, decision_id, ("settle", change), key, now_us)
+
+    async def release(
+        self, caller: Caller, tenant_id: str | None, decision_id: str, key: IdempotencyKey | None, now_us: int
+    ) -> Done[Reservation]:
+        """Free what is held. Raises Forbidden for a token that may not, else as ``settle``."""
+        _require_freeing(caller)
+        return await self._change(caller, tenant_id, decision_id, ("release", release), key, now_us)
+
+    async def refund(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        decision_id: str,
+        amount: Major,
+        key: IdempotencyKey | None,
+        now_us: int,
+    ) -> Done[Reservation]:
+        """Give back a part of what was settled. Raises as ``release``."""
+        _require_freeing(caller)
+
+        def change(reservation: Reservation) -> Transition:
+            return refund(reservation, _minor(amount, reservation.currency))
+
+        return await self._change(caller, tenant_id, decision_id, ("refund", change), key, now_us)
+
+    async def _change(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        decision_id: str,
+        named: tuple[str, Change],
+        key: IdempotencyKey | None,
+        now_us: int,
+    ) -> Done[Reservation]:
+        kind, change = named
+
+        def work(txn: Transaction) -> Done[Reservation]:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+            found = _found(part, caller, decision_id)
+            reservation = found.reservation
+            if reservation is None:
+                raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
+            return once(part, key, now_us, Reservation, lambda: _apply(part, kind, change(reservation), caller, now_us))
+
+        return await self._store.write(work)
+
+    async def expire_due(self, now_us: int) -> int:
+        """End up to ``EXPIRE_BATCH`` holds whose time has come; returns how many."""
+        with self._store.read() as txn:
+            if not txn.due(now_us, 1):
+                return 0
+        return await self._store.write(lambda txn: _expire_due(txn, now_us))
+
+    async def prune_replays(self, now_us: int) -> int:
+        """Forget outcomes of idempotency keys whose day is over; returns how many."""
+        return await self._store.write(lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH))
+
+
+def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
+    decision = part.answers.decision(decision_id)
+    if decision is None:
+        raise NotFound(f"unknown decision `{decision_id}`", field="decision_id")
+    chain = walk(decision.identity_id, part.identities.get)
+    try:
+        caller.require_reach(chain)
+    except NotFound:
+        raise NotFound(f"unknown decision `{decision_id}`", field="decision_id") from None
+    reservation = part.ledger.reservation(decision_id)
+    return Found(decision, reservation if reservation is not None and reservation.is_visible else None)
+
+
+def _apply(
+    part: TenantTransaction, kind: str, transition: Transition, caller: Caller | None, now_us: int
+) -> Reservation:
+    """Book a transition and record it; a repetition leaves no trace."""
+    if not transition.changed:
+        return transition.reservation
+    overdrawn = [posting.claim.budget_id for posting in transition.postings if part.ledger.book(posting)]
+    reservation = msgspec.structs.replace(
+        transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
+    )
+    part.ledger.keep(reservation)
+    part.audit.append(kind, now_us, _body(reservation, overdrawn, caller))
+    return reservation
+
+
+def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None) -> Body:
+    body: Body = {
+        "decision": reservation.decision_id,
+        "identity": reservation.identity_id,
+        "state": reservation.state,
+        "measures": [
+            [name, measure.asked, measure.held, measure.settled, measure.refunded]
+            for name, measure in sorted(reservation.measures.items())
+        ],
+        "by": "sidecar" if caller is None else caller.name,
+    }
+    if reservation.currency is not None:
+        body["currency"] = reservation.currency
+    if reservation.late:
+        body["late"] = True
+    if overdrawn:
+        body["overdrawn"] = overdrawn
+    return body
+
+
+def _expire_due(txn: Transaction, now_us: int) -> int:
+    due = txn.due(now_us, EXPIRE_BATCH)
+    for hold in due:
+        tenant = txn.tenants.get(hold.tenant)
+        part = None if tenant is None else txn.of(tenant)
+        reservation = None if part is None else part.ledger.reservation(hold.decision_id)
+        if part is not None and reservation is not None:
+            _apply(part, "expire", expire(reservation, now_us), None, now_us)
+    return len(due)
+
+
+def _require_freeing(caller: Caller) -> None:
+    if not caller.may_free_budget:
+        raise Forbidden("freeing what is held or settled needs a tenant key or a token with `may_release`")
+
+
+def _in_full(reservation: Reservation) -> bool:
+    settlement = reservation.settlement
+    return settlement is not None and settlement.parts == settlement.held
+
+
+def _figures(wanted: Wanted, currency: str | None) -> dict[str, int] | None:
+    """Return what is wanted as figures per dimension, None for all that is held."""
+    figures = {name: value.integer(f"quantities.{name}") for name, value in wanted.quantities.items()}
+    for reserved in (AMOUNT, COUNT):
+        if reserved in figures:
+            raise ValidationFailed(f"`{reserved}` is no quantity", field=f"quantities.{reserved}")
+    if wanted.amount is not None:
+        figures[AMOUNT] = _minor(wanted.amount, currency)
+    return figures or None
+
+
+def _minor(amount: Major, currency: str | None) -> int:
+    if currency is None:
+        raise ValidationFailed("the decision has no amount", field="amount")
+    return amount.minor(currency, "amount")

@@ -1,0 +1,152 @@
+"""What one decision needs of its tenant, read from the store and kept for as long as nothing changed.
+
+Everything kept is bound to the revision it was read at and dropped with it, so no decision can rest on an older state.
+Inside a write transaction the state may be one that is never committed: ``fresh`` reads it and keeps nothing, except
+compiled policies, which are found by what they are compiled from.
+"""
+
+from collections import OrderedDict
+from typing import Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sidecar.core.audit import fact_hash
+from sidecar.core.budget import Budget
+from sidecar.core.directory import Identity, IdentityChain, walk
+from sidecar.core.errors import Unavailable
+from sidecar.core.facts import budget_fact, identity_fact
+from sidecar.core.ids import pascal_case
+from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
+from sidecar.core.windows import zone
+from sidecar.service.store import Revisions, TenantTransaction, Transaction
+
+DEPLOYMENT: Final = 0
+"""The tenant number under which the revision of the policy files is counted."""
+
+VIEWS_MAX: Final = 10_000
+"""Identities whose chain is kept: some 5 KB each."""
+
+POLICIES_MAX: Final = 256
+"""Tenants whose compiled policies are kept."""
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class View(msgspec.Struct, frozen=True):
+    """One identity's chain with the budgets on it and its tenant's policies, all of one moment.
+
+    ``identity_facts`` and ``budget_facts`` are the hashes under which their stored versions lie as facts.
+    """
+
+    revisions: tuple[Revisions, Revisions]
+    chain: IdentityChain
+    budgets: tuple[Budget, ...]
+    identity_facts: tuple[bytes, ...]
+    budget_facts: dict[str, bytes]
+    policies: TenantPolicies
+    zone: ZoneInfo
+
+    @property
+    def entity_revision(self) -> int:
+        """The tenant's revision."""
+        return self.revisions[0].entities
+
+
+class Snapshots:
+    """The views and compiled policies of this process."""
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._files: tuple[int, CompiledFiles] | None = None
+        self._policies: OrderedDict[tuple[int, int, int], TenantPolicies] = OrderedDict()
+        self._views: OrderedDict[tuple[int, str], View] = OrderedDict()
+
+    def current(self, txn: Transaction, part: TenantTransaction, identity_id: str) -> View:
+        """Return the committed view of an identity. Raises NotFound for one that does not exist."""
+        key = (part.tenant.number, identity_id)
+        revisions = revisions_of(txn, part)
+        view = self._views.get(key)
+        if view is None or view.revisions != revisions:
+            view = self._read(part, identity_id, revisions, self.policies(txn, part))
+            _keep(self._views, key, view, VIEWS_MAX)
+        return view
+
+    def fresh(self, txn: Transaction, part: TenantTransaction, stale: View) -> View:
+        """Return ``stale`` as a write transaction sees it now; its policies serve again unless those have changed."""
+        revisions = revisions_of(txn, part)
+        same = all(new.policies == old.policies for new, old in zip(revisions, stale.revisions, strict=True))
+        policies = stale.policies if same else self._compile(txn, part)
+        return self._read(part, stale.chain[0].identity_id, revisions, policies)
+
+    def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
+        """Return the committed policies of a tenant."""
+        own, deployment = revisions_of(txn, part)
+        key = (part.tenant.number, own.policies, deployment.policies)
+        policies = self._policies.get(key)
+        if policies is None:
+            policies = self._compile(txn, part)
+            _keep(self._policies, key, policies, POLICIES_MAX)
+        return policies
+
+    def files(self, txn: Transaction) -> CompiledFiles:
+        """Return the policy files that hold, compiled. Raises Unavailable before any were loaded."""
+        revision = txn.tenants.revisions(DEPLOYMENT).policies
+        if self._files is None or self._files[0] != revision:
+            files = txn.policy_files()
+            if files is None:
+                raise Unavailable("no policy files were loaded")
+            self._files = (revision, compile_files(files))
+        return self._files[1]
+
+    def _compile(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
+        return compile_tenant(self.files(txn), part.tenant.tenant_id, owned_policies(part))
+
+    def _read(
+        self,
+        part: TenantTransaction,
+        identity_id: str,
+        revisions: tuple[Revisions, Revisions],
+        policies: TenantPolicies,
+    ) -> View:
+        chain = walk(identity_id, part.identities.get)
+        budgets = tuple(budget for identity in chain for budget in budgets_of(part, identity))
+        return View(
+            revisions=revisions,
+            chain=chain,
+            budgets=budgets,
+            identity_facts=tuple(fact_hash(identity_fact(identity)) for identity in chain),
+            budget_facts={budget.budget_id: fact_hash(budget_fact(budget)) for budget in budgets},
+            policies=policies,
+            zone=zone(part.tenant.time_zone),
+        )
+
+
+def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:
+    """Return how far a tenant and the deployment have changed: what a ruling rests on."""
+    return txn.tenants.revisions(part.tenant.number), txn.tenants.revisions(DEPLOYMENT)
+
+
+def budgets_of(part: TenantTransaction, identity: Identity) -> list[Budget]:
+    """Return the budgets that hang on an identity, in order of creation."""
+    return [listed.value for listed in part.budgets.owned(identity.identity_id)]
+
+
+def owned_policies(part: TenantTransaction) -> list[tuple[PolicyRecord, str | None]]:
+    """Return the policies made by the API, each with the Cedar type of the identity it hangs on."""
+    return [(listed.value, owner_type(part, listed.value.identity_id)) for listed in part.policies.all()]
+
+
+def owner_type(part: TenantTransaction, identity_id: str | None) -> str | None:
+    """Return the Cedar type of an identity, None for none."""
+    identity = None if identity_id is None else part.identities.get(identity_id)
+    return None if identity is None else pascal_case(identity.type)
+
+
+def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    kept[key] = value
+    kept.move_to_end(key)
+    while len(kept) > most:
+        kept.popitem(last=False)

@@ -1,0 +1,255 @@
+"""What the use cases need of a store: the port that the LMDB store implements today and PostgreSQL will.
+
+A ``Transaction`` sees one state of everything; ``of`` narrows it to one tenant, and nothing of another tenant can be
+reached through what it returns. Work given to ``Store.write`` runs inside one durable transaction: when the awaited
+call returns, it is on disk, and when it raises, nothing of it is.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from sidecar.core.access import Token
+from sidecar.core.audit import Body, Head
+from sidecar.core.budget import Budget, Claim, Usage
+from sidecar.core.directory import Identity, Tenant
+from sidecar.core.idempotency import Replay
+from sidecar.core.model import AuditMark, Decision
+from sidecar.core.reservation import Posting, Reservation
+from sidecar.core.snapshot import PolicyFiles, PolicyRecord
+from sidecar.core.windows import Window
+
+T = TypeVar("T")
+
+
+class Revisions(NamedTuple):
+    """How far a tenant has changed: at all, and in its policies."""
+
+    entities: int
+    policies: int
+
+
+class Listed(NamedTuple, Generic[T]):
+    """A stored value and its place in every list of its kind, which a cursor names."""
+
+    place: int
+    value: T
+
+
+class Due(NamedTuple):
+    """A hold whose time has come."""
+
+    tenant: int
+    decision_id: str
+
+
+class Collection(Protocol[T]):
+    """The stored values of one kind in one tenant."""
+
+    def get(self, key: str) -> T | None:
+        """Return the value with this id."""
+
+    def by_external_id(self, external_id: str) -> T | None:
+        """Return the value with this external id."""
+
+    def all(self, *, after: int = 0) -> Iterator[Listed[T]]:
+        """Yield every value in order of creation, from the one after that place."""
+
+    def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
+        """Yield the values that belong to ``owner`` in order of creation."""
+
+    def add(self, key: str, value: T, revision: int, *, owner: str | None, external_id: str | None = None) -> None:
+        """Store a new value; ``revision`` is its place in lists and in the change feed."""
+
+    def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
+        """Store a changed value; ``external_id`` is the one it is found by from now on."""
+
+    def remove(self, key: str, revision: int) -> None:
+        """Forget a value."""
+
+
+class Tenants(Protocol):
+    """The tenants of the deployment."""
+
+    def find(self, tenant_id: str) -> Tenant | None:
+        """Return the tenant with this id."""
+
+    def get(self, number: int) -> Tenant | None:
+        """Return the tenant with this number."""
+
+    def next_number(self) -> int:
+        """Return the number that the next tenant gets."""
+
+    def add(self, tenant: Tenant) -> None:
+        """Store a new tenant."""
+
+    def after(self, number: int) -> Iterator[Tenant]:
+        """Yield the tenants in order of creation, from the one after ``number``."""
+
+    def revisions(self, number: int) -> Revisions:
+        """Return how far a tenant has changed."""
+
+    def advance(self, number: int, *, policies: bool = False) -> int:
+        """Raise a tenant's revision by one and return it."""
+
+
+class Tokens(Protocol):
+    """Tokens by their public part, whatever their tenant."""
+
+    def find(self, key_id: str) -> Token | None:
+        """Return the token with this public part."""
+
+    def put(self, token: Token) -> None:
+        """Store a token."""
+
+    def delete(self, token: Token) -> None:
+        """Forget a token."""
+
+
+class Ledger(Protocol):
+    """Counters and reservations of one tenant."""
+
+    def usage(self, claim: Claim) -> Usage:
+        """Return what the claim's window has used before it."""
+
+    def usage_in(self, budget: Budget, window: Window) -> Usage:
+        """Return what a budget has used in a window."""
+
+    def frees_at(self, claim: Claim, needed: int) -> int:
+        """Return when ``needed`` will have left a rolling window."""
+
+    def grant(self, posting: Posting, budget: Budget) -> None:
+        """Book what a permit claims, under the limit of ``budget``."""
+
+    def book(self, posting: Posting) -> bool:
+        """Book what no limit can refuse; returns whether the window is overdrawn."""
+
+    def reservation(self, decision_id: str) -> Reservation | None:
+        """Return the reservation of a decision."""
+
+    def keep(self, reservation: Reservation) -> None:
+        """Store a reservation."""
+
+
+class AuditLog(Protocol):
+    """The hash chain of one tenant and the facts behind it."""
+
+    @property
+    def origin(self) -> str:
+        """The name of the log, written into each of its records."""
+
+    def head(self) -> Head:
+        """Return the end of the log."""
+
+    def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
+        """Seal one record onto the head."""
+
+    def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
+        """Yield stored records from index ``start`` on."""
+
+    def keep_request(self, content: bytes) -> bytes:
+        """Store the canonical request of the next record; returns its hash."""
+
+    def keep_fact(self, content: bytes) -> bytes:
+        """Store what many records refer to; returns its hash."""
+
+    def has_fact(self, digest: bytes) -> bool:
+        """Whether a lasting fact is kept."""
+
+    def fact(self, digest: bytes, index: int) -> bytes | None:
+        """Return the bytes that record ``index`` refers to."""
+
+
+class Answers(Protocol):
+    """The answers that were given in one tenant."""
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """Return a decision as it was answered."""
+
+    def keep_decision(self, decision: Decision) -> None:
+        """Store a decision under its id."""
+
+    def replay(self, scope: str, now_us: int) -> Replay | None:
+        """Return the stored outcome of an idempotency key."""
+
+    def keep_replay(self, replay: Replay) -> None:
+        """Store an outcome."""
+
+
+class TenantTransaction(Protocol):
+    """Everything of one tenant as one transaction sees it."""
+
+    @property
+    def tenant(self) -> Tenant:
+        """The tenant."""
+
+    @property
+    def identities(self) -> Collection[Identity]:
+        """Its identities, owned by their parents."""
+
+    @property
+    def policies(self) -> Collection[PolicyRecord]:
+        """Its policies made by the API, owned by the identity they hang on."""
+
+    @property
+    def budgets(self) -> Collection[Budget]:
+        """Its budgets, owned by the identity or card they limit."""
+
+    @property
+    def tokens(self) -> Collection[Token]:
+        """Its tokens by id, owned by the identity they belong to."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its counters and reservations."""
+
+    @property
+    def audit(self) -> AuditLog:
+        """Its audit log."""
+
+    @property
+    def answers(self) -> Answers:
+        """The answers given in it."""
+
+
+class Transaction(Protocol):
+    """One state of the whole store, and in a write everything that this write changed."""
+
+    @property
+    def tenants(self) -> Tenants:
+        """The tenants."""
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens of every tenant."""
+
+    def of(self, tenant: Tenant) -> TenantTransaction:
+        """Return the part that belongs to ``tenant``."""
+
+    def policy_files(self) -> PolicyFiles | None:
+        """Return the policy files that hold, None before the first load."""
+
+    def keep_policy_files(self, files: PolicyFiles) -> None:
+        """Replace the policy files and raise the deployment's revision."""
+
+    def keep_clock_event(self, expected_us: int, seen_us: int) -> None:
+        """Note a jump of the clock; each tenant's log tells of it in front of its next record."""
+
+    def due(self, now_us: int, most: int) -> list[Due]:
+        """Return holds that expire at or before ``now_us``."""
+
+    def prune_replays(self, now_us: int, most: int) -> int:
+        """Forget stored outcomes whose day is over; returns how many."""
+
+
+class Store(Protocol):
+    """A store that is open in this process."""
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        """Give the committed state of this moment; nothing may be awaited inside."""
+
+    def require_room(self) -> None:
+        """Raise Unavailable when so little room is left that only what ends a hold may still be written."""
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` in a durable transaction and return its result once it is on disk."""

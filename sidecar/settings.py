@@ -1,0 +1,39 @@
+"""Every setting of a server, once: name, type, default, meaning.
+
+The command line makes flags, variables and file keys of it.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sidecar.state.environment import MAP_SIZE_DEFAULT, Durability
+from sidecar.state.headroom import FREE_BYTES_MIN
+
+WORKERS_MAX: Final = 64
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server is started with.
+
+    ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8181
+    uds: Path | None = None
+    data_dir: Path = Path("data")
+    policies: Path = Path("policies")
+    schemas: Path = Path("schemas")
+    workers: int = 1
+    durability: Durability = "power-loss"
+    free_bytes_min: int = FREE_BYTES_MIN
+    map_size: int = MAP_SIZE_DEFAULT
+    log_level: str = "info"
+    admin_token: str | None = None
+
+    @property
+    def store(self) -> Path:
+        """The folder of the LMDB environment."""
+        return self.data_dir / "db"

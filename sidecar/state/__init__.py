@@ -1,0 +1,1 @@
+"""What is durable: one LMDB environment, its records, ledger and audit log."""

@@ -1,0 +1,137 @@
+"""The audit log of each tenant, and the facts that its records refer to by hash.
+
+Records lie under (tenant, index) and are only ever appended. Facts lie once each under their SHA-256: the long-lived
+ones (identities, budgets, policies) together, a request's beside those of its 256 neighbours in the log, so that a
+commit touches neighbouring pages and not one random page per decision (docs/decisions/0005).
+"""
+
+from collections.abc import Iterator
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from sidecar.core.audit import Body, Head, Sealed, encode_hash, fact_hash, genesis, origin, seal
+from sidecar.core.directory import Tenant
+from sidecar.core.errors import StoreUnusable
+from sidecar.core.model import AuditMark
+from sidecar.state.codec import TENANT_U64, U32, U64_MAX, decode, encode
+from sidecar.state.environment import Table, Txn
+
+_HEAD: Final = Struct(">Q32sQI")
+LASTING: Final = U64_MAX
+"""In place of a tile: facts that many records share."""
+
+TILE: Final = 256
+"""Neighbouring records whose requests are kept together."""
+
+
+_CLOCK: Final = b"clock"
+
+
+class ClockEvent(msgspec.Struct, frozen=True):
+    """A jump of the clock: ``number`` counts them, ``seen_us`` is where ``expected_us`` was due."""
+
+    number: int
+    expected_us: int
+    seen_us: int
+
+
+_clock_event: Final = msgspec.msgpack.Decoder(ClockEvent)
+
+
+def clock_event(txn: Txn, meta: Table) -> ClockEvent | None:
+    """Return the newest jump of the clock that this deployment has seen."""
+    data = txn.get(_CLOCK, db=meta)
+    return None if data is None else decode(bytes(data), _clock_event)
+
+
+def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> None:
+    """Note a jump of the clock; each log tells of it in front of its next record."""
+    last = clock_event(txn, meta)
+    event = ClockEvent(1 if last is None else last.number + 1, expected_us, seen_us)
+    txn.put(_CLOCK, encode(event), db=meta)
+
+
+class AuditLog:
+    """One tenant's log as one transaction sees it."""
+
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant) -> None:
+        """Look through ``txn`` at the log of ``tenant``."""
+        self._txn = txn
+        self._audit = tables["audit"]
+        self._heads = tables["heads"]
+        self._meta = tables["meta"]
+        self._facts = tables["facts"]
+        self._tenant = tenant
+        self.origin = origin(tenant.log_id)
+
+    def head(self) -> Head:
+        """Return the end of the log; that of an empty log follows the genesis link and owes no old clock event."""
+        data = self._txn.get(U32.pack(self._tenant.number), db=self._heads)
+        if data is not None:
+            return Head(*_HEAD.unpack(data))
+        event = clock_event(self._txn, self._meta)
+        return Head(0, genesis(self.origin), 0, 0 if event is None else event.number)
+
+    def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
+        """Seal one record onto the head and return where it stands.
+
+        A jump of the clock that this log has not told of yet is recorded in front of it.
+        """
+        head = self.head()
+        event = clock_event(self._txn, self._meta)
+        if event is not None and head.clock_epoch < event.number:
+            jump: Body = {"expected": event.expected_us, "seen": event.seen_us}
+            head = self._store(
+                msgspec.structs.replace(head, clock_epoch=event.number), "clock_event", now_us, jump
+            ).head
+        sealed = self._store(head, kind, now_us, fields)
+        return AuditMark(sealed.index, encode_hash(sealed.head.link))
+
+    def _store(self, head: Head, kind: str, now_us: int, fields: Body) -> Sealed:
+        sealed = seal(head, self.origin, kind, now_us, fields)
+        key = TENANT_U64.pack(self._tenant.number, sealed.index)
+        if not self._txn.put(key, sealed.body, db=self._audit, overwrite=False):
+            raise StoreUnusable(f"record {sealed.index} of tenant `{self._tenant.tenant_id}` exists already")
+        packed = _HEAD.pack(*msgspec.structs.astuple(sealed.head))
+        self._txn.put(U32.pack(self._tenant.number), packed, db=self._heads)
+        return sealed
+
+    def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
+        """Yield up to ``most`` stored records from index ``start`` on, as (index, body)."""
+        prefix = U32.pack(self._tenant.number)
+        with self._txn.cursor(db=self._audit) as cursor:
+            found = cursor.set_range(TENANT_U64.pack(self._tenant.number, start))
+            while found and most > 0 and bytes(cursor.key()).startswith(prefix):
+                yield TENANT_U64.unpack(cursor.key())[1], bytes(cursor.value())
+                most -= 1
+                found = cursor.next()
+
+    def keep_request(self, content: bytes) -> bytes:
+        """Store the canonical request of the record that comes next; returns its hash."""
+        return self._keep(content, self.head().next_index // TILE)
+
+    def keep_fact(self, content: bytes) -> bytes:
+        """Store what many records refer to, once; returns its hash."""
+        return self._keep(content, LASTING)
+
+    def _keep(self, content: bytes, tile: int) -> bytes:
+        digest = fact_hash(content)
+        self._txn.put(self._fact_key(tile, digest), content, db=self._facts, overwrite=False)
+        return digest
+
+    def has_fact(self, digest: bytes) -> bool:
+        """Whether a lasting fact is kept."""
+        return self._txn.get(self._fact_key(LASTING, digest), db=self._facts) is not None
+
+    def fact(self, digest: bytes, index: int) -> bytes | None:
+        """Return the bytes that record ``index`` refers to by ``digest``; None when they were erased."""
+        for tile in (LASTING, index // TILE):
+            data = self._txn.get(self._fact_key(tile, digest), db=self._facts)
+            if data is not None:
+                return bytes(data)
+        return None
+
+    def _fact_key(self, tile: int, digest: bytes) -> bytes:
+        return TENANT_U64.pack(self._tenant.number, tile) + digest

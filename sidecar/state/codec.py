@@ -1,0 +1,53 @@
+"""How values become bytes in the store: fixed-width keys, and documents with a version in front.
+
+Integers in keys are big-endian, so that their order is the order of the keys. A tenant's number comes first in every
+key that belongs to a tenant and has a fixed width, so no key of one tenant can be a prefix of another's.
+"""
+
+import hashlib
+from struct import Struct
+from typing import Final, TypeVar
+
+import msgspec
+
+from sidecar.core.errors import StoreUnusable
+
+U32: Final = Struct(">I")
+U64: Final = Struct(">Q")
+U64_PAIR: Final = Struct(">QQ")
+TENANT_U64: Final = Struct(">IQ")
+"""Tenant number and a sequence number, revision or time."""
+
+U64_MAX: Final = 2**64 - 1
+DOCUMENT_VERSION: Final = b"\x01"
+HASH_BYTES: Final = 16
+"""Enough of a SHA-256 to stand for a long value in an index key; what it finds is compared in full."""
+
+T = TypeVar("T")
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(document: object) -> bytes:
+    """Return a document's bytes."""
+    return DOCUMENT_VERSION + _encoder.encode(document)
+
+
+def decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    """Return the document in ``data``. Raises StoreUnusable for another version or for bytes that do not fit."""
+    if data[:1] != DOCUMENT_VERSION:
+        raise StoreUnusable(f"a stored document has version `{data[:1].hex()}`, this version reads `01`")
+    try:
+        return decoder.decode(memoryview(data)[1:])
+    except msgspec.DecodeError as error:
+        raise StoreUnusable(f"a stored document cannot be read: {error}") from error
+
+
+def short_hash(value: str) -> bytes:
+    """Return a fixed-width stand-in for ``value`` in an index key."""
+    return hashlib.sha256(value.encode()).digest()[:HASH_BYTES]
+
+
+def after(prefix: bytes) -> bytes:
+    """Return the smallest key that is above every key with ``prefix``."""
+    return (int.from_bytes(prefix) + 1).to_bytes(len(prefix))

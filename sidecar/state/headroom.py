@@ -1,0 +1,63 @@
+"""Room on the disk for ending holds when nothing else may be written any more.
+
+Releasing and settling need new pages too, since LMDB never overwrites one in place: on a full disk they fail as well.
+So new permits are refused early, and blocks behind the end of the data file are reserved that only the growing file can
+use.
+"""
+
+import ctypes
+import os
+from pathlib import Path
+from typing import Final
+
+from sidecar.core.errors import Unavailable
+
+FREE_BYTES_MIN: Final = 256 * 1024 * 1024
+"""Free space below which no new permit is given."""
+
+HEADROOM_BYTES: Final = 64 * 1024 * 1024
+"""Blocks kept behind the end of the file: some hundred thousand settlements."""
+
+_KEEP_SIZE: Final = 1
+"""FALLOC_FL_KEEP_SIZE: reserve blocks, leave the length of the file alone (``posix_fallocate`` would change it)."""
+
+
+class Headroom:
+    """The disk under one data directory."""
+
+    def __init__(self, data_file: Path, free_bytes_min: int = FREE_BYTES_MIN) -> None:
+        """Look at the disk that holds ``data_file``."""
+        self._data_file = data_file
+        self._free_bytes_min = free_bytes_min
+
+    def free_bytes(self) -> int:
+        """Return what an unprivileged process could still write."""
+        stats = os.statvfs(self._data_file.parent)
+        return stats.f_bavail * stats.f_frsize
+
+    def require(self) -> None:
+        """Raise Unavailable when new permits must not be given."""
+        free = self.free_bytes()
+        if free < self._free_bytes_min:
+            message = f"{free >> 20} MiB are free on the disk of the store, {self._free_bytes_min >> 20} MiB are needed"
+            raise Unavailable(message)
+
+    def reserve(self) -> bool:
+        """Reserve blocks behind the end of the data file; returns whether the file system could.
+
+        Reserving what is reserved already costs nothing, so this is called again and again as the file grows.
+        """
+        descriptor = os.open(self._data_file, os.O_RDWR)
+        try:
+            length = os.fstat(descriptor).st_size
+            return _allocate(descriptor, length, HEADROOM_BYTES)
+        finally:
+            os.close(descriptor)
+
+
+def _allocate(descriptor: int, offset: int, length: int) -> bool:
+    allocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if allocate is None:
+        return False
+    result: int = allocate(descriptor, _KEEP_SIZE, ctypes.c_int64(offset), ctypes.c_int64(length))
+    return result == 0

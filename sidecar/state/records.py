@@ -1,0 +1,154 @@
+"""Stored resources: one document per identity, policy or budget, with its revision, in lists and in the change feed.
+
+A record is found by id, listed by kind or by owner in order of creation, and looked up by external id. Each change is
+also an entry of the change feed at the tenant's new revision, which followers will read; a deletion is a change too.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from sidecar.core.errors import StoreUnusable
+from sidecar.service.store import Listed
+from sidecar.state.codec import TENANT_U64, U32, U64, decode, encode, short_hash
+from sidecar.state.environment import Table, Txn
+
+
+class Kind(IntEnum):
+    """What a record is; the number is part of its key and permanent."""
+
+    IDENTITY = 1
+    POLICY = 2
+    BUDGET = 3
+    TOKEN = 5
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A document with what the store needs to know of it.
+
+    ``place`` is its created revision, its order in every list.
+    """
+
+    document: msgspec.Raw
+    place: int
+    revision: int
+    owner: str | None
+    external_id: str | None
+
+
+T = TypeVar("T")
+
+_BY_KIND: Final = b"\x01"
+_BY_OWNER: Final = b"\x02"
+_BY_EXTERNAL_ID: Final = b"\x03"
+
+_record: Final = msgspec.msgpack.Decoder(Record)
+
+
+class Collection(Generic[T]):
+    """The records of one kind in one tenant as one transaction sees them."""
+
+    def __init__(
+        self, txn: Txn, tables: dict[str, Table], tenant: int, kind: Kind, decoder: msgspec.msgpack.Decoder[T]
+    ) -> None:
+        """Look through ``txn``; ``decoder`` gives the documents their type."""
+        self._txn = txn
+        self._records = tables["records"]
+        self._index = tables["index"]
+        self._changes = tables["changes"]
+        self._tenant = U32.pack(tenant)
+        self._number = tenant
+        self._kind = bytes((kind,))
+        self._decoder = decoder
+
+    def get(self, key: str) -> T | None:
+        """Return the value with this id."""
+        record = self._find(key)
+        return None if record is None else self._decoder.decode(record.document)
+
+    def by_external_id(self, external_id: str) -> T | None:
+        """Return the value with this external id; a hit of the index is compared in full."""
+        found = self._txn.get(self._external(external_id), db=self._index)
+        record = None if found is None else self._find(bytes(found).decode())
+        return self._decoder.decode(record.document) if record and record.external_id == external_id else None
+
+    def all(self, *, after: int = 0) -> Iterator[Listed[T]]:
+        """Yield every value in order of creation, from the one after that place."""
+        return self._listed(self._tenant + _BY_KIND + self._kind, after, lambda _: True)
+
+    def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
+        """Yield the values that belong to ``owner`` in order of creation."""
+        return self._listed(self._owned(owner), after, lambda record: record.owner == owner)
+
+    def add(self, key: str, value: T, revision: int, *, owner: str | None, external_id: str | None = None) -> None:
+        """Store a new value; ``revision`` is its place in lists and in the change feed."""
+        place = U64.pack(revision)
+        self._put(
+            key, Record(document=_raw(value), place=revision, revision=revision, owner=owner, external_id=external_id)
+        )
+        self._txn.put(self._tenant + _BY_KIND + self._kind + place, key.encode(), db=self._index)
+        if owner is not None:
+            self._txn.put(self._owned(owner) + place, key.encode(), db=self._index)
+
+    def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
+        """Store a changed value; ``external_id`` is the one it is found by from now on."""
+        old = self._known(key)
+        if old.external_id is not None and old.external_id != external_id:
+            self._txn.delete(self._external(old.external_id), db=self._index)
+        record = Record(
+            document=_raw(value), place=old.place, revision=revision, owner=old.owner, external_id=external_id
+        )
+        self._put(key, record)
+
+    def remove(self, key: str, revision: int) -> None:
+        """Forget a value and tell the change feed so."""
+        old = self._known(key)
+        place = U64.pack(old.place)
+        self._txn.delete(self._tenant + self._kind + key.encode(), db=self._records)
+        self._txn.delete(self._tenant + _BY_KIND + self._kind + place, db=self._index)
+        if old.owner is not None:
+            self._txn.delete(self._owned(old.owner) + place, db=self._index)
+        if old.external_id is not None:
+            self._txn.delete(self._external(old.external_id), db=self._index)
+        self._tell(key, revision)
+
+    def _put(self, key: str, record: Record) -> None:
+        self._txn.put(self._tenant + self._kind + key.encode(), encode(record), db=self._records)
+        if record.external_id is not None:
+            self._txn.put(self._external(record.external_id), key.encode(), db=self._index)
+        self._tell(key, record.revision)
+
+    def _tell(self, key: str, revision: int) -> None:
+        change = TENANT_U64.pack(self._number, revision) + self._kind + short_hash(key)
+        self._txn.put(change, key.encode(), db=self._changes)
+
+    def _find(self, key: str) -> Record | None:
+        data = self._txn.get(self._tenant + self._kind + key.encode(), db=self._records)
+        return None if data is None else decode(bytes(data), _record)
+
+    def _known(self, key: str) -> Record:
+        record = self._find(key)
+        if record is None:
+            raise StoreUnusable(f"record `{key}` does not exist")
+        return record
+
+    def _listed(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[Listed[T]]:
+        with self._txn.cursor(db=self._index) as cursor:
+            found = cursor.set_range(prefix + U64.pack(after + 1))
+            while found and bytes(cursor.key()).startswith(prefix):
+                record = self._known(bytes(cursor.value()).decode())
+                if wanted(record):
+                    yield Listed(record.place, self._decoder.decode(record.document))
+                found = cursor.next()
+
+    def _owned(self, owner: str) -> bytes:
+        return self._tenant + _BY_OWNER + self._kind + short_hash(owner)
+
+    def _external(self, external_id: str) -> bytes:
+        return self._tenant + _BY_EXTERNAL_ID + self._kind + short_hash(external_id)
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.msgpack.encode(value))

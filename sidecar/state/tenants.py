@@ -1,0 +1,71 @@
+"""Tenants, and the revision each of them is at.
+
+A revision grows with every change to anything that a decision could depend on; ``policies_revision`` is the revision of
+the newest change to policies, so that what is compiled from them outlives other changes. Tenant number 0 is the
+deployment itself: its revision is that of the policy files, which hold for every tenant.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from sidecar.core.directory import Tenant
+from sidecar.service.store import Revisions
+from sidecar.state.codec import U32, U64_PAIR, decode, encode
+from sidecar.state.environment import Table, Txn
+
+DEPLOYMENT: Final = 0
+
+_tenant = msgspec.msgpack.Decoder(Tenant)
+
+
+class Tenants:
+    """The tenants as one transaction sees them."""
+
+    def __init__(self, txn: Txn, tables: dict[str, Table]) -> None:
+        """Look through ``txn``."""
+        self._txn = txn
+        self._tenants = tables["tenants"]
+        self._ids = tables["tenant_ids"]
+        self._revisions = tables["revisions"]
+
+    def find(self, tenant_id: str) -> Tenant | None:
+        """Return the tenant with this id."""
+        number = self._txn.get(tenant_id.encode(), db=self._ids)
+        return None if number is None else self.get(U32.unpack(number)[0])
+
+    def get(self, number: int) -> Tenant | None:
+        """Return the tenant with this number."""
+        data = self._txn.get(U32.pack(number), db=self._tenants)
+        return None if data is None else decode(bytes(data), _tenant)
+
+    def next_number(self) -> int:
+        """Return the number that the next tenant gets; numbers are never used again."""
+        with self._txn.cursor(db=self._tenants) as cursor:
+            return U32.unpack(cursor.key())[0] + 1 if cursor.last() else DEPLOYMENT + 1
+
+    def add(self, tenant: Tenant) -> None:
+        """Store a new tenant, which must have the next number and an unused id."""
+        self._txn.put(U32.pack(tenant.number), encode(tenant), db=self._tenants, overwrite=False)
+        self._txn.put(tenant.tenant_id.encode(), U32.pack(tenant.number), db=self._ids, overwrite=False)
+
+    def after(self, number: int) -> Iterator[Tenant]:
+        """Yield the tenants in order of creation, from the one after ``number``."""
+        with self._txn.cursor(db=self._tenants) as cursor:
+            if cursor.set_range(U32.pack(number + 1)):
+                for value in cursor.iternext(keys=False):
+                    yield decode(bytes(value), _tenant)
+
+    def revisions(self, number: int) -> Revisions:
+        """Return how far a tenant has changed; 0 and 0 before the first change."""
+        data = self._txn.get(U32.pack(number), db=self._revisions)
+        return Revisions(0, 0) if data is None else Revisions(*U64_PAIR.unpack(data))
+
+    def advance(self, number: int, *, policies: bool = False) -> int:
+        """Raise a tenant's revision by one and return it; every change calls this in its own transaction."""
+        old = self.revisions(number)
+        entities = old.entities + 1
+        packed = U64_PAIR.pack(entities, entities if policies else old.policies)
+        self._txn.put(U32.pack(number), packed, db=self._revisions)
+        return entities

@@ -1,0 +1,117 @@
+"""One transaction of the store, with its tables as typed views; a tenant's part is reached through ``of`` only."""
+
+from functools import cached_property
+from typing import Final
+
+import msgspec
+
+from sidecar.core.access import Token
+from sidecar.core.budget import Budget
+from sidecar.core.directory import Identity, Tenant
+from sidecar.core.snapshot import PolicyFiles, PolicyRecord
+from sidecar.service.store import Due
+from sidecar.state.answers import Answers, prune_replays
+from sidecar.state.audit_log import AuditLog, keep_clock_event
+from sidecar.state.codec import decode, encode
+from sidecar.state.environment import Table, Txn
+from sidecar.state.ledger import Ledger, due_reservations
+from sidecar.state.records import Collection, Kind
+from sidecar.state.tenants import DEPLOYMENT, Tenants
+from sidecar.state.tokens import Tokens
+
+_identity: Final = msgspec.msgpack.Decoder(Identity)
+_policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
+_budget: Final = msgspec.msgpack.Decoder(Budget)
+_token: Final = msgspec.msgpack.Decoder(Token)
+_policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
+_POLICY_FILES: Final = b"policy_files"
+
+
+class TenantTransaction:
+    """Everything of one tenant as one transaction sees it."""
+
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant) -> None:
+        """Look through ``txn`` at ``tenant``."""
+        self._txn = txn
+        self._tables = tables
+        self.tenant = tenant
+
+    @cached_property
+    def identities(self) -> Collection[Identity]:
+        """Its identities, owned by their parents."""
+        return Collection(self._txn, self._tables, self.tenant.number, Kind.IDENTITY, _identity)
+
+    @cached_property
+    def policies(self) -> Collection[PolicyRecord]:
+        """Its policies made by the API, owned by the identity they hang on."""
+        return Collection(self._txn, self._tables, self.tenant.number, Kind.POLICY, _policy)
+
+    @cached_property
+    def budgets(self) -> Collection[Budget]:
+        """Its budgets, owned by the identity or card they limit."""
+        return Collection(self._txn, self._tables, self.tenant.number, Kind.BUDGET, _budget)
+
+    @cached_property
+    def tokens(self) -> Collection[Token]:
+        """Its tokens by id, owned by the identity they belong to."""
+        return Collection(self._txn, self._tables, self.tenant.number, Kind.TOKEN, _token)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its counters and reservations."""
+        return Ledger(self._txn, self._tables, self.tenant.number)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Its audit log."""
+        return AuditLog(self._txn, self._tables, self.tenant)
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The answers given in it."""
+        return Answers(self._txn, self._tables, self.tenant.number)
+
+
+class Transaction:
+    """One state of the whole store."""
+
+    def __init__(self, txn: Txn, tables: dict[str, Table]) -> None:
+        """Look through ``txn``."""
+        self._txn = txn
+        self._tables = tables
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        """The tenants."""
+        return Tenants(self._txn, self._tables)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The tokens of every tenant."""
+        return Tokens(self._txn, self._tables)
+
+    def of(self, tenant: Tenant) -> TenantTransaction:
+        """Return the part that belongs to ``tenant``."""
+        return TenantTransaction(self._txn, self._tables, tenant)
+
+    def policy_files(self) -> PolicyFiles | None:
+        """Return the policy files that hold, None before the first load."""
+        data = self._txn.get(_POLICY_FILES, db=self._tables["meta"])
+        return None if data is None else decode(bytes(data), _policy_files)
+
+    def keep_policy_files(self, files: PolicyFiles) -> None:
+        """Replace the policy files and raise the deployment's revision."""
+        self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
+        self.tenants.advance(DEPLOYMENT, policies=True)
+
+    def keep_clock_event(self, expected_us: int, seen_us: int) -> None:
+        """Note a jump of the clock; each tenant's log tells of it in front of its next record."""
+        keep_clock_event(self._txn, self._tables["meta"], expected_us, seen_us)
+
+    def due(self, now_us: int, most: int) -> list[Due]:
+        """Return up to ``most`` holds that expire at or before ``now_us``, the earliest first."""
+        return due_reservations(self._txn, self._tables, now_us, most)
+
+    def prune_replays(self, now_us: int, most: int) -> int:
+        """Forget up to ``most`` stored outcomes whose day is over; returns how many."""
+        return prune_replays(self._txn, self._tables, now_us, most)

@@ -1,0 +1,93 @@
+"""Facts read out of a parsed policy: annotations, slots, and attributes taken of an entity that the policy names."""
+
+from typing import cast
+
+import cedarpy
+import orjson
+import pytest
+
+from sidecar.core.policy_tree import Tree, annotations, literal_access, slots
+
+
+def tree(text: str) -> Tree:
+    """The JSON form of the only policy in ``text``."""
+    found = orjson.loads(cedarpy.policies_to_json_str(text))
+    return cast("Tree", (found["staticPolicies"] | found["templates"])["policy0"])
+
+
+def when(expression: str) -> Tree:
+    """A policy with one condition."""
+    return tree(f"permit(principal, action, resource) when {{ {expression} }};")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("permit(principal, action, resource);", {}),
+        ('@id("a") @x permit(principal, action, resource);', {"id": "a", "x": ""}),
+        ('@id("") permit(principal, action, resource);', {"id": ""}),
+    ],
+)
+def test_annotations_are_read_and_one_without_value_is_empty(text: str, expected: dict[str, str]) -> None:
+    assert annotations(tree(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        ("principal, action, resource", ()),
+        ('principal in Team::"a", action, resource == Tool::"b"', ()),
+        ("principal == ?principal, action, resource", ("?principal",)),
+        ("principal is Agent in ?principal, action, resource", ("?principal",)),
+        ("principal in ?principal, action, resource == ?resource", ("?principal", "?resource")),
+    ],
+)
+def test_the_slots_of_a_template_are_those_of_its_scope(scope: str, expected: tuple[str, ...]) -> None:
+    assert slots(tree(f"permit({scope});")) == expected
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'User::"ann".name == ""',
+        'User::"ann" has name',
+        'User::"ann".hasTag("x")',
+        'User::"ann".getTag("x") == ""',
+        'context.a && [1].contains(if User::"ann" has name then 1 else 2)',
+        '(if context.a then User::"ann" else principal).name == ""',
+        '(if context.a then principal else User::"ann") has name',
+        '{a: {b: User::"ann"}}.a.b.name == ""',
+        '{a: if context.a then User::"ann" else principal}.a.name == ""',
+        '(if context.a then {a: User::"ann"} else {a: principal}).a.name == ""',
+        '!(principal.name like "x*") || {".": User::"ann".name} == {".": "x"}',
+        '"x" like "y" && principal is User in User::"ann".team',
+    ],
+)
+def test_reading_an_entity_that_the_policy_names_is_found(expression: str) -> None:
+    assert literal_access(when(expression)) == 'User::"ann"'
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "true",
+        'principal == User::"ann" && principal.name == ""',
+        'principal in Team::"a" || [User::"ann"].contains(principal)',
+        'context.user == User::"ann"',
+        '{a: User::"ann"} has a',
+        '{".": {left: User::"ann"}, "has": 1, Value: {x: 1}} == context.x',
+        '(if principal == User::"ann" then principal else resource).name == ""',
+        "{a: 1}.a == 1",
+    ],
+)
+def test_comparing_with_an_entity_is_not_reading_it(expression: str) -> None:
+    assert literal_access(when(expression)) is None
+
+
+def test_reading_it_in_any_condition_counts() -> None:
+    policy = tree('permit(principal, action, resource) when { true } unless { User::"ann" has name };')
+    assert literal_access(policy) == 'User::"ann"'
+
+
+def test_the_deepest_tree_is_walked_without_recursion() -> None:
+    assert literal_access(when("{a: 1}" + ".a" * 400 + " == 1")) is None
