@@ -25,10 +25,11 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
 # Run: the base and one virtualenv without pip; nothing in it belongs to the user it runs as but /data. It is made for
 #   docker run --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges --pids-limit 128 \
 #     --ulimit core=0 -v sidecar-data:/data -v ./policies:/etc/sidecar/policies:ro -v ./schemas:/etc/sidecar/schemas:ro …
-# No policy is in the image: what nobody mounted permits nothing.
+# The shipped schema is in the image, no policy is: what nobody mounted permits nothing.
 FROM ${BASE}
 COPY --from=build /opt/sidecar /opt/sidecar
 COPY --from=build /rootfs/etc/sidecar /etc/sidecar
+COPY schemas /etc/sidecar/schemas
 COPY --from=build --chown=10001:10001 /rootfs/data /data
 ENV PATH=/opt/sidecar/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -198,8 +198,9 @@ def _breaks_policy(text: str) -> bool:
 def _validate(statements: Sequence[Statement], file: str, compiled: CompiledSchema) -> None:
     errors = cedarpy.validate_policies(_joined(statements), compiled.handle).errors
     if errors:
-        index, text = min((_position(error.policy_id), error.error) for error in errors)
-        message = _VALIDATION.sub("", text)
+        found = ((_position(error.policy_id), _VALIDATION.sub("", error.error)) for error in errors)
+        # Of several about one policy, one that quotes what it is about says more than one that does not.
+        index, message = min(found, key=lambda each: (each[0], "`" not in each[1], each[1]))
         statement = statements[index]
         raise refusal(message, file, statement.place(policy_text.offset_of_quoted(statement.text, message)))
 

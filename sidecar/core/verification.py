@@ -85,7 +85,7 @@ def verify(
     origin: str,
     tenant_id: str,
     rows: Iterable[tuple[int, bytes]],
-    head: Anchor | None,
+    head: Anchor | Callable[[], Anchor] | None,
     facts: FactLookup | None = None,
     anchors: Iterable[Anchor] = (),
     *,
@@ -94,7 +94,8 @@ def verify(
 ) -> Report:
     """Return what is found in ``rows`` (key and body, in the order of the store) up to the first fault.
 
-    ``head`` is what the store claims of the end; None for a bare stream, whose last record then stands unproven. The
+    ``head`` is what the store claims of the end, asked for after the last row where it is a function; None for a bare
+    stream, whose last record then stands unproven. The
     head of a part of a log is ``Anchor(last + 1, link)`` with the ``prev`` of the record that comes after; anchors
     beyond it must be left out. ``start`` and ``previous`` are as in ``Verifier``. Without ``facts`` none is checked.
     """
@@ -107,7 +108,8 @@ def verify(
         if fault is not None:
             break
     else:
-        fault = verifier.end() if head is None else verifier.finish(head.size, head.link)
+        claimed = head() if callable(head) else head
+        fault = verifier.end() if claimed is None else verifier.finish(claimed.size, claimed.link)
     checked = max(0, (verifier.next_index if fault is None else fault.seq) - start)
     has_head = fault is None and checked > 0
     return Report(

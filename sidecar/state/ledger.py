@@ -24,8 +24,8 @@ from sidecar.state.environment import Table, Txn
 
 MICRO: Final = 1_000_000
 ROLLING_SECONDS: Final = ROLLING_US // MICRO
-_ROW: Final = Struct(">qqqqQ")
-_PAIR: Final = Struct(">qq")
+COUNTER_ROW: Final = Struct(">qqqqQ")
+PAIR_ROW: Final = Struct(">qq")
 _ROLLING_START: Final = U64_MAX
 """In place of a window's start: the running total of a rolling window."""
 
@@ -114,7 +114,7 @@ class Ledger:
         else:
             counter = self._roll(posting, counter, claim.window_start_us // MICRO, grants=limit is not None)
         counter, overdrawn = _bounded(counter, limit)
-        self._txn.put(key, _ROW.pack(*msgspec.structs.astuple(counter)), db=self._counters)
+        self._txn.put(key, COUNTER_ROW.pack(*msgspec.structs.astuple(counter)), db=self._counters)
         return overdrawn
 
     def _roll(self, posting: Posting, counter: Counter, second: int, *, grants: bool) -> Counter:
@@ -127,8 +127,8 @@ class Ledger:
             counter = self._swept(budget_id, counter, second)
         key = self._prefix(budget_id) + U64.pack(second)
         data = self._txn.get(key, db=self._rolling)
-        settled, held = (0, 0) if data is None else _PAIR.unpack(data)
-        self._txn.put(key, _PAIR.pack(settled + posting.settled, held + posting.held), db=self._rolling)
+        settled, held = (0, 0) if data is None else PAIR_ROW.unpack(data)
+        self._txn.put(key, PAIR_ROW.pack(settled + posting.settled, held + posting.held), db=self._rolling)
         return _moved(counter, posting) if second >= counter.floor_s else counter
 
     def _swept(self, budget_id: str, counter: Counter, now_s: int) -> Counter:
@@ -146,19 +146,23 @@ class Ledger:
         with self._txn.cursor(db=self._rolling) as cursor:
             found = cursor.set_range(prefix + U64.pack(floor_s))
             while found and bytes(cursor.key()).startswith(prefix):
-                settled, held = _PAIR.unpack(cursor.value())
+                settled, held = PAIR_ROW.unpack(cursor.value())
                 yield U64.unpack(bytes(cursor.key())[len(prefix) :])[0], settled, held
                 found = cursor.next()
 
     def _counter(self, key: bytes) -> Counter:
         data = self._txn.get(key, db=self._counters)
-        return Counter() if data is None else Counter(*_ROW.unpack(data))
+        return Counter() if data is None else Counter(*COUNTER_ROW.unpack(data))
 
     def _counter_key(self, budget_id: str, period: str, start_us: int) -> bytes:
         return self._prefix(budget_id) + U64.pack(_ROLLING_START if period == "rolling_24h" else start_us)
 
     def _prefix(self, budget_id: str) -> bytes:
-        return self._tenant + _ulid(budget_id, "bud")
+        return self._tenant + self.budget_key(budget_id)
+
+    def budget_key(self, budget_id: str) -> bytes:
+        """Return what a budget's rows have in their keys."""
+        return _ulid(budget_id, "bud")
 
     def reservation(self, decision_id: str) -> Reservation | None:
         """Return the reservation of a decision."""

@@ -1,0 +1,97 @@
+"""The tenant that is asked about: a root, a team with a rules policy and a budget, an agent with a budget of its own.
+
+Limits are so high that no run reaches them: every request is a permit that claims from both budgets.
+"""
+
+import json
+from decimal import Decimal
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+AMOUNT: Final = Decimal("47.23")
+"""What every request asks for, in CAD."""
+
+BUDGET_LIMIT: Final = 1_000_000_000
+RULES: Final = {
+    "actions": ["card.authorize"],
+    "max_amount": 200,
+    "currencies": ["CAD", "USD"],
+    "allowed_mccs": ["5411", "5732", "5734", "5814", "5815", "5816", "5817", "5818", "7372", "7379"],
+}
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """A tenant that is set up. ``key`` is the tenant's, ``token`` the agent's own."""
+
+    key: str
+    token: str
+    root_id: str
+    team_id: str
+    agent_id: str
+    team_budget_id: str
+
+    def request(self, *, dry_run: bool = False) -> dict[str, object]:
+        """Return the body of a request that is permitted."""
+        resource = {"type": "merchant", "id": "AWS", "amount": 47.23, "currency": "CAD", "merchant_category": "7372"}
+        body: dict[str, object] = {"identity_id": self.agent_id, "action": "card.authorize", "resource": resource}
+        return body | {"dry_run": True} if dry_run else body
+
+
+class Desk:
+    """Calls of one server's management API with one token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """Call the server at ``url``."""
+        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def post(self, path: str, body: dict[str, object]) -> dict[str, Any]:
+        """Create something and return it; raises httpx.HTTPStatusError, with the server's sentence."""
+        return self._read(self._client.post(path, json=body))
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Return something, its fractions exact; raises httpx.HTTPStatusError, with the server's sentence."""
+        return self._read(self._client.get(path))
+
+    def _read(self, answer: httpx.Response) -> dict[str, Any]:
+        if answer.is_error:
+            message = f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
+            raise httpx.HTTPStatusError(message, request=answer.request, response=answer)
+        found: dict[str, Any] = json.loads(answer.text, parse_float=Decimal)
+        return found
+
+
+def set_up(url: str, operator: str) -> Tenant:
+    """Make the tenant on the server at ``url``; raises httpx.HTTPError."""
+    made = Desk(url, operator).post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
+    desk = Desk(url, made["api_key"])
+    team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
+    desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
+    team_budget = add_budget(desk, team, "Team", "total", BUDGET_LIMIT)
+    agent = add_identity(desk, team, "agent", "Worker")
+    add_budget(desk, agent, "Agent daily", "daily", BUDGET_LIMIT)
+    token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
+    return Tenant(made["api_key"], token, made["root_identity_id"], team, agent, team_budget)
+
+
+def add_identity(desk: Desk, parent_id: str, kind: str, name: str) -> str:
+    """Make an identity and return its id."""
+    identity_id: str = desk.post("/v1/identities", {"parent_id": parent_id, "type": kind, "name": name})["identity_id"]
+    return identity_id
+
+
+def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int) -> str:
+    """Make a budget in CAD and return its id."""
+    body: dict[str, object] = {"identity_id": identity_id, "name": name, "period": period, "limit": limit}
+    budget_id: str = desk.post("/v1/budgets", body | {"dimension": "amount", "currency": "CAD"})["budget_id"]
+    return budget_id
+
+
+def first_disagreement(url: str, tenant: Tenant, permits: int) -> str | None:
+    """Return how the team's budget or the audit log disagree with ``permits`` permits that were answered, or None."""
+    desk = Desk(url, tenant.key)
+    reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
+    if reserved != permits * AMOUNT:
+        return f"the team's budget holds {reserved} CAD, {permits} permits make {permits * AMOUNT}"
+    return None
