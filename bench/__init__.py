@@ -1,1 +1,1 @@
-"""How long a decision takes, measured over HTTP against a real server process; `README.md` says what each figure means."""
+"""How long a decision takes, over HTTP against a real server process; `README.md` says what each figure means."""

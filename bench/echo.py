@@ -3,9 +3,8 @@
 Run as ``python -m bench.echo``; prints ``ready on URL`` like the server does.
 """
 
-import asyncio
-import signal
 import socket
+from contextlib import suppress
 
 import uvicorn
 import uvloop
@@ -33,12 +32,6 @@ async def serve() -> None:
     await server.serve(sockets=[listener])
 
 
-def main() -> None:
-    """Run the echo; being told to stop is no error."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    asyncio.set_event_loop_policy(None)
-    uvloop.run(serve())
-
-
 if __name__ == "__main__":
-    main()
+    with suppress(KeyboardInterrupt):  # Ctrl-C reaches the whole group, and the parent tells of it
+        uvloop.run(serve())

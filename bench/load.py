@@ -17,7 +17,7 @@ import msgspec
 import orjson
 import uvloop
 
-from bench.generator import Outcome, Plan
+from bench.generator import Latencies, Outcome, Plan
 
 RATE_MAX: Final = 60_000
 """Answers a second that the array has room for, above what one Python process can receive."""
@@ -37,7 +37,7 @@ class Run:
         self.plan = plan
         self.right = self.wrong = self.measured = 0
         self.first_wrong = ""
-        self.latencies: array[int] = array("q", bytes(8 * (int(RATE_MAX * plan.seconds) + plan.connections)))
+        self.latencies: Latencies = array("q", bytes(8 * (int(RATE_MAX * plan.seconds) + plan.connections)))
         self.starts = self.ends = self.newest = 0
 
     def begin(self) -> None:

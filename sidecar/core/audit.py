@@ -15,12 +15,18 @@ import orjson
 
 from sidecar.core.budget import Claim, Usage
 from sidecar.core.directory import IdentityChain
-from sidecar.core.errors import StoreUnusable
+from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
 
 FORMAT: Final = 1
 """Version of the body; a reader refuses one it does not know."""
+
+INTEGER_MAX: Final = 2**53 - 1
+"""The largest number that every JSON reader takes exactly (RFC 8785); a figure beyond it is written as text."""
+
+NAMED_MAX: Final = 16
+"""Policies named in one list of a record: thousands can match one request, and the record has a largest size."""
 
 Body: TypeAlias = dict[str, object]
 
@@ -73,23 +79,25 @@ def fact_hash(content: bytes) -> bytes:
 def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> Sealed:
     """Return the record that follows ``head``. Its time is ``now_us``, or the head's where the clock went back.
 
-    Raises StoreUnusable when the body is longer than a log entry can be: the limits on requests exclude it.
+    Raises Unavailable for what no reader would accept: a body longer than a log entry can be, an integer beyond
+    ``INTEGER_MAX``, a text without UTF-8. The limits on requests exclude all of it; the log stays whole if they do not.
     """
     last_us = max(head.last_us, now_us)
-    body = orjson.dumps(
-        {
-            **fields,
-            "v": FORMAT,
-            "log": origin_name,
-            "i": head.next_index,
-            "prev": encode_hash(head.link),
-            "ts": last_us,
-            "type": kind,
-        },
-        option=orjson.OPT_SORT_KEYS,
-    )
+    content = {
+        **fields,
+        "v": FORMAT,
+        "log": origin_name,
+        "i": head.next_index,
+        "prev": encode_hash(head.link),
+        "ts": last_us,
+        "type": kind,
+    }
+    try:
+        body = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER)
+    except orjson.JSONEncodeError as error:
+        raise Unavailable(f"an audit record cannot be written: {error}") from error
     if len(body) > AUDIT_BODY_BYTES_MAX:
-        raise StoreUnusable(f"an audit record of {len(body)} bytes is over the limit of {AUDIT_BODY_BYTES_MAX}")
+        raise Unavailable(f"an audit record of {len(body)} bytes is over the limit of {AUDIT_BODY_BYTES_MAX}")
     return Sealed(head.next_index, body, Head(head.next_index + 1, link_of(body), last_us, head.clock_epoch))
 
 
@@ -134,8 +142,8 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
         "action": request.action,
         "resource": {"type": request.resource.type, "id": request.resource.id},
         "verdict": "allow" if verdict.allowed else "deny",
-        "codes": verdict.codes,
-        "matched": verdict.determining,
+        "codes": tuple(dict.fromkeys(verdict.codes)),
+        "matched": verdict.determining[:NAMED_MAX],
         "chain": [
             [identity.identity_id, identity.revision, encode_hash(fact)]
             for identity, fact in zip(chain, facts.identities, strict=True)
@@ -146,8 +154,8 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
                 claim.budget.revision,
                 encode_hash(fact),
                 None if claim.window is None else claim.window.start_us,
-                usage.settled,
-                usage.held,
+                _figure(usage.settled),
+                _figure(usage.held),
                 claim.asked,
             ]
             for (claim, usage), fact in zip(claimed, facts.budgets, strict=True)
@@ -163,8 +171,15 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
         "currency": request.currency,
         "quantities": sorted(request.quantities.items()) or None,
         "card": request.card_id,
-        "errors": verdict.errors or None,
+        "errors": verdict.errors[:NAMED_MAX] or None,
+        "matched_more": max(0, len(verdict.determining) - NAMED_MAX) or None,
+        "errors_more": max(0, len(verdict.errors) - NAMED_MAX) or None,
         "expires": verdict.expires_at_us,
         "replay_of": verdict.replay_of,
     }
     return fields | {key: value for key, value in optional.items() if value is not None}
+
+
+def _figure(value: int) -> int | str:
+    """Return what a window has used; where nothing limits it, many large claims are more than a JSON number holds."""
+    return value if value <= INTEGER_MAX else str(value)

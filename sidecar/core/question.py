@@ -79,6 +79,8 @@ def pose(
     if resource_type.name not in action.resources:
         message = f"`{request.action}` does not apply to resources of type `{request.resource.type}`"
         raise ValidationFailed(message, field="resource.type")
+    if resource_type.choices is not None and request.resource.id not in resource_type.choices:
+        raise ValidationFailed(f"the schema declares no such `{request.resource.type}`", field="resource.id")
     seen = _context(request, action, circumstances)
     resource = _resource(request, resource_type) if target is None else None
     cedar = CedarRequest(
@@ -120,12 +122,13 @@ def utc_milliseconds(now_us: int) -> str:
     return text if len(text) == len("2026-11-22T00:00:00Z") else f"{text[:-4]}Z"
 
 
-def _declared_quantities(request: AuthorizeRequest, context: RecordType) -> dict[str, int] | None:
+def _declared_quantities(request: AuthorizeRequest, context: RecordType) -> object:
+    """Return those of the quantities that the context declares, None for none of them."""
     field = context.fields.get("quantities")
     if field is None or not isinstance(field.type, RecordType):
         return None
     declared = {name: value for name, value in request.quantities.items() if name in field.type.fields}
-    return declared or None
+    return conform(declared, field.type, "resource.quantities", check_extension) if declared else None
 
 
 def _resource(request: AuthorizeRequest, entity_type: EntityType) -> dict[str, object]:
@@ -133,8 +136,12 @@ def _resource(request: AuthorizeRequest, entity_type: EntityType) -> dict[str, o
     if "merchant_category" in attributes:
         message = "the merchant category is given as `resource.merchant_category`"
         raise ValidationFailed(message, field="resource.attributes.merchant_category")
-    if "merchant_category" in entity_type.attributes.fields and request.merchant_category is not None:
+    field = entity_type.attributes.fields.get("merchant_category")
+    if field is not None and request.merchant_category is not None:
         attributes["merchant_category"] = request.merchant_category
+    elif field is not None and field.required:
+        message = f"a `{request.resource.type}` requires `merchant_category`"
+        raise ValidationFailed(message, field="resource.merchant_category")
     conformed = conform(attributes, entity_type.attributes, "resource.attributes", check_extension)
     uid = {"type": entity_type.name, "id": request.resource.id}
     return {"uid": uid, "attrs": conformed, "parents": []}

@@ -123,14 +123,17 @@ def unbudgeted(budgets: Iterable[Budget], currency: str | None) -> tuple[Reason,
         Reason(
             verdict="deny",
             code="currency_not_budgeted",
-            message=f"identity `{budget.identity_id or budget.card_id}` has no budget in `{currency}`, "
-            f"expected `{budget.currency}`",
+            message=f"{_owner(budget)} has no budget in `{currency}`, expected `{budget.currency}`",
             identity_id=budget.identity_id,
             budget_id=budget.budget_id,
             currency=currency,
         )
         for budget in budgets
     )
+
+
+def _owner(budget: Budget) -> str:
+    return f"card `{budget.card_id}`" if budget.identity_id is None else f"identity `{budget.identity_id}`"
 
 
 def exceeded(check: BudgetCheck, retry_at_us: int | None) -> Reason:

@@ -2,8 +2,8 @@
 
     held ──settle, final──▶ settled ──refund──▶ settled (less)
       │ ├──release────────▶ released
-      │ └──expire─────────▶ expired ──settle──▶ settled, late
-      └──settle, not final: stays held, the part moves
+      │ └──expire─────────▶ expired ──settle, final──▶ settled, late
+      └──settle, not final: stays held (or expired, late), the part moves
 
 Every transition is a pure function from one reservation to the next one and the ``Posting`` per claim that the ledger
 books in the same transaction. A reservation ends once: the same ending again changes nothing, a conflicting one raises
@@ -137,8 +137,8 @@ def settle(reservation: Reservation, wanted: dict[str, int] | None, *, final: bo
 
     A final settlement takes all that is held of a dimension that ``wanted`` leaves out and frees the rest of those it
     names; a part that is not final takes only what it names. After an expiry the money has moved, so up to what was
-    asked is recorded, marked late (DESIGN rule 9). Raises Conflict for more than is held, after a release, and for an
-    ending that differs from the first.
+    asked is recorded, marked late, in as many parts as it comes in (DESIGN rule 9). Raises Conflict for more than is
+    held, after a release, and for an ending that differs from the first.
     """
     if not reservation.is_visible or reservation.state == "released":
         raise Conflict(_ended(reservation))
@@ -154,12 +154,11 @@ def settle(reservation: Reservation, wanted: dict[str, int] | None, *, final: bo
         measure = measures[name]
         held = 0 if final or is_late else measure.held - part
         measures[name] = Measure(measure.asked, held, measure.settled + part, measure.refunded)
-    ends = final or is_late
     settled = msgspec.structs.replace(
         reservation,
-        state="settled" if ends else "held",
+        state="settled" if final else reservation.state,
         measures=measures,
-        settlement=Settlement(limits, parts) if ends else None,
+        settlement=Settlement(limits, parts) if final else None,
         late=is_late,
     )
     return _book(reservation, settled)
@@ -173,7 +172,7 @@ def _parts(limits: dict[str, int], wanted: dict[str, int] | None, *, final: bool
     if wanted is None:
         return limits
     for name, value in wanted.items():
-        if value > limits.get(name, 0):
+        if name not in limits or value > limits[name]:
             raise Conflict(f"cannot settle `{value}` of `{name}`, `{limits.get(name, 0)}` is held", field=_field(name))
     return {**limits, **wanted} if final else dict(wanted)
 
@@ -244,7 +243,9 @@ def refund(reservation: Reservation, amount_minor: int) -> Transition:
         raise Conflict(
             f"only a settled reservation can be refunded, `{reservation.decision_id}` is `{reservation.state}`"
         )
-    measure = reservation.measures.get(AMOUNT, Measure(0, 0))
+    measure = reservation.measures.get(AMOUNT)
+    if measure is None:
+        raise Conflict(f"decision `{reservation.decision_id}` holds no amount", field="amount")
     if amount_minor > measure.settled - measure.refunded:
         left = measure.settled - measure.refunded
         raise Conflict(f"cannot refund `{amount_minor}` minor units, `{left}` are settled", field="amount")
@@ -253,9 +254,14 @@ def refund(reservation: Reservation, amount_minor: int) -> Transition:
 
 
 def _book(old: Reservation, new: Reservation) -> Transition:
-    """Bring the claims in line with the measures: after this, each claim has what its dimension has."""
+    """Bring the claims in line with the measures: after this, each claim has what its dimension has.
+
+    A claim that was settled at the expiry has all that was asked, so parts that come late are in it until the last one.
+    """
     claims = tuple(
-        msgspec.structs.replace(claim, held=measure.held, settled=measure.settled - measure.refunded)
+        claim
+        if new.state == "expired" and claim.on_expiry == "settle"
+        else msgspec.structs.replace(claim, held=measure.held, settled=measure.settled - measure.refunded)
         for claim in new.claims
         for measure in (new.measures[claim.dimension],)
     )

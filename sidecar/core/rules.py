@@ -139,9 +139,10 @@ def _guarded(condition: Condition, actions: Sequence[str], schema: SchemaModel) 
     if not optional:
         return condition.expression
     given = " && ".join(optional)
-    return (
-        f"!({given}) || ({condition.expression})" if condition.met_without else f"{given} && ({condition.expression})"
-    )
+    # Cedar's validator follows `if` and `&&`; of `!given || …` it would say that the field may be missing.
+    if condition.met_without:
+        return f"if {given} then {condition.expression} else true"
+    return f"{given} && ({condition.expression})"
 
 
 def _alternatives(branches: Sequence[Alternative], rules: Rules, schema: SchemaModel, scope: _Scope) -> Clause:

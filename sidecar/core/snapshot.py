@@ -117,6 +117,9 @@ def compile_record(
         units.append(own)
         if own.slots:
             links.append(_link(own, record, owner_type))
+        elif record.identity_id is not None and record.rules is None:
+            # It would hold for the whole tenant, which is not what hanging it on one identity says.
+            raise ValidationFailed("a policy of one identity is a template, `principal in ?principal`", field="cedar")
     return units, links
 
 

@@ -25,6 +25,9 @@ HASH_BYTES: Final = 16
 
 T = TypeVar("T")
 
+KEY_TEXT_BYTES_MAX: Final = 400
+"""Bytes of a text in a key: LMDB's keys end at 511, and no id that can exist comes near."""
+
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -41,6 +44,12 @@ def decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
         return decoder.decode(memoryview(data)[1:])
     except msgspec.DecodeError as error:
         raise StoreUnusable(f"a stored document cannot be read: {error}") from error
+
+
+def key_text(text: str) -> bytes | None:
+    """Return a caller's text as a part of a key, None for one that no stored thing can have: empty or too long."""
+    encoded = text.encode()
+    return encoded if 0 < len(encoded) <= KEY_TEXT_BYTES_MAX else None
 
 
 def short_hash(value: str) -> bytes:

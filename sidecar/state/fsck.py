@@ -6,7 +6,8 @@ must not be used, and what is wrong is for a person to judge. The same check end
 
 from collections import Counter as Tally
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -15,7 +16,7 @@ from sidecar.core.audit import link_of
 from sidecar.core.directory import Tenant
 from sidecar.core.ids import id_of
 from sidecar.core.reservation import Reservation
-from sidecar.core.verification import Anchor, text_of, verify
+from sidecar.core.verification import Anchor, digest_of, text_of, verify
 from sidecar.state.codec import U32, U64, U64_MAX, decode
 from sidecar.state.environment import Environment, Table, Txn
 from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter
@@ -70,6 +71,7 @@ class _Check:
         self._tenant: Tenant = part.tenant
         self._prefix = U32.pack(part.tenant.number)
         self._faults: list[Fault] = []
+        self._manifests: set[str] = set()
         self._settled: Tally[Window] = Tally()
         self._held: Tally[Window] = Tally()
         self._records = 0
@@ -127,6 +129,7 @@ class _Check:
                 self._blame("I3", f"decision `{decision_id}` stands in the log twice, again at {seq}")
             seen.add(decision_id)
             self._check_decision(decision_id, seq, body)
+            self._check_policies(fields["policies"], seq)
             self._check_claims(decision_id, fields)
         for key, _ in self._rows("decisions"):
             if id_of("dec", key) not in seen:
@@ -144,7 +147,26 @@ class _Check:
                 "I3", f"decision `{decision_id}` was answered with record {stored.audit.seq}, it stands at {seq}"
             )
 
-    def _check_claims(self, decision_id: str, fields: dict[str, object]) -> None:
+    def _check_policies(self, digest: str, seq: int) -> None:
+        """Of I4: every text that a policy set's manifest names is kept as it was; each manifest is looked at once."""
+        if digest in self._manifests:
+            return
+        self._manifests.add(digest)
+        manifest = self._fact(digest, seq)
+        if manifest is None:
+            return
+        named = orjson.loads(manifest)
+        texts = [*(row[1] for row in named["schemas"] + named["files"]), *(row[3] for row in named["api"])]
+        for text in texts:
+            content = self._fact(text, seq)
+            if content is not None and text_of(sha256(content).digest()) != text:
+                self._blame("I4", f"a policy text behind record {seq} was changed")
+
+    def _fact(self, digest: str, seq: int) -> bytes | None:
+        address = digest_of(digest)
+        return None if address is None else self._part.audit.fact(address, seq)
+
+    def _check_claims(self, decision_id: str, fields: dict[str, Any]) -> None:
         reservation = self._part.ledger.reservation(decision_id)
         recorded = fields["budgets"]
         asks = any(name in fields for name in ("amount", "quantities"))
@@ -154,10 +176,8 @@ class _Check:
         elif reservation is None:
             if asks or recorded:
                 self._blame("I2", f"the permit `{decision_id}` has no reservation")
-        elif isinstance(recorded, list):
-            claimed = [[claim.budget_id, claim.window_start_us] for claim in reservation.claims]
-            if claimed != [[row[0], row[3]] for row in recorded]:
-                self._blame("I2", f"the reservation of `{decision_id}` has other claims than its record")
+        elif _claims(reservation) != [[row[0], row[3], row[6]] for row in recorded]:
+            self._blame("I2", f"the reservation of `{decision_id}` has other claims than its record")
 
     def _check_reservations(self) -> None:
         """Add up what reservations hold, per window (I1)."""
@@ -237,6 +257,12 @@ class _Check:
             due.discard(key)
         for key in due:
             self._blame("I1", f"`{id_of('dec', key[12:])}` will expire and does not exist")
+
+
+def _claims(reservation: Reservation) -> list[list[object]]:
+    """Return what a reservation claims, as its audit record tells it: budget, window, figure."""
+    measures = reservation.measures
+    return [[claim.budget_id, claim.window_start_us, measures[claim.dimension].asked] for claim in reservation.claims]
 
 
 def _is_rolling(key: bytes) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.service.store import Listed
-from sidecar.state.codec import TENANT_U64, U32, U64, decode, encode, short_hash
+from sidecar.state.codec import TENANT_U64, U32, U64, decode, encode, key_text, short_hash
 from sidecar.state.environment import Table, Txn
 
 
@@ -125,7 +125,8 @@ class Collection(Generic[T]):
         self._txn.put(change, key.encode(), db=self._changes)
 
     def _find(self, key: str) -> Record | None:
-        data = self._txn.get(self._tenant + self._kind + key.encode(), db=self._records)
+        text = key_text(key)
+        data = None if text is None else self._txn.get(self._tenant + self._kind + text, db=self._records)
         return None if data is None else decode(bytes(data), _record)
 
     def _known(self, key: str) -> Record:

@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.core.directory import Tenant
 from sidecar.service.store import Revisions
-from sidecar.state.codec import U32, U64_PAIR, decode, encode
+from sidecar.state.codec import U32, U64_PAIR, decode, encode, key_text
 from sidecar.state.environment import Table, Txn
 
 DEPLOYMENT: Final = 0
@@ -32,7 +32,8 @@ class Tenants:
 
     def find(self, tenant_id: str) -> Tenant | None:
         """Return the tenant with this id."""
-        number = self._txn.get(tenant_id.encode(), db=self._ids)
+        text = key_text(tenant_id)
+        number = None if text is None else self._txn.get(text, db=self._ids)
         return None if number is None else self.get(U32.unpack(number)[0])
 
     def get(self, number: int) -> Tenant | None:

@@ -104,6 +104,7 @@ ROBOT = "entity Robot; action a appliesTo { principal: Robot, resource: Robot };
     [
         (SMALL, "entity A {", "b:1:11: unexpected end of input"),
         (SMALL, "\nentity A { x Long };", "b:2:14: unexpected token `Long`"),
+        ("", "entity Tool; nope", "b:1:14: unexpected token `nope`"),
         (SMALL, "entity A { x: Nope };", "b:1:15: failed to resolve type: Nope"),
         ("entity Tool;", "entity Tool;", "a:1:8: `Tool` is declared twice"),
         (SMALL, "\n\nnamespace N { entity A; }", "b:3:1: a namespace in the schema"),
@@ -390,8 +391,8 @@ def test_policies_are_known_by_their_own_ids_in_any_number_and_order(made: list[
 
 
 UNFIT: list[list[dict[str, object]]] = [
-    [{"uid": {"type": "Agent", "id": "a"}, "attrs": {}, "parents": []}],
-    [{"uid": {"type": "Nope", "id": "a"}, "attrs": {}, "parents": []}],
+    [{**person("Agent", "a"), "attrs": {}}],
+    [{**person("Agent", "a"), "uid": {"type": "Nope", "id": "a"}}],
     [{**person("Agent", "a"), "tags": {"x": 1}}],
     [person("Agent", "a"), person("Agent", "a", x="y")],
 ]
@@ -442,7 +443,7 @@ def pay(asked: PolicySet, compiled: CompiledSchema, *, mcc: str | None, minor: i
         "mode": "live",
     }
     context |= {} if mcc is None else {"merchant_category": mcc}
-    merchant = {"uid": {"type": "Merchant", "id": "AWS"}, "attrs": {}, "parents": []}
+    merchant: dict[str, object] = {"uid": {"type": "Merchant", "id": "AWS"}, "attrs": {}, "parents": []}
     entities = entity_slice([person("Agent", "a", **tags), merchant], compiled)
     request = CedarRequest(
         principal=("Agent", "a"), action="card.authorize", resource=("Merchant", "AWS"), context=context

@@ -6,8 +6,9 @@ from typing import Final
 
 import msgspec
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
@@ -93,8 +94,7 @@ def rule(policies: PolicySet, asked: Asked) -> Ruling:
     context: dict[str, object] = {"now": {"__extn": {"fn": "datetime", "arg": "2026-11-22"}}, "mode": "live"}
     context |= {name: value for name, value in given_fields.items() if value is not None}
     if asked.action != "card.authorize":
-        del_category = context.pop("merchant_category", None)
-        assert del_category is None or asked.action != "card.authorize"
+        context.pop("merchant_category", None)
     request = CedarRequest(principal=AGENT, action=asked.action, resource=asked.resource, context=context)
     return policies.evaluate(request, CHAIN)
 
@@ -163,7 +163,7 @@ def test_what_moves_no_money_exceeds_no_amount() -> None:
     policies = policy_set([(USER, Rules(max_amount=Major("1"), currency="CAD"))])
     free = Asked(action="tool.call", resource=("Tool", "search"), amount=None, currency=None)
     assert rule(policies, free).effect == "allow"
-    paid = msgspec.structs.replace(free, amount=101, currency="CAD")
+    paid = structs.replace(free, amount=101, currency="CAD")
     assert rule(policies, paid).determining == ("pol_0/max_amount",)
 
 
@@ -212,7 +212,7 @@ def test_required_fields_are_read_without_a_guard_and_optional_ones_with_one() -
     assert " has " not in card["max_amount"].text
     assert "context has merchant_category && " in card["allowed_mccs"].text
     tool = compiled(Rules(actions=("tool.call",), max_amount=Major("1"), currency="CAD"))
-    assert "!(context has amount && context has currency) || " in tool["max_amount"].text
+    assert "if context has amount && context has currency then " in tool["max_amount"].text
 
 
 def test_a_compiled_policy_lists_the_actions_of_its_time() -> None:
@@ -225,7 +225,13 @@ def test_rules_are_read_strictly() -> None:
     assert msgspec.convert({"actions": ["spend"], "allowed_hours": [9, 18]}, Rules) == Rules(
         actions=("spend",), allowed_hours=(9, 18)
     )
-    for wrong in ({"action": []}, {"any": [{"actions": ["spend"]}]}, {"any": [{"any": []}]}, {"allowed_hours": [1]}):
+    mistakes: list[dict[str, object]] = [
+        {"action": []},
+        {"any": [{"actions": ["spend"]}]},
+        {"any": [{"any": []}]},
+        {"allowed_hours": [1]},
+    ]
+    for wrong in mistakes:
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(wrong, Rules)
 
@@ -239,8 +245,9 @@ NO_MONEY = compile_schema(
             "s",
             """
             entity User in [User] { name: String, status: String, external_id?: String } tags String; entity Tool;
-            action use; action empty; action odd in [use] appliesTo
-                { principal: User, resource: Tool, context: { amount: String, currency: String, merchant_category: Long } };
+            action use; action empty; action odd in [use] appliesTo { principal: User, resource: Tool, context: {
+              amount: String, currency: String, merchant_category: Long,
+            } };
             """,
         ),
     )
@@ -285,7 +292,7 @@ def test_a_group_without_actions_is_unknown() -> None:
 )
 def test_a_field_of_another_type_is_not_declared(rules: Rules) -> None:
     assert "no action of the schema declares" in refused(rules, NO_MONEY)[1]
-    assert "`use` does not declare" in refused(msgspec.structs.replace(rules, actions=("use",)), NO_MONEY)[1]
+    assert "`use` does not declare" in refused(structs.replace(rules, actions=("use",)), NO_MONEY)[1]
 
 
 # --- Compared with a model
@@ -309,8 +316,8 @@ def some(entries: list[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.lists(st.sampled_from(entries), min_size=1, unique=True).map(tuple)
 
 
-def restriction(kind: type[Restrictions]) -> st.SearchStrategy[Restrictions]:
-    """Restrictions whose every value is good by itself."""
+def restriction() -> st.SearchStrategy[dict[str, object]]:
+    """Keys of restrictions whose every value is good by itself."""
     listed = st.lists(st.sampled_from([RuleResource(WIRE[t], i) for t, i in RESOURCES]), min_size=1, unique=True)
     optional: dict[str, st.SearchStrategy[object]] = {
         "max_amount": st.integers(0, 30).map(lambda major: Major(str(major))),
@@ -325,16 +332,20 @@ def restriction(kind: type[Restrictions]) -> st.SearchStrategy[Restrictions]:
         "allowed_resources": listed.map(tuple),
         "blocked_resources": listed.map(tuple),
     }
-    return st.fixed_dictionaries({}, optional=optional).map(lambda keys: kind(**keys))
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+def alternative() -> st.SearchStrategy[Alternative]:
+    """A branch of ``any``."""
+    return restriction().map(lambda keys: structs.replace(Alternative(), **keys))
 
 
 @st.composite
 def all_rules(draw: st.DrawFn) -> Rules:
     """Rules of any shape; some cannot hold for the actions that they name."""
-    fixed = draw(restriction(Rules))
     actions = draw(st.none() | some([*ACTIONS, *GROUPS]))
-    branches = draw(st.none() | st.lists(restriction(Alternative), min_size=1, max_size=3).map(tuple))
-    return msgspec.convert(msgspec.structs.replace(fixed, actions=actions, any=branches), Rules, from_attributes=True)  # type: ignore[arg-type]
+    branches = draw(st.none() | st.lists(alternative(), min_size=1, max_size=3).map(tuple))
+    return structs.replace(Rules(), actions=actions, any=branches, **draw(restriction()))
 
 
 REQUESTS = st.sampled_from([(action, kind) for action, kinds in ACTIONS.items() for kind in kinds]).flatmap(
@@ -436,15 +447,16 @@ def test_rules_compile_to_valid_policies_or_are_refused(rules: Rules) -> None:
         assert str(refused(rules)[0]).startswith("rules.")
 
 
-@settings(max_examples=300)
+OWNED = st.tuples(st.sampled_from([USER, TEAM, AGENT, STRANGER]), all_rules().filter(is_good))
+
+
 @given(
-    policies=st.lists(st.tuples(st.sampled_from([USER, TEAM, AGENT, STRANGER]), all_rules()), min_size=1, max_size=3),
+    policies=st.lists(OWNED, min_size=1, max_size=3),
     requests=st.lists(REQUESTS, min_size=1, max_size=10),
 )
 def test_compiled_rules_decide_as_the_model_does(
     policies: list[tuple[tuple[str, str], Rules]], requests: list[Asked]
 ) -> None:
-    assume(all(is_good(rules) for _, rules in policies))
     asked = policy_set(policies)
     for request in requests:
         ruling = rule(asked, request)

@@ -1,0 +1,41 @@
+"""What the whole suite shares: the option that makes the crash test longer."""
+
+import pytest
+
+KILLS_DEFAULT = 25
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--kills``."""
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=KILLS_DEFAULT,
+        metavar="N",
+        help=f"how often the crash test kills the server [default: {KILLS_DEFAULT}]",
+    )
+    parser.addoption(
+        "--kill-seed", type=int, default=None, metavar="N", help="repeat a crash test with the seed that it printed"
+    )
+
+
+@pytest.fixture
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often the crash test kills."""
+    value: int = request.config.getoption("--kills")
+    return value
+
+
+@pytest.fixture
+def kill_seed(request: pytest.FixtureRequest) -> int | None:
+    """The seed to repeat, None for a new one."""
+    value: int | None = request.config.getoption("--kill-seed")
+    return value
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give crash tests as much time as their kills need."""
+    seconds = 60 + 10 * int(config.getoption("--kills"))
+    for item in items:
+        if item.get_closest_marker("crash") is not None:
+            item.add_marker(pytest.mark.timeout(seconds))
