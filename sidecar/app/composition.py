@@ -68,6 +68,10 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         health.broken = error
         stop()
 
+    def require_ready() -> None:
+        health.require_ready()
+        store.require_room()
+
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     headroom = Headroom(environment.data_file(), settings.free_bytes_min)
     clock = Clock(newest_time(environment))
@@ -87,7 +91,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         *DecisionCalls(Authorizer(store, snapshots, new_id), settler).calls(),
         *ResourceCalls(services).calls(),
         *AuditCalls(Auditor(store)).calls(),
-        *OperationCalls(health.require_ready).calls(),
+        *OperationCalls(require_ready).calls(),
     )
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us))
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock)

@@ -5,30 +5,38 @@ from typing import Final
 
 from sidecar.core.ids import RANDOMNESS_BYTES, new_id
 
-_RANDOM_MAX: Final = (1 << (8 * RANDOMNESS_BYTES)) - 1
+POOL_BYTES: Final = 409 * RANDOMNESS_BYTES
+"""Randomness for ids that is fetched at once, about a page: a system call per id costs more than the id."""
 
 
 class AscendingIds:
-    """Makes ids of which a later one sorts after an earlier one, so that stored things lie in the order they came."""
+    """Makes ids of which a later one sorts after an earlier one, so that stored things lie in the order they came.
+
+    Ids are unique, not secret. Within a millisecond the random part counts up, as the ULID specification has it.
+    """
 
     def __init__(self) -> None:
         """Begin anywhere."""
+        self._pool = b""
         self._millisecond = 0
         self._random = 0
 
     def __call__(self, prefix: str, now_us: int) -> str:
-        """Return a new id of ``prefix``.
-
-        Within a millisecond the random part counts up, as the ULID specification has it.
-        """
-        millisecond = max(now_us // 1000, self._millisecond)
-        if millisecond == self._millisecond and self._random < _RANDOM_MAX:
-            self._random += 1
+        """Return a new id of ``prefix``; where the clock stands still or goes back, the newest millisecond goes on."""
+        millisecond = now_us // 1000
+        if millisecond > self._millisecond:
+            self._millisecond = millisecond
+            self._random = self._draw()
         else:
-            millisecond = max(millisecond, self._millisecond + 1) if self._random == _RANDOM_MAX else millisecond
-            self._random = int.from_bytes(os.urandom(RANDOMNESS_BYTES)) >> 1
-        self._millisecond = millisecond
-        return new_id(prefix, millisecond * 1000, self._random.to_bytes(RANDOMNESS_BYTES))
+            self._random += 1
+        return new_id(prefix, self._millisecond * 1000, self._random.to_bytes(RANDOMNESS_BYTES))
+
+    def _draw(self) -> int:
+        """Return a random number with its top bit clear, so that counting up from it never runs over."""
+        if not self._pool:
+            self._pool = os.urandom(POOL_BYTES)
+        drawn, self._pool = self._pool[:RANDOMNESS_BYTES], self._pool[RANDOMNESS_BYTES:]
+        return int.from_bytes(drawn) >> 1
 
 
 def random_bytes(length: int) -> bytes:

@@ -66,13 +66,13 @@ class _Supervisor:
         return self._code
 
     async def _keep(self, slot: int) -> None:
-        """Keep one worker running until the supervisor stops, or until a worker says that the store is broken."""
+        """Keep one worker running; one that never answered, or that found the store broken, ends all of them."""
         while not self._stopping.is_set():
             code = await self._run_once(slot)
             if self._stopping.is_set():
                 return
-            if code == EXIT_STORE:
-                self._code = EXIT_STORE
+            if code == EXIT_STORE or slot not in self._answering:
+                self._code = code
                 self._stopping.set()
                 return
             log.warning("worker_died", slot=slot, code=code)
@@ -89,6 +89,8 @@ class _Supervisor:
             pass_fds=(self._listener.fileno(),),
         )
         self._processes[slot] = process
+        if self._stopping.is_set():
+            process.terminate()
         if process.stdin is None or process.stdout is None:
             return EXIT_STORE
         process.stdin.write(msgspec.json.encode(self._settings, enc_hook=str) + b"\n")

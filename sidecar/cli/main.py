@@ -13,6 +13,7 @@ from sidecar.cli.audit import audit
 from sidecar.cli.serve import serve
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
+EXIT_BAD: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_STORE: Final = 75
 
@@ -44,7 +45,10 @@ def main() -> None:
         sys.exit(EXIT_STORE)
     except SidecarError as error:
         _complain(error)
-        sys.exit(1)
+        sys.exit(EXIT_BAD)
+    except OSError as error:
+        click.echo(f"sidecar: `{error.filename}`: {error.strerror}", err=True)
+        sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else 0)
 
 
