@@ -17,7 +17,11 @@ MODULE_LINES = 300
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 FUNCTION_LINES_AT_90TH_PERCENTILE = 40
-LONG_WITH_REASON: dict[str, str] = {}  # module of more than `MODULE_LINES` -> why it is one thing nevertheless
+# Module of more than `MODULE_LINES` -> why it is one thing nevertheless.
+LONG_WITH_REASON = {
+    "sidecar/core/policy.py": "all that touches the engine's binding, which one module may import",
+    "sidecar/core/verification.py": "one reader with a sentence per fault, and the facts it checks as it goes",
+}
 
 NAMES_THAT_SAY_NOTHING = {"base", "common", "handler", "handlers", "helper", "helpers", "manager", "managers", "misc"}
 NAMES_THAT_SAY_NOTHING |= {"util", "utils"}

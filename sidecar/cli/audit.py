@@ -12,7 +12,8 @@ from rich.progress import Progress
 
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import ConfigurationInvalid
-from sidecar.core.verification import Anchor, FactRef, Report, digest_of, verify
+from sidecar.core.log_entries import digest_of
+from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.state.environment import Environment, open_existing
 from sidecar.state.fsck import Checked, check
 from sidecar.state.transaction import Transaction

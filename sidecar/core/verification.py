@@ -1,8 +1,7 @@
 """The reader's half of the audit log: tells from bytes alone whether a log is whole, and names its first bad record.
 
 It shares no code with the writer (``sidecar.core.audit``) nor with the store, so that a mistake there cannot hide here:
-the formats are written down a second time, from RFC 6962 section 2.1 (links) and RFC 8785 (bodies, restricted to keys
-of ``[a-z0-9_]``, no fractions, integers within 2^53 - 1), on the standard library's JSON instead of the writer's.
+how single entries are spelled and hashed is ``sidecar.core.log_entries``, which the writer does not use either.
 
 Invariants: a body is hashed as it lies, never as it is made again; a reason is one lower-case sentence per cause; what
 is named is the first bad record, as far as one change can be told from its neighbours.
@@ -12,30 +11,21 @@ sealed again: only an ``Anchor`` held elsewhere tells. Signatures of checkpoints
 anchors; reading rows and facts is the caller's.
 """
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from hashlib import sha256
-from json import JSONDecoder, JSONEncoder
-from typing import Final, Literal, NoReturn, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from sidecar.core.errors import InvalidJson, ValidationFailed
+from sidecar.core.log_entries import Fields, digest_of, genesis, link, read_canonical, text_of
 
 FORMAT: Final = 1
 """The only version of a body that is known here: another is refused, never guessed."""
 
-ENTRY_BYTES_MAX: Final = 65_535
-"""A C2SP entry bundle counts an entry's bytes in 16 bits."""
-
-INTEGER_MAX: Final = 2**53 - 1
-"""RFC 8785 takes numbers as IEEE 754 doubles; beyond this they are not exact."""
-
 CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
-Fields: TypeAlias = Mapping[str, object]
 FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets"]
 
 
@@ -330,72 +320,3 @@ def check_fact(ref: FactRef, content: bytes | None) -> str | None:
     if content is None or sha256(content).digest() == ref.digest:
         return None
     return f"the fact `{text_of(ref.digest)}` of `{ref.kind}` was changed: its content has another hash"
-
-
-def genesis(origin: str) -> bytes:
-    """Return the link that record 0 of the log ``origin`` must carry."""
-    return sha256(f"sidecar/genesis/v1\n{origin}\n".encode()).digest()
-
-
-def link(body: bytes) -> bytes:
-    """Return the link that the record after ``body`` must carry: the leaf hash of RFC 6962 section 2.1."""
-    return sha256(b"\x00" + body).digest()
-
-
-def text_of(digest: bytes) -> str:
-    """Return a digest as records carry it: base64url (RFC 4648 section 5) without padding."""
-    return urlsafe_b64encode(digest).decode().rstrip("=")
-
-
-def digest_of(text: object) -> bytes | None:
-    """Return the SHA-256 digest that ``text`` writes; None for anything but its one right spelling."""
-    is_digest = isinstance(text, str) and DIGEST_SPELLING.fullmatch(text)
-    return urlsafe_b64decode(f"{text}=") if is_digest else None
-
-
-def read_canonical(body: bytes) -> Fields:
-    """Return the fields of a body in canonical form.
-
-    Raises InvalidJson, saying why, for one that is too long, is no JSON object, or is not spelled in the one way that
-    its value has: so no two bodies say the same with different bytes, and none says two things to two readers.
-    """
-    if len(body) > ENTRY_BYTES_MAX:
-        raise InvalidJson(f"the body of {len(body)} bytes is over the limit of {ENTRY_BYTES_MAX}")
-    try:
-        text = body.decode()
-        fields = DECODER.decode(text)
-    except (ValueError, RecursionError):
-        raise InvalidJson("the body is not JSON in UTF-8") from None
-    if not isinstance(fields, dict):
-        raise InvalidJson("the body is not a JSON object")
-    # Unsorted and repeated keys, spaces, needless escapes, lone surrogates and `-0` all show here.
-    if ENCODER.encode(fields) != text:
-        raise InvalidJson("the body is not in canonical form")
-    return fields
-
-
-def plain_keys(fields: dict[str, object]) -> dict[str, object]:
-    """Return an object whose keys any two readers sort alike. Raises InvalidJson for another."""
-    if "" in fields or not KEY_CHARACTERS.fullmatch("".join(fields)):
-        raise InvalidJson("the body has a key that is not of `a-z`, `0-9` and `_`")
-    return fields
-
-
-def exact_integer(text: str) -> int:
-    """Return the integer that ``text`` writes. Raises InvalidJson beyond ``INTEGER_MAX``."""
-    if len(text) > 17 or abs(value := int(text)) > INTEGER_MAX:  # noqa: PLR2004 -- a long text would cost its length squared
-        raise InvalidJson(f"the body has an integer beyond {INTEGER_MAX}")
-    return value
-
-
-def refuse_number(_text: str) -> NoReturn:
-    """Raise InvalidJson for a number that is no integer."""
-    raise InvalidJson("the body has a number that is not an integer")
-
-
-KEY_CHARACTERS: Final = re.compile("[a-z0-9_]*")
-DIGEST_SPELLING: Final = re.compile("[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # the last character has but four bits
-DECODER: Final = JSONDecoder(
-    object_hook=plain_keys, parse_int=exact_integer, parse_float=refuse_number, parse_constant=refuse_number
-)
-ENCODER: Final = JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)

@@ -11,7 +11,8 @@ from sidecar.core.audit import Body, Head, encode_hash, link_of
 from sidecar.core.directory import walk
 from sidecar.core.errors import NotFound, ValidationFailed
 from sidecar.core.limits import VERIFY_ENTRIES_MAX
-from sidecar.core.verification import Anchor, FactRef, Report, digest_of, verify
+from sidecar.core.log_entries import digest_of
+from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.service.access import tenant_of
 from sidecar.service.paging import SCANNED_MAX, Page, PageRequest, page_of
 from sidecar.service.store import AuditLog, Listed, Store, TenantTransaction

@@ -6,30 +6,25 @@ idempotency, identity chain, ruling, budgets, reservation, audit record, answer.
 """
 
 from collections.abc import Callable
-from typing import Final
 
 import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body
-from sidecar.core.budget import AMOUNT, COUNT, Claim, Usage, assess, claims, unbudgeted
-from sidecar.core.directory import IdentityChain, Tenant, walk
-from sidecar.core.errors import Conflict, NotFound, StoreUnusable, ValidationFailed
+from sidecar.core.budget import AMOUNT, COUNT
+from sidecar.core.directory import Tenant
+from sidecar.core.errors import StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
-from sidecar.core.ids import pascal_case
-from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
-from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision, Reason
-from sidecar.core.policy import Ruling, engine, entity_slice
-from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identities import suspend_for_budget
+from sidecar.service.ruling import Findings, Proposal, consult, rule
 from sidecar.service.snapshots import Snapshots, View, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
-
-NO_RULING: Final = Ruling("deny", (), ())
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -37,15 +32,6 @@ class Answered(msgspec.Struct, frozen=True):
 
     decision: Decision
     replayed: bool = False
-
-
-class Proposal(msgspec.Struct, frozen=True):
-    """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at."""
-
-    view: View
-    ruling: Ruling
-    permits: tuple[Reason, ...]
-    denials: tuple[Reason, ...]
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -56,14 +42,6 @@ class Call(msgspec.Struct, frozen=True):
     request: AuthorizeRequest
     key: IdempotencyKey | None
     now_us: int
-
-
-class Findings(msgspec.Struct, frozen=True):
-    """What the budgets said of a request that the policies permit."""
-
-    claimed: tuple[tuple[Claim, Usage], ...] = ()
-    checks: tuple[BudgetCheck, ...] = ()
-    denials: tuple[Reason, ...] = ()
 
 
 class Authorizer:
@@ -101,7 +79,7 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self._propose(txn, part, caller, request, now_us)
-            findings = _consult(part, proposal, request, now_us)
+            findings = consult(part, proposal, request, now_us)
         denials = reasons.in_order((*proposal.denials, *findings.denials))
         return Decision(
             decision_id=None,
@@ -146,7 +124,7 @@ class Authorizer:
     ) -> Decision:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
-        findings = _consult(part, proposal, request, now_us)
+        findings = consult(part, proposal, request, now_us)
         denials = reasons.in_order((*proposal.denials, *findings.denials))
         decision_id = self._new_id("dec", now_us)
         placed = None if denials else _reserve(part, decision_id, request, findings, now_us)
@@ -193,65 +171,6 @@ class Authorizer:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return decision
-
-
-def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
-    """Return the ruling on ``request`` in one view, without looking at any counter."""
-    if request.card_id is not None:
-        raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
-    blocks = reasons.blocked(view.chain)
-    if blocks:
-        return Proposal(view, NO_RULING, (), blocks)
-    schema, policies = view.policies.schema.model, view.policies.policies
-    target = _target(part, request, schema.identity_types)
-    posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
-    if isinstance(posed, Unanswerable):
-        return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
-    ruling = policies.evaluate(posed.request, entity_slice(posed.entities, view.policies.schema))
-    if ruling.effect == "deny":
-        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen))
-    return Proposal(view, ruling, reasons.permitted(ruling, policies), ())
-
-
-def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
-    """Return the identity chain of the resource, None when its type is no identity type."""
-    resource = request.resource
-    if pascal_case(resource.type) not in identity_types:
-        return None
-    if request.attributes:
-        raise ValidationFailed("the attributes of an identity are the stored ones", field="resource.attributes")
-    target = part.identities.get(resource.id)
-    if target is None or target.type != resource.type:
-        raise NotFound(f"unknown identity `{resource.id}` of type `{resource.type}`", field="resource.id")
-    return walk(resource.id, part.identities.get)
-
-
-def _consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
-    """Return what the budgets say; nothing when the request is denied already."""
-    if proposal.denials:
-        return Findings()
-    view = proposal.view
-    action = view.policies.schema.model.actions[request.action]
-    names = action.groups | {request.action}
-    wanted = claims(request, view.budgets, names, now_us, view.zone)
-    if len(wanted) > BUDGETS_PER_CHAIN_MAX:
-        raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
-    denials = list(reasons.unbudgeted(unbudgeted(request, view.budgets, names), request.currency))
-    claimed, checks = [], []
-    for claim in wanted:
-        usage = part.ledger.usage(claim)
-        check = assess(claim, usage)
-        claimed.append((claim, usage))
-        checks.append(check)
-        if not check.allowed:
-            denials.append(reasons.exceeded(check, _retry_at(part, claim, usage)))
-    return Findings(tuple(claimed), tuple(checks), tuple(denials))
-
-
-def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:
-    if claim.budget.period == "rolling_24h":
-        return part.ledger.frees_at(claim, usage.total + claim.asked - claim.budget.limit)
-    return None if claim.window is None else claim.window.end_us
 
 
 def _reserve(

@@ -15,8 +15,9 @@ import orjson
 from sidecar.core.audit import link_of
 from sidecar.core.directory import Tenant
 from sidecar.core.ids import id_of
+from sidecar.core.log_entries import digest_of, text_of
 from sidecar.core.reservation import Reservation
-from sidecar.core.verification import Anchor, digest_of, text_of, verify
+from sidecar.core.verification import Anchor, verify
 from sidecar.state.codec import U32, U64, U64_MAX, decode
 from sidecar.state.environment import Environment, Table, Txn
 from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter

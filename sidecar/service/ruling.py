@@ -1,0 +1,99 @@
+"""What policies and budgets say of a request, each read from one state and changing nothing.
+
+``rule`` needs one view and no counter, so it can be made before the transaction that decides; ``consult`` reads
+counters and is asked inside it. Neither looks at what the other does: a denial by policies makes no claims.
+"""
+
+from typing import Final
+
+import msgspec
+
+from sidecar.core import reasons
+from sidecar.core.budget import Claim, Usage, assess, claims, unbudgeted
+from sidecar.core.directory import IdentityChain, walk
+from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.ids import pascal_case
+from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
+from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
+from sidecar.core.policy import Ruling, entity_slice
+from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.service.snapshots import View
+from sidecar.service.store import TenantTransaction
+
+NO_RULING: Final = Ruling("deny", (), ())
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at."""
+
+    view: View
+    ruling: Ruling
+    permits: tuple[Reason, ...]
+    denials: tuple[Reason, ...]
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What the budgets said of a request that the policies permit."""
+
+    claimed: tuple[tuple[Claim, Usage], ...] = ()
+    checks: tuple[BudgetCheck, ...] = ()
+    denials: tuple[Reason, ...] = ()
+
+
+def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
+    """Return the ruling on ``request`` in one view, without looking at any counter."""
+    if request.card_id is not None:
+        raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
+    blocks = reasons.blocked(view.chain)
+    if blocks:
+        return Proposal(view, NO_RULING, (), blocks)
+    schema, policies = view.policies.schema.model, view.policies.policies
+    target = _target(part, request, schema.identity_types)
+    posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
+    if isinstance(posed, Unanswerable):
+        return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
+    ruling = policies.evaluate(posed.request, entity_slice(posed.entities, view.policies.schema))
+    if ruling.effect == "deny":
+        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen))
+    return Proposal(view, ruling, reasons.permitted(ruling, policies), ())
+
+
+def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
+    """Return the identity chain of the resource, None when its type is no identity type."""
+    resource = request.resource
+    if pascal_case(resource.type) not in identity_types:
+        return None
+    if request.attributes:
+        raise ValidationFailed("the attributes of an identity are the stored ones", field="resource.attributes")
+    target = part.identities.get(resource.id)
+    if target is None or target.type != resource.type:
+        raise NotFound(f"unknown identity `{resource.id}` of type `{resource.type}`", field="resource.id")
+    return walk(resource.id, part.identities.get)
+
+
+def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
+    """Return what the budgets say; nothing when the request is denied already."""
+    if proposal.denials:
+        return Findings()
+    view = proposal.view
+    action = view.policies.schema.model.actions[request.action]
+    names = action.groups | {request.action}
+    wanted = claims(request, view.budgets, names, now_us, view.zone)
+    if len(wanted) > BUDGETS_PER_CHAIN_MAX:
+        raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
+    denials = list(reasons.unbudgeted(unbudgeted(request, view.budgets, names), request.currency))
+    claimed, checks = [], []
+    for claim in wanted:
+        usage = part.ledger.usage(claim)
+        check = assess(claim, usage)
+        claimed.append((claim, usage))
+        checks.append(check)
+        if not check.allowed:
+            denials.append(reasons.exceeded(check, _retry_at(part, claim, usage)))
+    return Findings(tuple(claimed), tuple(checks), tuple(denials))
+
+
+def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:
+    if claim.budget.period == "rolling_24h":
+        return part.ledger.frees_at(claim, usage.total + claim.asked - claim.budget.limit)
+    return None if claim.window is None else claim.window.end_us
