@@ -102,12 +102,16 @@ def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> 
 
 
 class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bytes behind a decision lie: addresses in the fact table."""
+    """Where the bytes behind a decision lie: addresses in the fact table.
+
+    ``targets`` are those of the resource's identity chain, where the resource is an identity.
+    """
 
     request: bytes
     policies: bytes
     identities: tuple[bytes, ...]
     budgets: tuple[bytes, ...]
+    targets: tuple[bytes, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +126,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     replay_of: str | None = None
 
 
-def decision_body(  # noqa: PLR0913 -- the record is made of just these seven things, all named
+def decision_body(  # noqa: PLR0913 -- the record is made of just these things, all named
     *,
     request: AuthorizeRequest,
     verdict: Verdict,
@@ -133,6 +137,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
     token_id: str,
     now_us: int,
     entity_revision: int,
+    target: IdentityChain = (),
 ) -> Body:
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
     fields: Body = {
@@ -144,10 +149,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
         "verdict": "allow" if verdict.allowed else "deny",
         "codes": tuple(dict.fromkeys(verdict.codes)),
         "matched": verdict.determining[:NAMED_MAX],
-        "chain": [
-            [identity.identity_id, identity.revision, encode_hash(fact)]
-            for identity, fact in zip(chain, facts.identities, strict=True)
-        ],
+        "chain": _versions(chain, facts.identities),
         "budgets": [
             [
                 claim.budget.budget_id,
@@ -176,6 +178,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
         "errors_more": max(0, len(verdict.errors) - NAMED_MAX) or None,
         "expires": verdict.expires_at_us,
         "replay_of": verdict.replay_of,
+        "target": _versions(target, facts.targets) or None,
     }
     return fields | {key: value for key, value in optional.items() if value is not None}
 
@@ -183,3 +186,11 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these seven th
 def _figure(value: int) -> int | str:
     """Return what a window has used; where nothing limits it, many large claims are more than a JSON number holds."""
     return value if value <= INTEGER_MAX else str(value)
+
+
+def _versions(chain: IdentityChain, facts: tuple[bytes, ...]) -> list[list[object]]:
+    """Return which version of each identity was looked at, and where its bytes lie."""
+    return [
+        [identity.identity_id, identity.revision, encode_hash(fact)]
+        for identity, fact in zip(chain, facts, strict=True)
+    ]

@@ -26,7 +26,10 @@ FORMAT: Final = 1
 CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
-FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets"]
+FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "target"]
+
+LISTS: Final = frozenset({"chain", "budgets", "target"})
+"""Fields whose items begin with id, revision, fact."""
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -301,13 +304,13 @@ def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
     if fields.get("type") != "decision":
         return ()
     refs: list[FactRef] = []
-    kinds: tuple[FactKind, ...] = ("request", "policies", "chain", "budgets")
+    always: tuple[FactKind, ...] = ("request", "policies", "chain", "budgets")
+    kinds: tuple[FactKind, ...] = (*always, "target") if "target" in fields else always
     for kind in kinds:
         value = fields.get(kind)
         rows = value if isinstance(value, list) else [None]
-        # The items of both lists begin with id, revision, fact.
-        thirds = [row[2] if isinstance(row, list) and len(row) > 2 else None for row in rows]  # noqa: PLR2004 -- as said
-        for text in thirds if kind in {"chain", "budgets"} else [value]:
+        thirds = [row[2] if isinstance(row, list) and len(row) > 2 else None for row in rows]  # noqa: PLR2004 -- as `LISTS` says
+        for text in thirds if kind in LISTS else [value]:
             digest = digest_of(text)
             if digest is None:
                 raise ValidationFailed(f"`{kind}` of the decision holds no address of a fact", field=kind)

@@ -11,10 +11,11 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.access import Caller
-from sidecar.core.audit import DecisionFacts, Verdict, decision_body
+from sidecar.core.audit import DecisionFacts, Verdict, decision_body, fact_hash
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
+from sidecar.core.facts import identity_fact
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
@@ -23,7 +24,7 @@ from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identities import suspend_for_budget
 from sidecar.service.ruling import Findings, Proposal, consult, rule
-from sidecar.service.snapshots import Snapshots, View, revisions_of
+from sidecar.service.snapshots import Snapshots, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 
@@ -144,11 +145,12 @@ class Authorizer:
             verdict=verdict,
             chain=proposal.view.chain,
             claimed=findings.claimed,
-            facts=_facts(part, proposal.view, request, findings),
+            facts=_facts(part, proposal, request, findings),
             engine=engine(),
             token_id=call.caller.name,
             now_us=now_us,
             entity_revision=proposal.view.entity_revision,
+            target=proposal.target,
         )
         decision = Decision(
             decision_id=decision_id,
@@ -199,9 +201,9 @@ def _reserve(
     return placed
 
 
-def _facts(part: TenantTransaction, view: View, request: AuthorizeRequest, findings: Findings) -> DecisionFacts:
+def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, findings: Findings) -> DecisionFacts:
     """Keep what the record refers to; identities and budgets were kept when they were written."""
-    policies = view.policies
+    view, policies = proposal.view, proposal.view.policies
     if not part.audit.has_fact(policies.digest):
         for text in (*policies.texts, policies.manifest):
             part.audit.keep_fact(text)
@@ -210,6 +212,7 @@ def _facts(part: TenantTransaction, view: View, request: AuthorizeRequest, findi
         policies=policies.digest,
         identities=view.identity_facts,
         budgets=tuple(view.budget_facts[claim.budget.budget_id] for claim, _ in findings.claimed),
+        targets=tuple(fact_hash(identity_fact(identity)) for identity in proposal.target),
     )
 
 

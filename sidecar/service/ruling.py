@@ -24,12 +24,16 @@ NO_RULING: Final = Ruling("deny", (), ())
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at."""
+    """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at.
+
+    ``target`` is the identity chain of the resource, where that is an identity and policies were asked.
+    """
 
     view: View
     ruling: Ruling
     permits: tuple[Reason, ...]
     denials: tuple[Reason, ...]
+    target: IdentityChain = ()
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -54,8 +58,8 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
         return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
     ruling = policies.evaluate(posed.request, entity_slice(posed.entities, view.policies.schema))
     if ruling.effect == "deny":
-        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen))
-    return Proposal(view, ruling, reasons.permitted(ruling, policies), ())
+        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), target or ())
+    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), target or ())
 
 
 def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
