@@ -48,7 +48,7 @@ class Bed(msgspec.Struct, frozen=True):
     type=click.IntRange(1, CONNECTIONS_MAX),
     multiple=True,
     default=CONNECTIONS,
-    help="Keep-alive connections at once; give it several times for several tables' worth of rows.",
+    help="Keep-alive connections at once; give it several times for several groups of rows.",
 )
 @click.option(
     "--data-dir",
@@ -65,6 +65,7 @@ def main(seconds: float, concurrency: tuple[int, ...], data_dir: Path | None, ma
     signal.signal(signal.SIGTERM, _leave)
     placed = cores.choose()
     found = machine.describe(Path(tempfile.gettempdir()) if data_dir is None else data_dir)
+    before = machine.strain()
     try:
         with ExitStack() as stack:
             bed = _set_up(stack, data_dir, placed)
@@ -74,10 +75,11 @@ def main(seconds: float, concurrency: tuple[int, ...], data_dir: Path | None, ma
             disagreements = _disagreements(bed, rows)
     except (NotReadyError, GeneratorDiedError, httpx.HTTPError) as error:
         raise click.ClickException(str(error)) from error
-    report.print_table(rows, found, placed)
+    command = shlex.join([".venv/bin/python", "-m", "bench", *sys.argv[1:]])
+    setting = report.Setting(found, placed, machine.strain().told_since(before), seconds, command)
+    report.print_table(rows, setting)
     if markdown is not None:
-        command = f".venv/bin/python -m bench {shlex.join(sys.argv[1:])}"
-        markdown.write_text(report.markdown(rows, found, placed, seconds=seconds, command=command))
+        markdown.write_text(report.markdown(rows, setting))
     for disagreement in disagreements:
         click.echo(f"wrong: {disagreement}", err=True)
     sys.exit(1 if disagreements or any(row.wrong for row in rows) else 0)

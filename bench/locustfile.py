@@ -4,6 +4,7 @@ The operator's token comes from ``SIDECAR_ADMIN_TOKEN``. One tenant is made for 
 own in it, with its own budget below the team's, and a token that may release.
 """
 
+import logging
 import os
 import random
 import threading
@@ -25,6 +26,8 @@ tenants: dict[str, Tenant] = {}
 """The tenant of this run by the server's address: the first user makes it, while the others wait."""
 
 setting_up = threading.Lock()
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # each agent is set up with a handful of calls, not worth a line
 
 
 class Agent(FastHttpUser):

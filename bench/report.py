@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +19,17 @@ BUSY_MAX: Final = 0.9
 """Above this share of its processor the generator itself may be what limits a row."""
 
 
-def print_table(rows: Sequence[Row], machine: Machine, cores: Cores) -> None:
+class Setting(msgspec.Struct, frozen=True):
+    """What a run was made on, beside what (``strain``, a clause), for how long, and by which command."""
+
+    machine: Machine
+    cores: Cores
+    strain: str
+    seconds: float
+    command: str
+
+
+def print_table(rows: Sequence[Row], setting: Setting) -> None:
     """Print the table and what the run was made on."""
     console = Console()
     if not console.is_terminal:
@@ -31,12 +42,12 @@ def print_table(rows: Sequence[Row], machine: Machine, cores: Cores) -> None:
             table.add_section()
         table.add_row(*_cells(row, _floor(rows, row)))
     console.print(table)
-    for line in (*_told(machine, cores), *notes(rows, machine)):
-        console.print(line, highlight=False)
+    for line in (*_told(setting), *notes(rows, setting.machine)):
+        console.print(line, highlight=False, soft_wrap=True)
 
 
-def markdown(rows: Sequence[Row], machine: Machine, cores: Cores, *, seconds: float, command: str) -> str:
-    """Return the same as a Markdown document; ``command`` is what made it."""
+def markdown(rows: Sequence[Row], setting: Setting) -> str:
+    """Return the same as a Markdown document."""
     right = ("---", *("---:" for _ in HEADINGS[1:]))
     table = (HEADINGS, right, *(_cells(row, _floor(rows, row)) for row in rows))
     return "\n".join(
@@ -46,12 +57,11 @@ def markdown(rows: Sequence[Row], machine: Machine, cores: Cores, *, seconds: fl
             "Made by the command below, not by hand; what each figure means is in [README.md](README.md).",
             "",
             "```",
-            command,
+            setting.command,
             "```",
             "",
-            *(f"- {line}" for line in _told(machine, cores)),
-            f"- {seconds:g} s a row, in slices of about a second in which all rows take turns",
-            *(f"- {line}" for line in notes(rows, machine)),
+            *(f"- {line}" for line in _told(setting)),
+            *(f"- {line}" for line in notes(rows, setting.machine)),
             "",
             *("| " + " | ".join(cells) + " |" for cells in table),
             "",
@@ -89,9 +99,11 @@ def notes(rows: Sequence[Row], machine: Machine) -> Iterator[str]:
                 yield f"wrong answer in `{row.name}`, c={row.connections}: {outcome.first_wrong}"
 
 
-def _told(machine: Machine, cores: Cores) -> Iterator[str]:
+def _told(setting: Setting) -> Iterator[str]:
+    machine = setting.machine
     yield f"{machine.processor}, {machine.cores} cores; {machine.kernel}; {machine.python}; {machine.file_system}"
-    yield f"{cores.told()}; load average before the run {machine.load_before:.2f}"
+    yield f"{setting.cores.told()}; {setting.strain}"
+    yield f"{setting.seconds:g} s a row, in slices of about a second in which the rows take turns"
 
 
 def _floor(rows: Sequence[Row], row: Row) -> Figures | None:

@@ -82,10 +82,13 @@ def claims(
 ) -> tuple[Claim, ...]:
     """Return what ``request`` claims, one claim per budget that governs it, in the order of ``budgets``."""
     found = []
+    windows: dict[Period, Window | None] = {}
     for budget in budgets:
         asked = asked_of(budget, request) if budget.governs(action_names) else None
         if asked is not None:
-            found.append(Claim(budget, window_at(budget.period, now_us, zone), asked))
+            if budget.period not in windows:
+                windows[budget.period] = window_at(budget.period, now_us, zone)
+            found.append(Claim(budget, windows[budget.period], asked))
     return tuple(found)
 
 

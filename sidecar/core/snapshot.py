@@ -107,7 +107,10 @@ def compile_record(
     ValidationFailed when templates and identity do not go together.
     """
     units, links = [], []
-    for unit in compile_statements(record.cedar, f"{API_SOURCE}{record.policy_id}", schema, shared=False):
+    found = compile_statements(record.cedar, f"{API_SOURCE}{record.policy_id}", schema, shared=False)
+    if not found:
+        raise ValidationFailed("the text holds no policy", field="cedar")
+    for unit in found:
         own = msgspec.structs.replace(
             unit,
             policy_id=record.policy_id,

@@ -80,14 +80,19 @@ class AuditLog:
         A jump of the clock that this log has not told of yet is recorded in front of it.
         """
         head = self.head()
-        event = clock_event(self._txn, self._meta)
-        if event is not None and head.clock_epoch < event.number:
+        event = self._untold(head)
+        if event is not None:
             jump: Body = {"expected": event.expected_us, "seen": event.seen_us}
             head = self._store(
                 msgspec.structs.replace(head, clock_epoch=event.number), "clock_event", now_us, jump
             ).head
         sealed = self._store(head, kind, now_us, fields)
         return AuditMark(sealed.index, encode_hash(sealed.head.link))
+
+    def _untold(self, head: Head) -> ClockEvent | None:
+        """Return the jump of the clock that goes in front of the next record."""
+        event = clock_event(self._txn, self._meta)
+        return event if event is not None and head.clock_epoch < event.number else None
 
     def _store(self, head: Head, kind: str, now_us: int, fields: Body) -> Sealed:
         sealed = seal(head, self.origin, kind, now_us, fields)
@@ -109,8 +114,10 @@ class AuditLog:
                 found = cursor.next()
 
     def keep_request(self, content: bytes) -> bytes:
-        """Store the canonical request of the record that comes next; returns its hash."""
-        return self._keep(content, self.head().next_index // TILE)
+        """Store the canonical request of the record that is appended next; returns its hash."""
+        head = self.head()
+        index = head.next_index if self._untold(head) is None else head.next_index + 1
+        return self._keep(content, index // TILE)
 
     def keep_fact(self, content: bytes) -> bytes:
         """Store what many records refer to, once; returns its hash."""

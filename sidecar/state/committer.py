@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -153,7 +154,10 @@ class Committer:
 
 
 def _on_loop(loop: asyncio.AbstractEventLoop, resize: Callable[[], object]) -> None:
-    """Run ``resize`` in the event loop and wait for it: there, between two callbacks, no read transaction is open."""
+    """Run ``resize`` in the event loop and wait for it: there, between two callbacks, no read transaction is open.
+
+    Where the loop has ended, nobody reads any more.
+    """
     done = threading.Event()
 
     def run() -> None:
@@ -162,7 +166,10 @@ def _on_loop(loop: asyncio.AbstractEventLoop, resize: Callable[[], object]) -> N
         finally:
             done.set()
 
-    loop.call_soon_threadsafe(run)
+    try:
+        loop.call_soon_threadsafe(run)
+    except RuntimeError:
+        run()
     done.wait(WAIT_SECONDS_MAX)
 
 
@@ -172,7 +179,8 @@ def _tell(batch: list[Work]) -> None:
     for work in batch:
         by_loop.setdefault(work.loop, []).append(work)
     for loop, works in by_loop.items():
-        loop.call_soon_threadsafe(_resolve, works)
+        with suppress(RuntimeError):  # the loop has ended, nobody waits there any more
+            loop.call_soon_threadsafe(_resolve, works)
 
 
 def _resolve(works: list[Work]) -> None:

@@ -3,7 +3,7 @@
 import cedarpy
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.conformity import conform
@@ -170,6 +170,7 @@ def values(cedar_type: CedarType) -> st.SearchStrategy[object]:
             return plain[cedar_type.name]
 
 
+@settings(deadline=None)
 @given(values(RECORD))
 def test_whatever_conforms_is_accepted_by_cedar(value: object) -> None:
     attributes = conform(value, RECORD, "context", check_extension)

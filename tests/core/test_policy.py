@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cedarpy
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
@@ -356,6 +356,7 @@ def test_an_error_that_cannot_be_read_is_no_decision(monkeypatch: pytest.MonkeyP
 NASTY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
+@settings(deadline=None)
 @given(agent=NASTY, tool=NASTY, other=NASTY)
 @example('"; permit(principal, action, resource); //', '\\"\\', "\0\n\u2028")
 def test_ids_of_any_characters_are_compared_whole(agent: str, tool: str, other: str) -> None:
@@ -368,6 +369,7 @@ def test_ids_of_any_characters_are_compared_whole(agent: str, tool: str, other: 
     assert rule(asked, agent=agent, tool=tool, context={"word": other + "\0"}).effect == "deny"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["permit", "forbid"]), st.booleans(), NASTY.filter(str.isprintable)), max_size=12

@@ -1,0 +1,306 @@
+"""A tenant's policies: files and what the API made, as one set that its manifest stands for exactly."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.core.errors import PolicyInvalid, ValidationFailed
+from sidecar.core.policy import CedarRequest, Ruling, engine, entity_slice
+from sidecar.core.rules import Rules
+from sidecar.core.snapshot import (
+    PolicyFiles,
+    PolicyRecord,
+    SourceFile,
+    TenantPolicies,
+    compile_files,
+    compile_record,
+    compile_tenant,
+)
+from tests.core.builders import CHAIN, SCHEMA, SCHEMA_TEXT, cedar_record, files, rules_record
+
+PERMIT = '@id("{}") permit (principal, action == Action::"tool.call", resource);'
+TEMPLATE = '@id("mine") permit (principal in ?principal, action == Action::"tool.call", resource);'
+
+Owned = list[tuple[PolicyRecord, str | None]]
+
+FILES = files(
+    ("policies/base.cedar", PERMIT.format("base")),
+    by_tenant={"t_1": (SourceFile("policies/t_1/own.cedar", PERMIT.format("own")),)},
+)
+RECORDS: Owned = [
+    (cedar_record("pol_1", PERMIT.format("api")), None),
+    (cedar_record("pol_2", TEMPLATE, "boss"), "User"),
+]
+
+
+def tenant(policy_files: PolicyFiles = FILES, records: Owned = RECORDS, tenant_id: str = "t_1") -> TenantPolicies:
+    """The policies of a tenant."""
+    return compile_tenant(compile_files(policy_files), tenant_id, records)
+
+
+def ruling(having: TenantPolicies) -> Ruling:
+    """What is said when the agent calls a tool."""
+    request = CedarRequest(principal=("Agent", "bot"), action="tool.call", resource=("Tool", "x"), context={})
+    people: list[dict[str, object]] = [
+        {
+            "uid": {"type": type_name, "id": each.identity_id},
+            "attrs": {"name": each.name, "status": each.status},
+            "parents": parents,
+            "tags": {},
+        }
+        for each, type_name, parents in zip(
+            CHAIN,
+            ("Agent", "Team", "User"),
+            ([{"type": "Team", "id": "team"}], [{"type": "User", "id": "boss"}], []),
+            strict=True,
+        )
+    ]
+    return having.policies.evaluate(request, entity_slice(people, SCHEMA))
+
+
+# --- One set
+
+
+def test_files_and_what_the_api_made_are_asked_together() -> None:
+    assert ruling(tenant()) == Ruling("allow", ("api", "base", "mine@pol_2", "own"))
+
+
+def test_a_tenants_files_hold_for_that_tenant_alone() -> None:
+    assert ruling(tenant(tenant_id="t_2", records=[])) == Ruling("allow", ("base",))
+
+
+def test_a_policy_made_by_the_api_is_named_by_its_id_and_place() -> None:
+    unit = tenant().policies.unit("api")
+    assert (unit.policy_id, unit.source, unit.rule) == ("pol_1", "/v1/policies/pol_1:1", None)
+
+
+def test_a_policy_from_a_file_has_no_id_of_the_api() -> None:
+    unit = tenant().policies.unit("own")
+    assert (unit.policy_id, unit.source) == (None, "policies/t_1/own.cedar:1")
+
+
+def test_rules_keep_the_key_and_the_words_of_each_clause() -> None:
+    record = rules_record("pol_3", Rules(actions=("card.authorize",), currency="CAD"))
+    having = tenant(records=[(record, "User")])
+    assert having.policies.unit("pol_3").rule is None
+    clause = having.policies.unit("pol_3/currency")
+    assert (clause.policy_id, clause.rule, clause.requirement) == ("pol_3", "currency", "currency one of CAD")
+
+
+def test_cedar_text_cannot_pass_itself_off_as_a_rule() -> None:
+    units, _ = compile_record(cedar_record("pol_1", PERMIT.format("pol_1/max_amount")), SCHEMA, None)
+    assert [unit.rule for unit in units] == [None]
+
+
+# --- Templates
+
+
+def test_a_template_holds_for_the_identity_and_those_below_it() -> None:
+    assert ruling(tenant(files(), [RECORDS[1]])).determining == ("mine@pol_2",)
+    beside = (cedar_record("pol_2", TEMPLATE, "stranger"), "User")
+    assert ruling(tenant(files(), [beside])) == Ruling("deny", ())
+
+
+def test_a_template_needs_an_identity() -> None:
+    """With one that does not exist it has no type to be linked to."""
+    for record, owner in ((cedar_record("pol_1", TEMPLATE), None), (cedar_record("pol_1", TEMPLATE, "gone"), None)):
+        with pytest.raises(ValidationFailed, match="needs the identity") as caught:
+            compile_record(record, SCHEMA, owner)
+        assert caught.value.field == "identity_id"
+
+
+def test_only_the_principal_of_a_template_is_filled_in() -> None:
+    text = "permit (principal in ?principal, action, resource in ?resource);"
+    with pytest.raises(ValidationFailed, match="only the slot `\\?principal`") as caught:
+        compile_record(cedar_record("pol_1", text, "boss"), SCHEMA, "User")
+    assert caught.value.field == "cedar"
+
+
+def test_a_policy_of_one_identity_is_a_template() -> None:
+    """Text that does not name the identity would hold for the whole tenant."""
+    with pytest.raises(ValidationFailed, match="`principal in \\?principal`") as caught:
+        compile_record(cedar_record("pol_1", f"{TEMPLATE}\n{PERMIT.format('wide')}", "boss"), SCHEMA, "User")
+    assert caught.value.field == "cedar"
+
+
+@pytest.mark.parametrize("text", ["", "// nothing but words"])
+def test_a_policy_holds_at_least_one_statement(text: str) -> None:
+    """One that says nothing would be taken for one in force."""
+    with pytest.raises(ValidationFailed, match="the text holds no policy") as caught:
+        compile_record(cedar_record("pol_1", text), SCHEMA, None)
+    assert caught.value.field == "cedar"
+
+
+def test_every_template_of_a_policy_is_linked() -> None:
+    text = TEMPLATE + "forbid (principal == ?principal, action, resource);"
+    units, links = compile_record(cedar_record("pol_1", text, "boss"), SCHEMA, "User")
+    assert [unit.id for unit in units] == ["mine", "pol_1#2"]
+    assert [(link.template_id, link.id, link.principal) for link in links] == [
+        ("mine", "mine@pol_1", ("User", "boss")),
+        ("pol_1#2", "pol_1#2@pol_1", ("User", "boss")),
+    ]
+
+
+# --- Refusals
+
+
+def clash(one: str, other: str) -> str:
+    """The sentence about two policies of one id."""
+    return f"two policies have the id `same`: `{one}:1` and `{other}:1`"
+
+
+def test_two_policies_of_one_id_are_refused_wherever_they_come_from() -> None:
+    same = PERMIT.format("same")
+    shared = ("policies/a.cedar", same)
+    own = {"t_1": (SourceFile("policies/t_1/b.cedar", same),)}
+    with pytest.raises(ValidationFailed) as caught:
+        compile_files(files(shared, ("policies/b.cedar", same)))
+    assert caught.value.message == clash("policies/a.cedar", "policies/b.cedar")
+    with pytest.raises(ValidationFailed) as caught:
+        compile_files(files(shared, by_tenant=own))
+    assert caught.value.message == clash("policies/a.cedar", "policies/t_1/b.cedar")
+    with pytest.raises(ValidationFailed) as caught:
+        tenant(files(shared), [(cedar_record("pol_1", same), None)])
+    assert caught.value.message == clash("policies/a.cedar", "/v1/policies/pol_1")
+
+
+def test_two_tenants_may_have_policies_of_one_id() -> None:
+    same = {name: (SourceFile(f"policies/{name}/a.cedar", PERMIT.format("same")),) for name in ("t_1", "t_2")}
+    assert ruling(tenant(files(by_tenant=same), [])).determining == ("same",)
+
+
+@pytest.mark.parametrize(
+    "policy_files",
+    [
+        files(("policies/a.cedar", "permit (principal, action, resource)")),
+        files(("policies/a.cedar", 'permit (principal, action == Action::"fly", resource);')),
+        files(by_tenant={"t_9": (SourceFile("policies/t_9/a.cedar", "oops"),)}),
+        PolicyFiles(schemas=(SourceFile("schemas/s", "entity"),), shared=(), by_tenant={}),
+    ],
+    ids=["unparsed", "invalid", "of a tenant", "schema"],
+)
+def test_a_file_that_does_not_pass_is_refused_with_its_place(policy_files: PolicyFiles) -> None:
+    paths = [each.path for each in (*policy_files.shared, *sum(policy_files.by_tenant.values(), ()))]
+    with pytest.raises(PolicyInvalid) as caught:
+        compile_files(policy_files)
+    assert caught.value.file == (paths[0] if paths else "schemas/s")
+    assert caught.value.line == 1
+
+
+def test_what_is_read_of_a_named_entity_is_refused_for_all_tenants_and_allowed_for_one() -> None:
+    """The entity exists in one tenant at most, and everybody else would be denied."""
+    text = 'permit (principal, action, resource) when { User::"ann".name == "Ann" };'
+    with pytest.raises(PolicyInvalid, match="which not every tenant has"):
+        compile_files(files(("policies/a.cedar", text)))
+    compile_files(files(by_tenant={"t_1": (SourceFile("policies/t_1/a.cedar", text),)}))
+
+
+# --- Digests
+
+
+def test_the_revision_is_the_hash_of_the_manifest() -> None:
+    made = tenant()
+    assert made.digest == hashlib.sha256(made.manifest).digest()
+    assert made.revision == f"sha256:{made.digest.hex()}"
+
+
+def renamed(policy_files: PolicyFiles, **changes: object) -> PolicyFiles:
+    """Files with changes."""
+    return msgspec.structs.replace(policy_files, **changes)
+
+
+def with_record(**changes: object) -> Owned:
+    """``RECORDS`` with the first one changed."""
+    return [(msgspec.structs.replace(RECORDS[0][0], **changes), None), RECORDS[1]]
+
+
+CHANGES: dict[str, Callable[[], TenantPolicies]] = {
+    "schema": lambda: tenant(renamed(FILES, schemas=(SourceFile("schemas/s.cedarschema", SCHEMA_TEXT + "\n"),))),
+    "schema's path": lambda: tenant(renamed(FILES, schemas=(SourceFile("schemas/t.cedarschema", SCHEMA_TEXT),))),
+    "file": lambda: tenant(renamed(FILES, shared=(SourceFile("policies/base.cedar", PERMIT.format("base2")),))),
+    "file's path": lambda: tenant(renamed(FILES, shared=(SourceFile("policies/b.cedar", PERMIT.format("base")),))),
+    "file gone": lambda: tenant(renamed(FILES, shared=())),
+    "tenant's file": lambda: tenant(
+        renamed(FILES, by_tenant={"t_1": (SourceFile("policies/t_1/own.cedar", PERMIT.format("own2")),)})
+    ),
+    "tenant's file gone": lambda: tenant(renamed(FILES, by_tenant={})),
+    "record": lambda: tenant(records=with_record(cedar=PERMIT.format("api2"))),
+    "record's id": lambda: tenant(records=with_record(policy_id="pol_9")),
+    "record gone": lambda: tenant(records=RECORDS[1:]),
+    "owner": lambda: tenant(records=[RECORDS[0], (cedar_record("pol_2", TEMPLATE, "team"), "User")]),
+    "owner's type": lambda: tenant(records=[RECORDS[0], (cedar_record("pol_2", TEMPLATE, "boss"), "Team")]),
+}
+
+
+def test_each_change_of_what_is_evaluated_is_a_revision_of_its_own() -> None:
+    digests = {name: change().digest for name, change in CHANGES.items()} | {"none": tenant().digest}
+    assert len(set(digests.values())) == len(digests)
+
+
+UNCHANGED: dict[str, Callable[[], TenantPolicies]] = {
+    "another tenant's file": lambda: tenant(
+        renamed(FILES, by_tenant=FILES.by_tenant | {"t_2": (SourceFile("policies/t_2/a.cedar", PERMIT.format("x")),)})
+    ),
+    "name": lambda: tenant(records=with_record(name="another name")),
+    "time": lambda: tenant(records=with_record(created_at_us=7)),
+    "revision": lambda: tenant(records=with_record(revision=7)),
+}
+
+
+@pytest.mark.parametrize("name", UNCHANGED)
+def test_what_is_not_evaluated_makes_no_revision(name: str) -> None:
+    assert UNCHANGED[name]().digest == tenant().digest
+
+
+def test_with_the_texts_the_manifest_suffices_to_compile_the_same_set_again() -> None:
+    made = tenant()
+    manifest = json.loads(made.manifest)
+    texts = {_address(text): text.decode() for text in made.texts}
+    again = compile_tenant(
+        compile_files(
+            PolicyFiles(
+                schemas=tuple(SourceFile(path, texts[address]) for path, address in manifest["schemas"]),
+                shared=tuple(SourceFile(path, texts[address]) for path, address in manifest["files"]),
+                by_tenant={},
+            )
+        ),
+        "t_1",
+        [
+            (cedar_record(policy_id, texts[address], identity_id), owner_type)
+            for policy_id, owner_type, identity_id, address in manifest["api"]
+        ],
+    )
+    assert (again.policies.digest, again.manifest) == (made.policies.digest, made.manifest)
+    assert ruling(again) == ruling(made)
+    assert manifest["engine"] == engine()
+
+
+def _address(text: bytes) -> str:
+    return urlsafe_b64encode(hashlib.sha256(text).digest()).decode().rstrip("=")
+
+
+SOURCES = st.lists(st.builds(SourceFile, st.text(max_size=3), st.text(max_size=3)), max_size=2).map(tuple)
+ANY_FILES = st.builds(
+    lambda schemas, shared, by_tenant: PolicyFiles(schemas=schemas, shared=shared, by_tenant=by_tenant),
+    SOURCES,
+    SOURCES,
+    st.dictionaries(st.sampled_from(["t_1", "t_2"]), SOURCES),
+)
+
+
+@given(ANY_FILES, ANY_FILES)
+def test_the_digest_of_files_stands_for_exactly_these_files(one: PolicyFiles, other: PolicyFiles) -> None:
+    assert (one.digest() == other.digest()) == (one == other)
+
+
+@given(ANY_FILES)
+def test_the_order_in_which_tenants_were_read_does_not_matter(one: PolicyFiles) -> None:
+    turned = cast("dict[str, tuple[SourceFile, ...]]", dict(reversed(one.by_tenant.items())))
+    assert renamed(one, by_tenant=turned).digest() == one.digest()
