@@ -17,6 +17,7 @@ from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.wire.endpoint import Call, Context, Endpoint, error_answer
+from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
@@ -113,7 +114,7 @@ def application(context: Context, calls: Iterable[Call]) -> Starlette:
 
     async def unknown_path(request: Request, _error: Exception) -> Response:
         error = NotFound("no such path")
-        request_id = request.headers.get("x-request-id") or context.new_request_id(context.clock())
+        request_id = Incoming(request.scope).request_id() or context.new_request_id(context.clock())
         answer = error_answer(error, request_id, ())
         return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
 

@@ -55,8 +55,3 @@ def key_text(text: str) -> bytes | None:
 def short_hash(value: str) -> bytes:
     """Return a fixed-width stand-in for ``value`` in an index key."""
     return hashlib.sha256(value.encode()).digest()[:HASH_BYTES]
-
-
-def after(prefix: bytes) -> bytes:
-    """Return the smallest key that is above every key with ``prefix``."""
-    return (int.from_bytes(prefix) + 1).to_bytes(len(prefix))

@@ -121,7 +121,7 @@ class Committer:
                 parent.abort()
                 raise
         except StoreError as error:
-            self._spoil(batch, error, translate(error))
+            self._spoil(batch, error, self._explained(error))
         except Exception as error:  # noqa: BLE001 -- the thread must outlive whatever a batch does to it
             self._spoil(batch, error, Unavailable(f"the outcome is unknown: {type(error).__name__}"))
 
@@ -139,7 +139,10 @@ class Committer:
             child.commit()
         except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
             child.abort()
-            self._spoil([work], error, translate(error) if isinstance(error, StoreError) else error)
+            self._spoil([work], error, self._explained(error))
+
+    def _explained(self, error: Exception) -> Exception:
+        return translate(error, self._environment.free_bytes()) if isinstance(error, StoreError) else error
 
     def _spoil(self, batch: list[Work], cause: Exception, error: Exception) -> None:
         for work in batch:

@@ -117,6 +117,11 @@ class Environment:
         """Free the reader slots of processes that died, which would keep pages from being used again."""
         return int(self._env.reader_check())
 
+    def free_bytes(self) -> int:
+        """Return what is free on the disk of the store."""
+        stats = os.statvfs(self.path)
+        return stats.f_bavail * stats.f_frsize
+
     def data_file(self) -> Path:
         """Return the file with the pages. Its sibling ``lock.mdb`` is never to be opened."""
         return self.path / "data.mdb"
@@ -221,10 +226,18 @@ FATAL: Final = (
 ROOMLESS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def translate(error: lmdb.Error) -> SidecarError:
-    """Return what an error of the store means to us: no room is survivable, a damaged store or disk is not."""
+SHORT_WRITE_BYTES: Final = 4 * 1024 * 1024
+"""On a disk with less room than this, an I/O error is a write that did not fit: LMDB reports a short one as EIO."""
+
+
+def translate(error: lmdb.Error, free_bytes: int = SHORT_WRITE_BYTES) -> SidecarError:
+    """Return what an error of the store means to us: no room is survivable, a damaged store or disk is not.
+
+    ``free_bytes`` is what is free on the store's disk. LMDB has thrown the transaction away in either case.
+    """
     code = getattr(error, "code", None)
-    if isinstance(error, lmdb.MapFullError) or code in ROOMLESS:
+    is_short = code == errno.EIO and free_bytes < SHORT_WRITE_BYTES
+    if isinstance(error, lmdb.MapFullError) or code in ROOMLESS or is_short:
         return Unavailable("the store is full, nothing was changed")
     if isinstance(error, FATAL) or code == errno.EIO:
         return StoreUnusable(f"the store must not be used any more: {error}")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
@@ -23,6 +24,8 @@ OPERATOR = "operator-token-of-the-tests"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.01
+IDLE_SECONDS_MAX = 3.0
+"""After this a connection is made anew: the server closes one that was idle for 5 s."""
 
 Document: TypeAlias = dict[str, Any]
 
@@ -44,7 +47,13 @@ class Answer(NamedTuple):
 
     @property
     def document(self) -> Document:
-        """The JSON object in the body, in which a number with a fraction is its text."""
+        """The JSON object in the body; a number with a fraction is a decimal."""
+        document: Document = json.loads(self.body, parse_float=Decimal)
+        return document
+
+    @property
+    def exact(self) -> Document:
+        """The JSON object in the body; a number with a fraction is the text it was written with."""
         document: Document = json.loads(self.body, parse_float=str)
         return document
 
@@ -75,6 +84,7 @@ class Client:
     def __init__(self, connection: http.client.HTTPConnection, token: str = OPERATOR) -> None:
         """Speak over ``connection`` as the holder of ``token``."""
         self._connection = connection
+        self._used = 0.0
         self.token = token
 
     def __enter__(self) -> Self:
@@ -109,6 +119,8 @@ class Client:
             sent.setdefault("Content-Type", "application/json")
         if key is not None:
             sent["Idempotency-Key"] = key
+        if time.monotonic() - self._used > IDLE_SECONDS_MAX:
+            self.close()
         try:
             if self._connection.sock is None:
                 self._connection.connect()
@@ -122,6 +134,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise Lost from error
+        self._used = time.monotonic()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, answered)
 
     def ok(self, method: str, path: str, body: object = None, *, token: str | None = None) -> Document:
@@ -185,12 +198,13 @@ class Server:
 
     def ready_lines(self) -> list[str]:
         """Return the lines in which the present process said that it is ready."""
-        return [line for line in self._out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        text = self._out.read_text()
+        return text.splitlines() if text.endswith("\n") else []
 
     @property
     def url(self) -> str:
         """Where the server said it listens: ``http://HOST:PORT``."""
-        return self.ready_lines()[0].strip().removeprefix("ready on ")
+        return self.ready_lines()[0].removeprefix("ready on ")
 
     def client(self, token: str = OPERATOR, timeout: float = 20.0) -> Client:
         """Return a connection of its own."""
@@ -313,7 +327,7 @@ def found_acme(client: Client, budgets: Iterable[Document] = (), name: str = "Ac
     """Make the tenant; each of ``budgets`` changes the usual one, a daily amount in CAD on the team."""
     tenant = client.ok("POST", "/v1/tenants", {"name": name})
     key, root = tenant["api_key"], tenant["root_identity_id"]
-    made = []
+    made: list[str] = []
     for kind, parent in (("team", root), ("agent", "")):
         body = {"parent_id": parent or made[-1], "type": kind, "name": f"the {kind}"}
         made.append(client.ok("POST", "/v1/identities", body, token=key)["identity_id"])

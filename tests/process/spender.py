@@ -73,16 +73,16 @@ class Spender:
         if order.key is not None:
             again = make(client, order)
             assert again.is_replayed, (order, again)
-            assert again.document == first.document, (order, first, again)
+            assert again.exact == first.exact, (order, first, again)
 
     def _learn(self, order: Order, answer: Answer) -> None:
         expected = {200, 201, 409} if order.kind == "create" else {200}
         assert answer.status in expected, (order, answer)
         match order.kind:
             case "authorize":
-                self._decided(order, answer.document)
+                self._decided(order, answer.exact)
             case "settle" | "release" | "refund":
-                self.reservations[order.about] = without_id(answer.document)
+                self.reservations[order.about] = without_id(answer.exact)
                 if order.kind == "settle":
                     self._settled.append(order.about)
             case "create":

@@ -1,0 +1,221 @@
+"""The application of one worker in this process, spoken to without a socket and with a clock that is set by hand."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import httpx
+import pytest
+
+from sidecar.app import composition
+from sidecar.app.composition import Health, Worker, compose
+from sidecar.app.prepare import prepare
+from sidecar.settings import Settings
+from tests.process.server import OPERATOR, ROOT, Answer, Document
+
+NOON_US = 1_773_057_600_000_000
+"""2026-03-09T12:00:00Z, a Monday."""
+
+TYPES = {
+    400: {"invalid_json", "validation_failed"},
+    401: {"unauthenticated"},
+    403: {"forbidden"},
+    404: {"not_found"},
+    405: {"method_not_allowed"},
+    409: {"conflict"},
+    413: {"too_large"},
+    415: {"unsupported_media_type"},
+    422: {"idempotency_conflict"},
+}
+
+
+class SetClock:
+    """A clock that stands still unless it is set."""
+
+    def __init__(self, now_us: int = NOON_US) -> None:
+        """Show ``now_us``."""
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        """Return the time."""
+        return self.now_us
+
+    def take_jump(self) -> None:
+        """Return no jump: whoever sets this clock knows."""
+
+
+class Door:
+    """One worker's application over a store of its own in ``folder``."""
+
+    def __init__(self, folder: Path, policies: Path = ROOT / "policies", schemas: Path = ROOT / "schemas") -> None:
+        """Open it; the clock shows noon."""
+        self.clock = SetClock()
+        self.data_dir = folder / "data"
+        settings = Settings(
+            data_dir=self.data_dir, policies=policies, schemas=schemas, admin_token=OPERATOR, free_bytes_min=0
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
+            self._worker: Worker = compose(prepare(settings), lambda: None, Health())
+        self._runner = asyncio.Runner()
+        self._http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self._worker.application), base_url="http://sidecar.test"
+        )
+
+    def __enter__(self) -> Self:
+        """Give the door."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the store."""
+        self._runner.run(self._http.aclose())
+        self._worker.store.close()
+        self._runner.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = OPERATOR,
+        key: str | None = None,
+        headers: Iterable[tuple[str, str | bytes]] = (),
+    ) -> Answer:
+        """Make one call. ``body`` is sent as it is when it is bytes or chunks, as JSON otherwise."""
+        sent: list[tuple[bytes, bytes]] = [(name.encode(), _bytes(value)) for name, value in headers]
+        if token is not None:
+            sent.append((b"Authorization", f"Bearer {token}".encode()))
+        if key is not None:
+            sent.append((b"Idempotency-Key", key.encode()))
+        content: bytes | AsyncIterator[bytes] | None = None
+        if isinstance(body, bytes):
+            content = body
+        elif isinstance(body, list):
+            content = _chunks(body)
+        elif body is not None:
+            content = json.dumps(body).encode()
+        if content is not None and not any(name.lower() == b"content-type" for name, _ in sent):
+            sent.append((b"Content-Type", b"application/json"))
+        response = self._runner.run(self._http.request(method, path, content=content, headers=sent))
+        return Answer(response.status_code, dict(response.headers), response.content)
+
+    def ok(self, method: str, path: str, body: object = None, *, token: str | None = OPERATOR) -> Document:
+        """Make a call that must succeed and return its document."""
+        answer = self.call(method, path, body, token=token)
+        assert answer.status in {200, 201, 204}, (method, path, answer)
+        return answer.document if answer.body else {}
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+async def _chunks(chunks: list[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+class House(NamedTuple):
+    """A tenant behind a door: a team with an agent below it that may pay by card in CAD, and another agent beside."""
+
+    door: Door
+    tenant_id: str
+    key: str
+    root: str
+    team: str
+    agent: str
+    other: str
+    policy: str
+    budget: str
+    agent_token: str
+    agent_token_id: str
+
+    def request(self, amount: object = 10, **changes: object) -> Document:
+        """Return the body of a card payment."""
+        resource = {"type": "merchant", "id": "AWS", "currency": "CAD", "merchant_category": "7372", "amount": amount}
+        return {"identity_id": self.agent, "action": "card.authorize", "resource": resource} | changes
+
+    def call(self, method: str, path: str, body: object = None, **more: str) -> Answer:
+        """Make a call with the tenant's key, or the ``token`` that is named."""
+        return self.door.call(method, path, body, token=more.get("token", self.key), key=more.get("key"))
+
+    def ok(self, method: str, path: str, body: object = None) -> Document:
+        """Make a call that must succeed and return its document."""
+        return self.door.ok(method, path, body, token=self.key)
+
+    def permit(self, amount: object = 10) -> str:
+        """Have a payment permitted and return the decision's id."""
+        decision = self.ok("POST", "/v1/authorize", self.request(amount))
+        assert decision["allowed"], decision
+        decision_id: str = decision["decision_id"]
+        return decision_id
+
+    def state(self) -> Document:
+        """Return what a refused call must leave as it is: head of the log, revisions, and what is reserved."""
+        trial = self.ok("POST", "/v1/authorize", self.request(1, dry_run=True))
+        return {
+            "head": self.ok("GET", "/v1/audit/verify")["head"],
+            "entity_revision": trial["entity_revision"],
+            "policy_revision": trial["policy_revision"],
+            "budgets": self.ok("GET", "/v1/budgets?limit=200")["data"],
+        }
+
+
+def build(door: Door, name: str = "Acme Co") -> House:
+    """Make a tenant."""
+    tenant = door.ok("POST", "/v1/tenants", {"name": name, "time_zone": "America/Toronto"})
+    key, root = tenant["api_key"], tenant["root_identity_id"]
+
+    def make(path: str, body: Document) -> Document:
+        return door.ok("POST", path, body, token=key)
+
+    def identity(parent: str, kind: str) -> str:
+        made = make("/v1/identities", {"parent_id": parent, "type": kind, "name": f"the {kind}"})
+        found: str = made["identity_id"]
+        return found
+
+    team = identity(root, "team")
+    agent, other = identity(team, "agent"), identity(root, "agent")
+    rules = {"actions": ["card.authorize"], "max_amount": 200, "currencies": ["CAD"]}
+    policy = make("/v1/policies", {"identity_id": team, "name": "cards", "rules": rules})
+    limit = {"dimension": "amount", "period": "daily", "limit": 500, "currency": "CAD"}
+    budget = make("/v1/budgets", {"identity_id": team, "name": "daily"} | limit)
+    token = make("/v1/tokens", {"name": "agent", "identity_id": agent})
+    return House(
+        door=door,
+        tenant_id=tenant["tenant_id"],
+        key=key,
+        root=root,
+        team=team,
+        agent=agent,
+        other=other,
+        policy=policy["policy_id"],
+        budget=budget["budget_id"],
+        agent_token=token["token"],
+        agent_token_id=token["token_id"],
+    )
+
+
+def check_refusal(answer: Answer, status: int, field: str | None = None) -> str:
+    """Check that an answer is the documented error, with ``field`` where one is named; returns its sentence."""
+    document = answer.document
+    assert answer.status == status, (answer.status, document)
+    assert document["type"] in TYPES[status], document
+    assert set(document) - {"field"} == {"error", "type", "request_id"}
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-request-id"] == document["request_id"]
+    sentence: str = document["error"]
+    assert sentence.strip()
+    assert "\n" not in sentence
+    assert "Traceback" not in sentence
+    if field is not None:
+        assert document.get("field") == field, document
+    return sentence
+
+
+def named(table: Mapping[str, tuple[object, ...]]) -> list[Any]:
+    """Return a table of cases as parameters with names."""
+    return [pytest.param(*values, id=name) for name, values in table.items()]

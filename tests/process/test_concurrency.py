@@ -1,0 +1,152 @@
+"""Many requests at once, in one worker and in several: limits are exact, and what was acknowledged holds everywhere."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from tests.process.server import Answer, Client, Server, check_at_rest, found_acme, serving
+
+CALLERS = 200
+ADMITTED = 37
+CONNECTIONS_MAX = 256
+WAIT_SECONDS_MAX = 2.0
+
+
+def at_once(clients: list[Client], call: Callable[[Client], Answer]) -> list[Answer]:
+    """Let every client make a call at the same moment."""
+    barrier = Barrier(len(clients))
+
+    def run(client: Client) -> Answer:
+        barrier.wait()
+        return call(client)
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return list(pool.map(run, clients))
+
+
+@contextmanager
+def connected(server: Server, token: str, count: int) -> Iterator[list[Client]]:
+    """Give ``count`` open connections."""
+    clients = [server.client(token) for _ in range(count)]
+    try:
+        for client in clients:
+            client.call("GET", "/livez")
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+@contextmanager
+def everywhere(server: Server, token: str) -> Iterator[list[Client]]:
+    """Give connections of which every worker serves at least two."""
+    idle = {worker: sockets_of(worker) for worker in server.workers()}
+    clients: list[Client] = []
+    try:
+        while any(sockets_of(worker) < idle[worker] + 2 for worker in idle):
+            assert len(clients) < CONNECTIONS_MAX, "a worker accepts no connections"
+            clients += [server.client(token) for _ in range(8)]
+            at_once(clients[-8:], lambda client: client.call("GET", "/livez"))
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def sockets_of(pid: int) -> int:
+    """Return how many sockets a process has open."""
+    return sum(link.readlink().name.startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_limit_admits_exactly_what_fits_whoever_asks_at_once(tmp_path: Path, workers: int) -> None:
+    """Of 200 concurrent requests against a limit for 37 of them, 37 are permitted."""
+    with serving(tmp_path, "--workers", str(workers)) as (server, operator):
+        acme = found_acme(operator, [{"limit": 10 * ADMITTED + 5}])
+        with connected(server, acme.key, CALLERS) as clients:
+            answers = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request(10)))
+        assert Counter(answer.status for answer in answers) == {200: CALLERS}
+        decisions = [answer.document for answer in answers]
+        assert sum(decision["allowed"] for decision in decisions) == ADMITTED
+        denied = [decision for decision in decisions if not decision["allowed"]]
+        assert {reason["code"] for decision in denied for reason in decision["reasons"]} == {"budget_exceeded"}
+        usage = operator.ok("GET", "/v1/budgets", token=acme.key)["data"][0]["usage"]
+        assert (usage["settled"], usage["reserved"], usage["remaining"]) == (0, 370, 5)
+        assert len({decision["audit"]["seq"] for decision in decisions}) == CALLERS
+        assert server.stop() == 0
+    check_at_rest(server.data_dir)
+
+
+def test_one_key_is_one_decision_however_often_it_is_sent_at_once(tmp_path: Path) -> None:
+    """Requests with the same idempotency key that arrive together at two workers are decided and reserved once."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator, [{"limit": 100}])
+        with everywhere(server, acme.key) as clients:
+            answers = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request(10), key="k"))
+        assert len({answer.document["decision_id"] for answer in answers}) == 1
+        assert sum(not answer.is_replayed for answer in answers) == 1
+        assert operator.ok("GET", "/v1/budgets", token=acme.key)["data"][0]["usage"]["reserved"] == 10
+
+
+def test_a_revocation_holds_for_the_next_decision_of_every_worker(tmp_path: Path) -> None:
+    """Once one worker acknowledged it, no worker permits anything below the revoked identity."""
+    with serving(tmp_path, "--workers", "3") as (server, operator):
+        acme = found_acme(operator)
+        with everywhere(server, acme.key) as clients:
+            before = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+            assert all(answer.document["allowed"] for answer in before)
+            operator.ok("POST", f"/v1/identities/{acme.team}/revoke", token=acme.key)
+            after = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+        assert {answer.document["reasons"][0]["code"] for answer in after} == {"identity_revoked"}
+        assert {answer.document["allowed"] for answer in after} == {False}
+
+
+def test_a_changed_policy_holds_for_the_next_decision_of_every_worker(tmp_path: Path) -> None:
+    """A policy that was deleted at one worker permits nothing at any other."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator)
+        policy = operator.ok("GET", "/v1/policies", token=acme.key)["data"][0]["policy_id"]
+        with everywhere(server, acme.key) as clients:
+            before = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+            assert all(answer.document["allowed"] for answer in before)
+            operator.ok("DELETE", f"/v1/policies/{policy}", token=acme.key)
+            after = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+        assert {answer.document["reasons"][0]["code"] for answer in after} == {"not_permitted"}
+
+
+def test_a_deleted_token_opens_nothing_at_any_worker(tmp_path: Path) -> None:
+    """Once one worker acknowledged the deletion, every worker refuses the token."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator)
+        made = operator.ok("POST", "/v1/tokens", {"name": "a", "identity_id": acme.agent}, token=acme.key)
+        with everywhere(server, made["token"]) as clients:
+            before = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+            assert {answer.status for answer in before} == {200}
+            operator.ok("DELETE", f"/v1/tokens/{made['token_id']}", token=acme.key)
+            after = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+        assert {(answer.status, answer.document["type"]) for answer in after} == {(401, "unauthenticated")}
+
+
+def test_workers_hand_the_writer_lock_to_each_other(tmp_path: Path) -> None:
+    """Under constant writing at two workers no request waits 2 s, after which it would be answered with a 503."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator, [{"limit": 1_000_000}])
+        end = time.monotonic() + 3.0
+
+        def write(client: Client) -> tuple[set[int], float]:
+            statuses, longest = set(), 0.0
+            while (began := time.monotonic()) < end:
+                statuses.add(client.call("POST", "/v1/authorize", acme.request(1)).status)
+                longest = max(longest, time.monotonic() - began)
+            return statuses, longest
+
+        with everywhere(server, acme.key) as clients, ThreadPoolExecutor(len(clients)) as pool:
+            found = list(pool.map(write, clients))
+        assert set().union(*(statuses for statuses, _ in found)) == {200}
+        assert max(longest for _, longest in found) < WAIT_SECONDS_MAX
