@@ -148,6 +148,9 @@ class Treasurer:
             if changed != old:
                 changed = msgspec.structs.replace(changed, revision=txn.tenants.advance(part.tenant.number))
                 part.budgets.change(budget_id, changed, changed.revision)
+                window = _window(part, changed, now_us)
+                if window is not None and (changed.limit, changed.on_exceeded) != (old.limit, old.on_exceeded):
+                    part.ledger.rebound(changed, window)
                 _record(part, "budget_updated", changed, caller.name, now_us)
             return _metered(part, changed, now_us)
 
@@ -197,9 +200,13 @@ def _limits(budget: Budget, identity_id: str) -> bool:
 
 
 def _metered(part: TenantTransaction, budget: Budget, now_us: int, warnings: tuple[str, ...] = ()) -> Metered:
-    window = window_at(budget.period, now_us, zone(part.tenant.time_zone))
+    window = _window(part, budget, now_us)
     usage = Usage() if window is None else part.ledger.usage_in(budget, window)
     return Metered(part.tenant.tenant_id, budget, window, usage, warnings)
+
+
+def _window(part: TenantTransaction, budget: Budget, now_us: int) -> Window | None:
+    return window_at(budget.period, now_us, zone(part.tenant.time_zone))
 
 
 def _record(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us: int) -> None:

@@ -13,7 +13,7 @@ from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import walk
-from sidecar.core.errors import Forbidden, NotFound, ValidationFailed
+from sidecar.core.errors import Forbidden, NotFound, StoreUnusable, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.model import Decision
 from sidecar.core.money import Major
@@ -193,8 +193,9 @@ def _expire_due(txn: Transaction, now_us: int) -> int:
         tenant = txn.tenants.get(hold.tenant)
         part = None if tenant is None else txn.of(tenant)
         reservation = None if part is None else part.ledger.reservation(hold.decision_id)
-        if part is not None and reservation is not None:
-            _apply(part, "expire", expire(reservation, now_us), None, now_us)
+        if part is None or reservation is None:
+            raise StoreUnusable(f"`{hold.decision_id}` is due and does not exist")
+        _apply(part, "expire", expire(reservation, now_us), None, now_us)
     return len(due)
 
 

@@ -121,6 +121,9 @@ class Ledger(Protocol):
     def grant(self, posting: Posting, budget: Budget) -> None:
         """Book what a permit claims, under the limit of ``budget``."""
 
+    def rebound(self, budget: Budget, window: Window) -> None:
+        """Take the changed limit of ``budget``, or what was used where that is more, as the bound of its window."""
+
     def book(self, posting: Posting) -> bool:
         """Book what no limit can refuse; returns whether the window is overdrawn."""
 

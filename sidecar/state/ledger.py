@@ -2,8 +2,8 @@
 
 Keys keep what changes together close together: a tenant, a budget, a window. Invariant kept with
 ``sidecar.core.budget``: a window's counters equal the sum over its reservations (I1). ``ceiling`` is the limit at the
-newest grant and ``overdraft`` what was booked above it by money that had moved already, so that a check knows what a
-window may hold.
+newest grant or change and ``overdraft`` what was booked above it by money that had moved already, so that a check knows
+what a window may hold.
 """
 
 from collections.abc import Iterator
@@ -98,6 +98,19 @@ class Ledger:
     def grant(self, posting: Posting, budget: Budget) -> None:
         """Book what a permit claims, under the limit of ``budget`` where that is hard."""
         self._post(posting, budget.limit if budget.is_hard else UNLIMITED)
+
+    def rebound(self, budget: Budget, window: Window) -> None:
+        """Take the changed limit of ``budget`` as the bound of its present window, or what was used where that is more.
+
+        Money that moves later is then overdrawn against the new limit and not against that of the newest grant (I1).
+        """
+        key = self._counter_key(budget.budget_id, budget.period, window.start_us)
+        counter = self._counter(key)
+        if budget.period == "rolling_24h":
+            counter = self._swept(budget.budget_id, counter, window.start_us // MICRO)
+        ceiling = max(budget.limit, counter.usage.total) if budget.is_hard else UNLIMITED
+        bounded = Counter(counter.settled, counter.held, ceiling, 0, counter.floor_s)
+        self._txn.put(key, COUNTER_ROW.pack(*msgspec.structs.astuple(bounded)), db=self._counters)
 
     def book(self, posting: Posting) -> bool:
         """Book what no limit can refuse any more; returns whether the window now holds more than it was granted."""
