@@ -1,7 +1,7 @@
 """What is checked before a store is used: quick looks that find what a crash, a bad disk or a hand could have left.
 
-The whole history is ``sidecar audit verify``'s; here each log's end is re-hashed and compared with its head, and every
-hold is found from the list of those that will expire. Any fault means that the store must not be used (exit code 75).
+The whole history is ``sidecar audit verify``'s, and counters and holds are checked by ``sidecar.state.fsck``; here each
+log's end is re-hashed and compared with its head. Any fault means that the store must not be used (exit code 75).
 """
 
 from typing import Final

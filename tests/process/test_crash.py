@@ -16,11 +16,15 @@ from click.testing import CliRunner
 from lmdb.verify import verify as verify_file
 
 from sidecar.cli.main import sidecar
-from tests.process.server import Acme, Client, Document, Server, check_at_rest, found_acme
+from tests.process.server import Acme, Client, Document, Server, check_at_rest, found_acme, poll
 from tests.process.spender import Order, Spender, make, without_id
 
 SPENDERS = 6
 MOMENT_SECONDS_MAX = 0.35
+UNDER_WAY = 0.8
+"""Share of lives that end only after a first decision."""
+
+ANSWER_SECONDS_MAX = 20.0
 OLDER_CHECKED = 40
 REPEATED = 10
 
@@ -63,6 +67,8 @@ class Ordeal:
         threads = [Thread(target=each.spend, args=(self._client(),)) for each in self._spenders]
         for thread in threads:
             thread.start()
+        if self._random.random() < UNDER_WAY:
+            poll(lambda: self._decided() > self._checked, ANSWER_SECONDS_MAX)
         time.sleep(self._random.uniform(0, MOMENT_SECONDS_MAX))
         if workers > 1 and self._random.random() < 0.5:
             self._kill_one_worker()
@@ -79,6 +85,9 @@ class Ordeal:
             self._check_answers()
             assert self.server.stop() == 0
         check_at_rest(self.server.data_dir)
+
+    def _decided(self) -> int:
+        return sum(len(each.decided) for each in self._spenders)
 
     def _client(self) -> Client:
         return self.server.client(self._acme.key)

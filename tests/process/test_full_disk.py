@@ -165,7 +165,7 @@ def test_a_full_disk_refuses_permits_and_still_ends_holds(small_disk: Path, tmp_
 def test_a_disk_that_fills_up_between_two_writes_leaves_nothing_half_written(small_disk: Path, tmp_path: Path) -> None:
     """Without any reserve, the write that does not fit any more is a 503, and everything before it stands."""
     ballast = Ballast(small_disk)
-    ballast.leave(6)  # less than the headroom wants, so none can be reserved
+    ballast.leave(2)  # less than the headroom wants, so none can be reserved
     with server_on(small_disk, tmp_path, "--free-mib-min", "0") as server, server.client() as operator:
         acme = found_acme(operator, [{"limit": 1_000_000}])
         ballast.leave(0)

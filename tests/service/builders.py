@@ -291,9 +291,7 @@ class World:
     def refund(self, decision_id: str, amount: str, caller: Caller = OPERATOR) -> Reservation:
         """Give back a part of what was settled."""
         tenant_id = None if caller.token is not None else "t_one"
-        return self.run(
-            self.settler.refund(caller, tenant_id, decision_id, Major(amount), None, self.now_us)
-        ).value
+        return self.run(self.settler.refund(caller, tenant_id, decision_id, Major(amount), None, self.now_us)).value
 
     def expire(self) -> int:
         """End the holds whose time has come; returns how many."""

@@ -1,0 +1,258 @@
+"""Stories on the services alone: no door, no policy process, a clock that is set, requests in minor units."""
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from sidecar.app.sources import AscendingIds, random_bytes
+from sidecar.core.access import Caller
+from sidecar.core.budget import Budget, OnExceeded
+from sidecar.core.idempotency import idempotency_key
+from sidecar.core.instants import utc_text
+from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision, Reason, ResourceRef
+from sidecar.core.money import Major, major_text
+from sidecar.core.rules import Rules
+from sidecar.core.snapshot import PolicyFiles
+from sidecar.core.windows import Period
+from sidecar.replica.files import read_files
+from sidecar.service.audit import AuditFilter, Auditor, Entry
+from sidecar.service.authorize import Authorizer
+from sidecar.service.budgets import BudgetDraft, BudgetPatch, Treasurer
+from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
+from sidecar.service.paging import PageRequest
+from sidecar.service.policies import Legislator, PolicyDraft
+from sidecar.service.settlement import Settler, Wanted
+from sidecar.service.snapshots import Snapshots
+from sidecar.service.tenants import Tenancy, TenantDraft
+from sidecar.service.tokens import TokenDesk
+from sidecar.state.environment import open_environment
+from sidecar.state.headroom import Headroom
+from sidecar.state.store import LmdbStore
+from tests.cases.story import ROOT_NAME, Decided, Document, Figure, Limit, Member, Policy, Question
+
+T = TypeVar("T")
+OPERATOR = Caller("operator")
+
+
+async def trust(text: str, file: str) -> None:
+    """Let every policy text pass: those of the stories are our own."""
+
+
+class ServiceStage:
+    """The services over a store of their own in ``folder``."""
+
+    def __init__(self, folder: Path, policies: Path, schemas: Path) -> None:
+        """Open the store and load the files."""
+        environment = open_environment(folder / "db")
+        self._store = LmdbStore(environment, Headroom(environment.data_file(), 0), shared=False, fail=print)
+        self._runner = asyncio.Runner()
+        snapshots, new_id = Snapshots(), AscendingIds()
+        self._registry = Registry(self._store, snapshots, new_id)
+        desk = TokenDesk(self._store, new_id, random_bytes, "unused")
+        self._tenancy = Tenancy(self._store, self._registry, desk, new_id)
+        self._legislator = Legislator(self._store, snapshots, new_id, trust)
+        self._treasurer = Treasurer(self._store, snapshots, new_id)
+        self._authorizer = Authorizer(self._store, snapshots, new_id)
+        self._settler = Settler(self._store)
+        self._auditor = Auditor(self._store)
+        files: PolicyFiles = read_files(policies, schemas)
+        self._run(self._store.write(lambda txn: txn.keep_policy_files(files)))
+        self._now_us = 0
+        self._tenant = ""
+        self._budgets: dict[str, Budget] = {}
+
+    def __enter__(self) -> Self:
+        """Give the stage."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the store."""
+        self._store.close()
+        self._runner.close()
+
+    def _run(self, work: Coroutine[object, object, T]) -> T:
+        return self._runner.run(work)
+
+    def set_clock(self, now_us: int) -> None:
+        """Make it that time."""
+        self._now_us = now_us
+
+    def open(self, tenant_id: str, time_zone: str) -> None:
+        """Make the tenant."""
+        draft = TenantDraft("Acme", tenant_id, time_zone, "live", ROOT_NAME, "Ann", "user")
+        self._tenant = tenant_id
+        self._run(self._tenancy.create(OPERATOR, draft, self._now_us))
+
+    def add_identity(self, member: Member) -> None:
+        """Make an identity."""
+        draft = IdentityDraft(member.parent, member.type, member.id, member.id, metadata=member.metadata)
+        self._run(self._registry.create(OPERATOR, self._tenant, draft, self._now_us))
+
+    def add_policy(self, policy: Policy) -> str:
+        """Make a policy."""
+        rules = None if policy.rules is None else msgspec.convert(policy.rules, Rules, dec_hook=major)
+        text = None if policy.rules is None else msgspec.json.encode(policy.rules).decode()
+        draft = PolicyDraft(policy.name, policy.of, rules, text, policy.cedar)
+        stored = self._run(self._legislator.create(OPERATOR, self._tenant, draft, self._now_us))
+        return stored.record.policy_id
+
+    def add_budget(self, limit: Limit) -> str:
+        """Make a budget."""
+        draft = BudgetDraft(
+            identity_id=limit.of,
+            name=limit.name,
+            dimension=limit.dimension,
+            period=msgspec.convert(limit.period, Period),
+            limit=Major(str(limit.limit)),
+            currency=limit.currency,
+            actions=limit.actions,
+            on_exceeded=msgspec.convert(limit.on_exceeded, OnExceeded),
+            on_expiry="release",
+            notify_at_bp=8_000,
+        )
+        made = self._run(self._treasurer.create(OPERATOR, self._tenant, draft, self._now_us)).budget
+        self._budgets[made.budget_id] = made
+        return made.budget_id
+
+    def decide(self, question: Question) -> Decided:
+        """Have a request decided."""
+        request = asked(question)
+        key = None if question.key is None else idempotency_key("operator", "decide", question.key, request.canonical())
+        answered = self._run(self._authorizer.authorize(OPERATOR, self._tenant, request, key, self._now_us))
+        decision = answered.decision
+        assert decision.decision_id is not None
+        assert decision.audit is not None
+        _, page = self._auditor.listed(
+            OPERATOR, self._tenant, AuditFilter(), PageRequest(after=decision.audit.seq, limit=1)
+        )
+        return Decided(
+            decision_id=decision.decision_id,
+            allowed=decision.allowed,
+            reasons=[reason(each) for each in decision.reasons],
+            budgets=[checked(each) for each in decision.budget_checks],
+            reservation=held(decision),
+            record=self._record(page.values[0]),
+        )
+
+    def _record(self, entry: Entry) -> Document:
+        body: Document = dict(entry.body)
+        document = {name: body.get(name) for name in ("verdict", "codes", "action", "resource", "matched", "currency")}
+        if "amount" in body:
+            document["amount"] = major_text(body["amount"], body["currency"])
+        if "replay_of" in body:
+            document["replay_of"] = body["replay_of"]
+        return document | {
+            "type": body["type"],
+            "identity": body["identity"],
+            "chain": [link[0] for link in body["chain"]],
+            "budgets": [claim_row(row, self._budgets[row[0]].currency) for row in body["budgets"]],
+        }
+
+    def end(self, kind: str, decision_id: str, amount: Figure | None, *, final: bool) -> None:
+        """Settle, release or refund."""
+        exact = None if amount is None else Major(str(amount))
+        now_us = self._now_us
+        if kind == "settle":
+            wanted = Wanted(exact, {}, final)
+            self._run(self._settler.settle(OPERATOR, self._tenant, decision_id, wanted, None, now_us))
+        elif kind == "release":
+            self._run(self._settler.release(OPERATOR, self._tenant, decision_id, None, now_us))
+        else:
+            assert exact is not None
+            self._run(self._settler.refund(OPERATOR, self._tenant, decision_id, exact, None, now_us))
+
+    def mark(self, kind: str, identity_id: str) -> None:
+        """Revoke, suspend or resume an identity."""
+        if kind == "revoke":
+            self._run(self._registry.revoke(OPERATOR, self._tenant, identity_id, self._now_us))
+            return
+        patch = IdentityPatch(status="suspended" if kind == "suspend" else "active")
+        self._run(self._registry.change(OPERATOR, self._tenant, identity_id, patch, self._now_us))
+
+    def limit(self, budget_id: str, limit: Figure) -> None:
+        """Change the limit of a budget."""
+        patch = BudgetPatch(Major(str(limit)), None, None, None)
+        self._run(self._treasurer.change(OPERATOR, self._tenant, budget_id, patch, self._now_us))
+
+    def drop_policy(self, policy_id: str) -> None:
+        """Delete a policy."""
+        self._run(self._legislator.delete(OPERATOR, self._tenant, policy_id, self._now_us))
+
+
+def major(wanted: type, value: object) -> object:
+    """Return an amount of a rules policy."""
+    assert wanted is Major
+    return Major(str(value))
+
+
+def asked(question: Question) -> AuthorizeRequest:
+    """Return the request as a door would hand it on."""
+    thing = question.resource
+    amount = None
+    if thing.amount is not None:
+        assert thing.currency is not None
+        amount = Major(str(thing.amount)).minor(thing.currency, "amount")
+    return AuthorizeRequest(
+        identity_id=question.identity,
+        action=question.action,
+        resource=ResourceRef(thing.type, thing.id),
+        amount_minor=amount,
+        currency=thing.currency,
+        merchant_category=thing.merchant_category,
+        quantities=thing.quantities,
+        attributes=thing.attributes,
+        context=question.context,
+        ttl_seconds=question.ttl_seconds,
+    )
+
+
+def shown(value: int | None, currency: str | None) -> object:
+    """Return a figure in major units."""
+    return value if value is None or currency is None else major_text(value, currency)
+
+
+def reason(value: Reason) -> Document:
+    """Return a reason in the words of a story."""
+    return {
+        "code": value.code,
+        "policy": value.policy_id,
+        "rule": value.matched_rule,
+        "source": value.source,
+        "advice": value.advice,
+        "identity": value.identity_id,
+        "budget": value.budget_id,
+        "requested": shown(value.requested, value.currency),
+        "remaining": shown(value.remaining, value.currency),
+        "retry_at": None if value.retry_at_us is None else utc_text(value.retry_at_us),
+    }
+
+
+def checked(value: BudgetCheck) -> Document:
+    """Return what a budget said in the words of a story."""
+    document: Document = {
+        name: shown(getattr(value, name), value.currency)
+        for name in ("limit", "settled", "reserved", "requested", "remaining")
+    }
+    resets_at = None if value.resets_at_us is None else utc_text(value.resets_at_us)
+    return document | {"budget": value.budget_id, "allowed": value.allowed, "resets_at": resets_at}
+
+
+def held(decision: Decision) -> Document | None:
+    """Return what a permit holds in the words of a story."""
+    if decision.expires_at_us is None:
+        return None
+    return {
+        "state": "held",
+        "amount": shown(decision.reserved_minor, decision.currency),
+        "currency": decision.currency,
+        "expires_at": utc_text(decision.expires_at_us),
+    }
+
+
+def claim_row(row: list[Any], currency: str | None) -> Document:
+    """Return a budget's row of a record in the words of a story."""
+    settled, used, wanted = (shown(value, currency) for value in row[4:7])
+    return {"budget": row[0], "settled": settled, "held": used, "asked": wanted}

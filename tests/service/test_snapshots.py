@@ -1,0 +1,175 @@
+"""What is kept between decisions is bound to the revision it was read at; what is not committed is never kept."""
+
+import pytest
+
+from sidecar.core.errors import NotFound, Unavailable
+from sidecar.core.rules import Rules
+from sidecar.core.snapshot import PolicyFiles
+from sidecar.service.snapshots import Snapshots, View
+from sidecar.state.transaction import Transaction
+from tests.service.builders import OPERATOR, World, codes, limit, only_schemas, payment, shipped_files, tool_call
+
+PERMIT_ALL = only_schemas("permit (principal, action, resource);")
+
+
+def current(world: World, identity_id: str = "root", tenant_id: str = "t_one") -> View:
+    """The committed view of an identity."""
+    with world.store.read() as txn:
+        tenant = txn.tenants.find(tenant_id)
+        assert tenant is not None
+        return world.snapshots.current(txn, txn.of(tenant), identity_id)
+
+
+def test_a_view_is_the_same_object_while_nothing_changes(world: World) -> None:
+    world.tenant()
+    assert current(world) is current(world)
+    world.decide(payment())
+    assert current(world) is current(world)
+
+
+def test_every_change_of_the_tenant_makes_a_new_view_and_leaves_its_policies_alone(world: World) -> None:
+    world.tenant()
+    before = current(world)
+    world.identity("ann")
+    after = current(world)
+    assert after.revisions != before.revisions
+    assert after.policies is before.policies
+
+
+def test_a_change_of_policies_compiles_them_anew(world: World) -> None:
+    world.tenant()
+    before = current(world)
+    world.grant()
+    assert current(world).policies.revision != before.policies.revision
+
+
+def test_a_change_in_one_tenant_leaves_the_views_of_others(world: World) -> None:
+    world.tenant()
+    world.tenant("t_two")
+    before = current(world)
+    world.grant("t_two")
+    assert current(world) is before
+    assert current(world, tenant_id="t_two").chain != before.chain or before.policies
+
+
+def test_new_policy_files_hold_in_every_tenant(world: World) -> None:
+    world.found()
+    world.found("t_two")
+    assert codes(world.decide(payment())) == ["not_permitted"]
+    world.load(PERMIT_ALL)
+    assert world.decide(payment()).allowed
+    assert world.authorize(payment(), tenant_id="t_two").decision.allowed
+
+
+def test_a_view_shows_the_chain_and_the_budgets_on_it(world: World) -> None:
+    world.tenant()
+    world.identity("team", type_name="team")
+    world.identity("ann", "team")
+    budgets = [world.budget(limit(10, name)).budget.budget_id for name in ("root", "ann", "team")]
+    world.budget(limit(10, "root"), "t_one")
+    view = current(world, "ann")
+    assert [identity.identity_id for identity in view.chain] == ["ann", "team", "root"]
+    assert [budget.budget_id for budget in view.budgets][:3] == [budgets[1], budgets[2], budgets[0]]
+    assert set(view.budget_facts) == {budget.budget_id for budget in view.budgets}
+    assert view.entity_revision == view.revisions[0].entities
+    with world.look() as part:
+        assert all(part.audit.has_fact(fact) for fact in (*view.identity_facts, *view.budget_facts.values()))
+
+
+def test_nobody_has_a_view_who_does_not_exist(world: World) -> None:
+    world.tenant()
+    with pytest.raises(NotFound):
+        current(world, "nobody")
+
+
+def undone(world: World, files: PolicyFiles) -> None:
+    """Load files and compile them in a transaction that is then undone."""
+
+    class UndoneError(Exception):
+        """Nothing of it is kept."""
+
+    def work(txn: Transaction) -> None:
+        txn.keep_policy_files(files)
+        world.registry.require_type(txn, "agent")
+        raise UndoneError
+
+    with pytest.raises(UndoneError):
+        world.write(work)
+
+
+def test_policy_files_that_were_never_committed_decide_nothing(world: World) -> None:
+    """Their revision is given again to the next ones, so nothing may be kept under it."""
+    world.found()
+    undone(world, PERMIT_ALL)
+    world.load(shipped_files())
+    assert codes(world.decide(payment())) == ["not_permitted"]
+
+
+def test_a_policy_that_was_never_committed_decides_nothing(world: World) -> None:
+    """The same for a tenant's own policies: a ruling under the writer lock keeps nothing."""
+    world.found()
+
+    class UndoneError(Exception):
+        """Nothing of it is kept."""
+
+    def work(txn: Transaction) -> View:
+        tenant = txn.tenants.find("t_one")
+        assert tenant is not None
+        txn.tenants.advance(tenant.number, policies=True)
+        stale = world.snapshots.fresh(txn, txn.of(tenant), before)
+        assert stale.revisions != before.revisions
+        raise UndoneError
+
+    before = current(world)
+    with pytest.raises(UndoneError):
+        world.write(work)
+    assert current(world) is before
+    world.grant()
+    assert world.decide(payment()).allowed
+
+
+def test_a_fresh_view_keeps_compiled_policies_unless_they_have_changed(world: World) -> None:
+    world.tenant()
+    before = current(world)
+
+    def work(txn: Transaction) -> tuple[View, View]:
+        tenant = txn.tenants.find("t_one")
+        assert tenant is not None
+        txn.tenants.advance(tenant.number)
+        same = world.snapshots.fresh(txn, txn.of(tenant), before)
+        txn.tenants.advance(tenant.number, policies=True)
+        return same, world.snapshots.fresh(txn, txn.of(tenant), before)
+
+    same, other = world.write(work)
+    assert same.policies is before.policies
+    assert other.policies is not before.policies
+    assert other.policies.revision == before.policies.revision, "compiled from the same texts"
+
+
+def test_without_policy_files_nothing_can_be_ruled(world: World) -> None:
+    world.found()
+    txn = world.environment.begin_write()
+    txn.delete(b"policy_files", db=world.environment.tables["meta"])
+    txn.commit()
+    with world.store.read() as reading, pytest.raises(Unavailable, match="no policy files were loaded"):
+        Snapshots().files(reading)
+    world.load(shipped_files())
+
+
+def test_the_policy_revision_names_what_decides_and_nothing_else(world: World) -> None:
+    """Two tenants without policies of their own have the same; a name is no part of it, a text is."""
+    world.found()
+    world.found("t_two")
+    assert current(world).policies.revision == current(world, tenant_id="t_two").policies.revision
+    world.grant(rules=Rules(currencies=("CAD",)))
+    assert current(world).policies.revision != current(world, tenant_id="t_two").policies.revision
+    assert world.decide(tool_call()).policy_revision == current(world).policies.revision
+
+
+def test_a_new_identity_is_known_to_the_next_decision(world: World) -> None:
+    world.tenant()
+    with pytest.raises(NotFound):
+        world.decide(tool_call("ann"))
+    world.identity("ann")
+    assert world.decide(tool_call("ann")).allowed
+    assert world.authorizer.dry_run(OPERATOR, "t_one", tool_call("ann"), world.now_us).allowed

@@ -1,0 +1,563 @@
+"""Group commit: one transaction for all that wait, one failure for the one that failed, an answer only once it lies."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+
+import lmdb
+import pytest
+
+from sidecar.core.errors import NotFound, StoreUnusable, Unavailable
+from sidecar.state import committer as module
+from sidecar.state.committer import BATCH_MAX, Committer
+from sidecar.state.environment import Environment, Txn
+from sidecar.state.transaction import Transaction
+from tests.state.builders import a_tenant, open_store, reading, store_in
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent.parent.parent
+
+
+class Bench:
+    """A committer on an environment, and what it was told of."""
+
+    def __init__(self, environment: Environment, *, shared: bool = False) -> None:
+        """Start it."""
+        self.environment = environment
+        self.broken: list[StoreUnusable] = []
+        self.committer = Committer(environment, shared=shared, fail=self.broken.append)
+
+    async def together(self, *works: Callable[[Transaction], T]) -> list[T | BaseException]:
+        """Submit several pieces of work while the committer is busy, so that they share a batch."""
+        taken, go = threading.Event(), threading.Event()
+
+        def hold(_: Transaction) -> None:
+            taken.set()
+            go.wait()
+
+        first = asyncio.ensure_future(self.committer.submit(hold))
+        await asyncio.to_thread(taken.wait)
+        tasks = [asyncio.ensure_future(self.committer.submit(work)) for work in works]
+        await asyncio.sleep(0)
+        go.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+        return results
+
+    def stored(self) -> list[int]:
+        """The numbers of the tenants that are in the store."""
+        with reading(self.environment) as txn:
+            return [tenant.number for tenant in txn.tenants.after(0)]
+
+
+def run(call: Coroutine[object, object, T]) -> T:
+    """Await one call."""
+    return asyncio.run(call)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A committer of its own."""
+    with store_in(tmp_path) as environment:
+        made = Bench(environment)
+        yield made
+        made.committer.close()
+
+
+def add(number: int) -> Callable[[Transaction], int]:
+    """Work that stores a tenant and returns its number."""
+
+    def work(txn: Transaction) -> int:
+        txn.tenants.add(a_tenant(number))
+        return number
+
+    return work
+
+
+def fail_after_adding(number: int, error: Exception) -> Callable[[Transaction], int]:
+    """Work that stores a tenant and then raises."""
+
+    def work(txn: Transaction) -> int:
+        txn.tenants.add(a_tenant(number))
+        raise error
+
+    return work
+
+
+def test_a_result_comes_once_the_work_is_committed(bench: Bench) -> None:
+    """Rule 3."""
+
+    async def call() -> list[int]:
+        assert await bench.committer.submit(add(1)) == 1
+        return bench.stored()
+
+    assert run(call()) == [1]
+
+
+def test_nobody_is_answered_before_the_commit_has_returned(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule 3, with a commit that takes its time: the work is done, and its caller still waits."""
+    committing, go = threading.Event(), threading.Event()
+
+    class SlowTxn(Wrapped):
+        def commit(self) -> None:
+            committing.set()
+            go.wait()
+            super().commit()
+
+    wrap(bench.environment, monkeypatch, SlowTxn)
+
+    async def call() -> None:
+        task = asyncio.ensure_future(bench.committer.submit(add(1)))
+        await asyncio.to_thread(committing.wait)
+        await asyncio.sleep(0)
+        assert not task.done()
+        assert bench.stored() == []
+        go.set()
+        assert await task == 1
+
+    run(call())
+
+
+def test_work_of_one_batch_is_done_in_its_order_and_sees_what_came_before(bench: Bench) -> None:
+    def count(txn: Transaction) -> int:
+        return len(list(txn.tenants.after(0)))
+
+    assert run(bench.together(add(1), count, add(2), count)) == [1, 1, 2, 2]
+
+
+def test_a_batch_is_one_transaction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    begin = bench.environment.begin_write
+
+    def counted() -> Txn:
+        begun.append(1)
+        return begin()
+
+    monkeypatch.setattr(bench.environment, "begin_write", counted)
+    assert len(run(bench.together(*(add(number) for number in range(1, 20))))) == 19
+    assert len(begun) == 2, "the one that was waited for, and one for all that had gathered"
+
+
+def test_a_batch_has_a_largest_size(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    begin = bench.environment.begin_write
+
+    def counted() -> Txn:
+        begun.append(1)
+        return begin()
+
+    monkeypatch.setattr(bench.environment, "begin_write", counted)
+    run(bench.together(*(add(number) for number in range(1, BATCH_MAX + 2))))
+    assert len(begun) == 3
+
+
+@pytest.mark.parametrize("error", [NotFound("gone"), RuntimeError("a mistake"), lmdb.KeyExistsError("twice")])
+def test_one_failure_leaves_its_neighbours_whole(bench: Bench, error: Exception) -> None:
+    """Rule 4: an error of one request undoes that request and no other."""
+    results = run(bench.together(add(1), fail_after_adding(2, error), add(3)))
+    assert results[0] == 1
+    assert results[2] == 3
+    assert isinstance(results[1], Unavailable if isinstance(error, lmdb.Error) else type(error))
+    assert bench.stored() == [1, 3]
+    assert bench.broken == []
+
+
+def test_work_that_fills_the_map_fails_alone_and_the_map_grows(tmp_path: Path) -> None:
+    """Rules 4 and 19: no room is survivable, for the neighbours at once and for a retry after the map has grown."""
+    environment = open_store(tmp_path, map_size=1 << 20, map_size_max=1 << 24)
+    bench = Bench(environment)
+
+    def big(txn: Transaction) -> int:
+        txn.tokens._txn.put(b"big", b"x" * (1 << 20), db=environment.tables["meta"])  # noqa: SLF001 -- any big row
+        return 0
+
+    async def call() -> None:
+        results = await bench.together(add(1), big, add(2))
+        assert (results[0], results[2]) == (1, 2)
+        assert isinstance(results[1], Unavailable)
+        assert results[1].message == "the store is full, nothing was changed"
+        assert await bench.committer.submit(big) == 0, "the map has grown meanwhile"
+
+    run(call())
+    assert bench.stored() == [1, 2]
+    assert bench.broken == []
+    bench.committer.close()
+    environment.close()
+
+
+class Wrapped:
+    """A write transaction whose end can be made to fail; children are made of the real one."""
+
+    def __init__(self, real: Txn) -> None:
+        """Stand for ``real``."""
+        self.real = real
+
+    def commit(self) -> None:
+        """Commit."""
+        self.real.commit()
+
+    def abort(self) -> None:
+        """Abort."""
+        self.real.abort()
+
+
+def wrap(environment: Environment, monkeypatch: pytest.MonkeyPatch, kind: type[Wrapped]) -> None:
+    """Let the environment give such transactions from now on."""
+    begin, child = environment.begin_write, environment.begin_child
+    monkeypatch.setattr(environment, "begin_write", lambda: kind(begin()))
+    monkeypatch.setattr(environment, "begin_child", lambda parent: child(parent.real))
+
+
+@pytest.mark.parametrize("error", [lmdb.Error("mdb_txn_commit: ?"), RuntimeError("a mistake")])
+def test_a_commit_that_fails_leaves_the_outcome_unknown_for_all_of_its_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Rule 3: never “nothing was changed”, and never a made-up success."""
+
+    class Failing(Wrapped):
+        def commit(self) -> None:
+            raise error
+
+    async def call() -> None:
+        with monkeypatch.context() as patch:
+            wrap(bench.environment, patch, Failing)
+            tasks = [bench.committer.submit(add(number)) for number in (1, 2)]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [Unavailable, Unavailable]
+        assert all("the outcome is unknown" in str(result) for result in results)
+        assert await bench.committer.submit(add(3)) == 3, "the next batch is not affected"
+
+    run(call())
+    assert bench.stored() == [3]
+    assert bench.broken == []
+
+
+@pytest.mark.parametrize("error", [lmdb.PanicError("panic"), lmdb.CorruptedError("bad page")])
+def test_after_a_commit_that_broke_the_store_nothing_is_accepted_any_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: lmdb.Error
+) -> None:
+    """Rule 19: those who wait are told, the process is told once, and whoever comes later is refused."""
+
+    class Failing(Wrapped):
+        def commit(self) -> None:
+            raise error
+
+    wrap(bench.environment, monkeypatch, Failing)
+
+    async def call() -> None:
+        results = await bench.together(add(1), add(2))
+        assert {type(result) for result in results} == {StoreUnusable}
+        with pytest.raises(StoreUnusable):
+            await bench.committer.submit(add(3))
+
+    with pytest.raises(StoreUnusable):
+        run(call())
+    assert bench.stored() == []
+    assert len(bench.broken) == 1
+
+
+def test_work_that_finds_the_store_broken_breaks_it_for_all(bench: Bench) -> None:
+    async def call() -> None:
+        results = await bench.together(fail_after_adding(1, StoreUnusable("a document cannot be read")), add(2))
+        assert isinstance(results[0], StoreUnusable)
+        with pytest.raises(StoreUnusable, match="a document cannot be read"):
+            await bench.committer.submit(add(3))
+
+    run(call())
+    assert [error.message for error in bench.broken] == ["a document cannot be read"]
+    assert 1 not in bench.stored()
+    assert 3 not in bench.stored()
+
+
+def test_the_first_reason_is_the_one_that_is_kept(bench: Bench) -> None:
+    async def call() -> None:
+        await bench.together(
+            fail_after_adding(1, StoreUnusable("first")), fail_after_adding(2, StoreUnusable("second"))
+        )
+        with pytest.raises(StoreUnusable, match="first"):
+            await bench.committer.submit(add(3))
+
+    run(call())
+    assert [error.message for error in bench.broken] == ["first"]
+
+
+def test_a_caller_is_refused_before_anything_is_done_when_too_many_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUEUE_MAX", 2)
+    results = run(bench.together(add(1), add(2), add(3)))
+    assert results[:2] == [1, 2]
+    assert isinstance(results[2], Unavailable)
+    assert results[2].message == "over 2 requests wait for the store, nothing was changed"
+    assert bench.stored() == [1, 2]
+
+
+def test_a_waiter_gives_up_after_a_while_and_the_work_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A retry with the same idempotency key finds out."""
+    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
+    go = threading.Event()
+
+    def slow(txn: Transaction) -> int:
+        go.wait()
+        return add(1)(txn)
+
+    async def call() -> None:
+        with pytest.raises(Unavailable, match=r"did not answer within 0.01 s, the outcome is unknown"):
+            await bench.committer.submit(slow)
+        go.set()
+
+    run(call())
+    bench.committer.close()
+    assert bench.stored() == [1]
+
+
+def test_the_answer_to_somebody_who_gave_up_is_dropped(bench: Bench) -> None:
+    """And to somebody who was just told: an answer that comes twice changes nothing."""
+
+    async def call() -> None:
+        loop = asyncio.get_running_loop()
+        work = module.Work(add(1), loop, loop.create_future(), 0.0, outcome=1)
+        module._resolve([work])  # noqa: SLF001 -- the order of two timers is not to be had from outside
+        module._give_up(work)  # noqa: SLF001 -- as above
+        module._resolve([work])  # noqa: SLF001 -- as above
+        assert await work.future == 1
+
+    run(call())
+    assert bench.stored() == []
+
+
+def test_a_caller_that_goes_away_changes_nothing(bench: Bench) -> None:
+    """Its work stands or falls with the batch, and nobody else is disturbed."""
+
+    async def call() -> None:
+        go = threading.Event()
+
+        def slow(txn: Transaction) -> int:
+            go.wait()
+            return add(1)(txn)
+
+        task = asyncio.ensure_future(bench.committer.submit(slow))
+        await asyncio.sleep(0)
+        other = asyncio.ensure_future(bench.committer.submit(add(2)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert await other == 2
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(call())
+    assert bench.stored() == [1, 2]
+
+
+def test_a_loop_that_has_ended_stops_nobody_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread outlives whoever it worked for."""
+    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
+    go, done = threading.Event(), threading.Event()
+
+    def slow(txn: Transaction) -> int:
+        go.wait()
+        done.set()
+        return add(1)(txn)
+
+    async def call() -> None:
+        with pytest.raises(Unavailable):
+            await bench.committer.submit(slow)
+
+    run(call())
+    go.set()
+    done.wait()
+    monkeypatch.undo()
+    assert run(bench.committer.submit(add(2))) == 2
+    assert bench.stored() == [1, 2]
+
+
+def test_a_map_grows_also_for_a_loop_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
+    environment = open_store(tmp_path, map_size=1 << 20, map_size_max=1 << 24)
+    bench = Bench(environment)
+    go = threading.Event()
+
+    def big(txn: Transaction) -> int:
+        go.wait()
+        txn.tokens._txn.put(b"big", b"x" * (1 << 20), db=environment.tables["meta"])  # noqa: SLF001 -- any big row
+        return 0
+
+    async def call() -> None:
+        with pytest.raises(Unavailable):
+            await bench.committer.submit(big)
+
+    run(call())
+    go.set()
+    monkeypatch.undo()
+    assert run(bench.committer.submit(big)) == 0
+    bench.committer.close()
+    environment.close()
+
+
+def submitted(bench: Bench, number: int) -> int:
+    """Store a tenant from an event loop of its own."""
+    return run(bench.committer.submit(add(number)))
+
+
+def test_callers_of_several_event_loops_are_each_answered_in_their_own(bench: Bench) -> None:
+    with ThreadsDone() as threads:
+        for number in range(1, 9):
+            threads.start(partial(submitted, bench, number))
+    assert sorted(bench.stored()) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert sorted(threads.results) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+class ThreadsDone:
+    """Threads that are waited for."""
+
+    def __init__(self) -> None:
+        """Have none."""
+        self.results: list[int] = []
+        self._threads: list[threading.Thread] = []
+
+    def start(self, call: Callable[[], int]) -> None:
+        """Start one."""
+        self._threads.append(threading.Thread(target=lambda: self.results.append(call())))
+        self._threads[-1].start()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait."""
+        for thread in self._threads:
+            thread.join()
+
+
+def test_closing_finishes_what_waits(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment)
+
+        async def call() -> list[int]:
+            tasks = [asyncio.ensure_future(bench.committer.submit(add(number))) for number in range(1, 100)]
+            await asyncio.sleep(0)
+            await asyncio.to_thread(bench.committer.close)
+            return await asyncio.gather(*tasks)
+
+        assert run(call()) == [*range(1, 100)]
+        assert bench.stored() == [*range(1, 100)]
+        bench.committer.close()
+
+
+def test_where_others_write_too_the_lock_is_left_alone_for_a_moment_after_each_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 2: LMDB's lock is unfair, and without the pause the others starve."""
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    with store_in(tmp_path) as environment:
+        for shared in (False, True):
+            bench = Bench(environment, shared=shared)
+
+            def nothing(_: Transaction) -> None:
+                return None
+
+            run(bench.committer.submit(nothing))
+            bench.committer.close()
+    assert pauses == [module.TURN_SECONDS]
+
+
+GROW = """
+import sys
+from pathlib import Path
+from sidecar.state.environment import open_environment
+environment = open_environment(Path(sys.argv[1]), map_size=1 << 20)
+environment.grow()
+txn = environment.begin_write()
+txn.put(b"big", b"x" * (1 << 20), db=environment.tables["meta"])
+txn.commit()
+environment.close()
+"""
+
+
+def test_the_size_that_another_process_has_set_is_taken_over(tmp_path: Path) -> None:
+    environment = open_store(tmp_path, map_size=1 << 20)
+    bench = Bench(environment)
+    run(bench.committer.submit(add(1)))
+    subprocess.run([sys.executable, "-c", GROW, str(tmp_path / "db")], cwd=ROOT, check=True, timeout=60)
+    assert run(bench.committer.submit(add(2))) == 2
+    assert bench.stored() == [1, 2]
+    bench.committer.close()
+    environment.close()
+
+
+FULL_DISK = """
+import asyncio, resource, signal, sys
+from pathlib import Path
+from sidecar.core.errors import StoreUnusable
+from sidecar.state.committer import Committer
+from sidecar.state.environment import open_environment
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+environment = open_environment(Path(sys.argv[1]))
+broken = []
+committer = Committer(environment, shared=False, fail=broken.append)
+async def call():
+    size = environment.data_file().stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 4096, resource.RLIM_INFINITY))
+    big = lambda txn: txn.tokens._txn.put(b"big", b"x" * 100_000, db=environment.tables["meta"])
+    for _ in range(2):
+        try:
+            await committer.submit(big)
+        except StoreUnusable as error:
+            print("unusable")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+asyncio.run(call())
+committer.close()
+with environment.read() as txn:
+    print(len(broken), txn.get(b"big", db=environment.tables["meta"]))
+"""
+
+
+def test_a_write_that_the_disk_cuts_short_ends_the_process_and_leaves_the_old_state(tmp_path: Path) -> None:
+    """Rule 19, with a real failure: LMDB reports a short write as an input/output error."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "db")],
+        cwd=ROOT,
+        check=True,
+        timeout=60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split("\n") == ["unusable", "unusable", "1 None", ""]
+
+
+@contextmanager
+def no_thread_left() -> Iterator[None]:
+    """Nothing that began inside still runs."""
+    before = threading.active_count()
+    yield
+    assert threading.active_count() == before
+
+
+def test_closing_leaves_no_thread(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, no_thread_left():
+        Bench(environment).committer.close()
+
+
+def test_every_write_of_a_process_is_made_by_one_thread(bench: Bench) -> None:
+    """Rule 2, and a write transaction belongs to the thread that began it."""
+    names: list[str] = []
+
+    def work(_: Transaction) -> None:
+        names.append(threading.current_thread().name)
+
+    async def call() -> None:
+        await asyncio.gather(*(bench.committer.submit(work) for _ in range(20)))
+
+    run(call())
+    assert set(names) == {"committer"}

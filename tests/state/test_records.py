@@ -1,0 +1,205 @@
+"""Records: by id, by owner, by external id, in order of creation, and every change in the change feed."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.core.directory import Identity
+from sidecar.core.errors import StoreUnusable
+from sidecar.service.store import Listed
+from sidecar.state import records
+from sidecar.state.codec import TENANT_U64, U32, short_hash
+from sidecar.state.environment import Environment
+from sidecar.state.records import Kind
+from sidecar.state.transaction import TenantTransaction
+from tests.state.builders import a_tenant, an_identity, reading, rows, store_in, writing
+
+
+def ids(listed: list[Listed[Identity]]) -> list[str]:
+    """Who is listed."""
+    return [each.value.identity_id for each in listed]
+
+
+def add(part: TenantTransaction, identity: Identity, revision: int) -> None:
+    """Store an identity as the registry does."""
+    part.identities.add(
+        identity.identity_id, identity, revision, owner=identity.parent_id, external_id=identity.external_id
+    )
+
+
+def feed(environment: Environment, tenant: int = 1) -> list[tuple[int, int, str]]:
+    """The change feed of a tenant: revision, kind and id of every change."""
+    found = []
+    for key, value in rows(environment, "changes"):
+        number, revision = TENANT_U64.unpack(key[:12])
+        assert key[13:] == short_hash(value.decode())
+        if number == tenant:
+            found.append((revision, key[12], value.decode()))
+    return found
+
+
+def test_a_record_is_found_by_id_in_its_own_tenant_only(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            add(txn.of(a_tenant(1)), an_identity("ann"), 1)
+        with reading(environment) as txn:
+            assert txn.of(a_tenant(1)).identities.get("ann") == an_identity("ann")
+            assert txn.of(a_tenant(1)).identities.get("bob") is None
+            assert txn.of(a_tenant(2)).identities.get("ann") is None
+            assert txn.of(a_tenant(1)).budgets.get("ann") is None
+
+
+def test_an_id_that_no_record_can_have_is_unknown(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, reading(environment) as txn:
+        assert txn.of(a_tenant()).identities.get("") is None
+        assert txn.of(a_tenant()).identities.get("x" * 600) is None
+        assert txn.of(a_tenant()).identities.by_external_id("") is None
+
+
+def test_lists_are_in_order_of_creation_whatever_the_ids(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            for revision, name in enumerate(("zoe", "ann", "mia"), start=1):
+                add(part, an_identity(name, "zoe" if name == "mia" else "root"), revision)
+            add(txn.of(a_tenant(2)), an_identity("other"), 1)
+        with reading(environment) as txn:
+            identities = txn.of(a_tenant()).identities
+            assert ids([*identities.all()]) == ["zoe", "ann", "mia"]
+            assert ids([*identities.all(after=1)]) == ["ann", "mia"]
+            assert [listed.place for listed in identities.all()] == [1, 2, 3]
+            assert ids([*identities.owned("root")]) == ["zoe", "ann"]
+            assert ids([*identities.owned("root", after=1)]) == ["ann"]
+            assert ids([*identities.owned("zoe")]) == ["mia"]
+            assert ids([*identities.owned("nobody")]) == []
+
+
+def test_a_changed_record_keeps_its_place(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            add(part, an_identity("ann"), 1)
+            add(part, an_identity("bob"), 2)
+            part.identities.change("ann", an_identity("ann", revision=3), 3)
+        with reading(environment) as txn:
+            identities = txn.of(a_tenant()).identities
+            assert [(each.place, each.value.revision) for each in identities.all()] == [(1, 3), (2, 1)]
+            assert ids([*identities.owned("root")]) == ["ann", "bob"]
+
+
+def test_a_removed_record_is_in_no_list_and_in_no_index(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            add(part, an_identity("ann", external_id="e-1"), 1)
+            add(part, an_identity("top", None), 2)
+            part.identities.remove("ann", 3)
+            part.identities.remove("top", 4)
+        with reading(environment) as txn:
+            identities = txn.of(a_tenant()).identities
+            assert identities.get("ann") is None
+            assert identities.by_external_id("e-1") is None
+            assert [*identities.all()] == [*identities.owned("root")] == []
+        assert rows(environment, "records") == rows(environment, "index") == []
+
+
+def test_every_change_is_in_the_change_feed_and_a_deletion_too(tmp_path: Path) -> None:
+    """What followers will read."""
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            add(part, an_identity("ann"), 1)
+            add(part, an_identity("bob"), 2)
+            part.identities.change("ann", an_identity("ann"), 3)
+            part.identities.remove("bob", 4)
+            add(txn.of(a_tenant(2)), an_identity("eve"), 1)
+        kind = int(Kind.IDENTITY)
+        assert feed(environment) == [(1, kind, "ann"), (2, kind, "bob"), (3, kind, "ann"), (4, kind, "bob")]
+        assert feed(environment, 2) == [(1, kind, "eve")]
+
+
+def test_a_record_is_found_by_the_external_id_that_it_has_now(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        identities = txn.of(a_tenant()).identities
+        add(txn.of(a_tenant()), an_identity("ann", external_id="e-1"), 1)
+        assert identities.by_external_id("e-1") == an_identity("ann", external_id="e-1")
+        assert identities.by_external_id("e-2") is None
+        identities.change("ann", an_identity("ann"), 2, external_id="e-1")
+        assert identities.by_external_id("e-1") is not None
+        identities.change("ann", an_identity("ann"), 3, external_id="e-2")
+        assert identities.by_external_id("e-1") is None
+        assert identities.by_external_id("e-2") is not None
+        identities.change("ann", an_identity("ann"), 4)
+        assert identities.by_external_id("e-2") is None
+
+
+def test_a_hit_of_the_external_id_index_is_compared_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index key holds a hash: two values that share it are not taken for each other."""
+    monkeypatch.setattr(records, "short_hash", lambda _: b"all the same")
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        part = txn.of(a_tenant())
+        add(part, an_identity("ann", external_id="e-1"), 1)
+        assert part.identities.by_external_id("e-1") is not None
+        assert part.identities.by_external_id("e-2") is None
+        assert ids([*part.identities.owned("root")]) == ["ann"]
+        assert ids([*part.identities.owned("somebody")]) == []
+
+
+def test_a_change_of_what_does_not_exist_means_that_the_store_is_broken(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        part = txn.of(a_tenant())
+        with pytest.raises(StoreUnusable, match="record `ann` does not exist"):
+            part.identities.change("ann", an_identity("ann"), 1)
+        with pytest.raises(StoreUnusable, match="record `ann` does not exist"):
+            part.identities.remove("ann", 1)
+
+
+def test_an_index_that_names_nothing_means_that_the_store_is_broken(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            add(txn.of(a_tenant()), an_identity("ann"), 1)
+        raw = environment.begin_write()
+        raw.delete(U32.pack(1) + bytes((Kind.IDENTITY,)) + b"ann", db=environment.tables["records"])
+        raw.commit()
+        with reading(environment) as txn, pytest.raises(StoreUnusable):
+            list(txn.of(a_tenant()).identities.all())
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(("add", "change", "remove")), st.integers(0, 5), st.sampled_from((None, "x", "y", "z"))),
+    max_size=30,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS)
+def test_records_are_a_dictionary_in_order_of_insertion(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, str | None]]
+) -> None:
+    """Against a dict: whatever is added, changed and removed, ids, lists, owners and external ids agree."""
+    model: dict[str, tuple[Identity, str | None]] = {}
+    with store_in(tmp_path_factory.mktemp("records")) as environment, writing(environment) as txn:
+        identities = txn.of(a_tenant()).identities
+        for revision, (step, number, external_id) in enumerate(steps, start=1):
+            key = f"id{number}"
+            identity = an_identity(key, f"owner{number % 2}", revision=revision)
+            free = all(used != external_id for name, (_, used) in model.items() if name != key)
+            external_id = external_id if free else None  # noqa: PLW2901 -- as the registry refuses one in use
+            if step == "add" and key not in model:
+                identities.add(key, identity, revision, owner=identity.parent_id, external_id=external_id)
+                model[key] = (identity, external_id)
+            elif step == "change" and key in model:
+                identities.change(key, identity, revision, external_id=external_id)
+                model[key] = (identity, external_id)
+            elif step == "remove" and key in model:
+                identities.remove(key, revision)
+                del model[key]
+        assert [each.value for each in identities.all()] == [identity for identity, _ in model.values()]
+        for owner in ("owner0", "owner1"):
+            own = [identity for identity, _ in model.values() if identity.parent_id == owner]
+            assert [each.value for each in identities.owned(owner)] == own
+        for external_id in ("x", "y", "z"):
+            named = [identity for identity, used in model.values() if used == external_id]
+            assert identities.by_external_id(external_id) == (named[0] if named else None)
