@@ -37,7 +37,8 @@ def _announce() -> None:
 
 def _end_with_supervisor() -> None:
     """Wait for the end of standard input, which only the supervisor's end brings, then stop this process."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

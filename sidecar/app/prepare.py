@@ -16,7 +16,7 @@ from sidecar.core.snapshot import PolicyFiles, compile_files, compile_tenant
 from sidecar.replica.files import read_files
 from sidecar.service.snapshots import owned_policies
 from sidecar.settings import Settings
-from sidecar.state.boot import check_store
+from sidecar.state.boot import probe
 from sidecar.state.environment import Environment, StoreError, open_environment, translate
 from sidecar.state.transaction import Transaction
 
@@ -31,9 +31,10 @@ def prepare(settings: Settings) -> Settings:
     Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
     """
     files = _checked(settings)
+    if settings.store.exists():
+        probe(settings.store)
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     try:
-        check_store(environment)
         _load(environment, files)
     except StoreError as error:
         raise StoreUnusable(translate(error).message) from error
@@ -59,8 +60,7 @@ def _load(environment: Environment, files: PolicyFiles) -> None:
     parent = environment.begin_write()
     try:
         txn = Transaction(parent, environment.tables)
-        stored = txn.policy_files()
-        if stored is None or stored.digest() != files.digest():
+        if txn.policy_files_digest() != files.digest():
             _require_fit(txn, files)
             txn.keep_policy_files(files)
             log.info("policy_files_loaded", files=len(files.shared), digest=files.digest().hex())

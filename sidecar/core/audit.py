@@ -14,7 +14,7 @@ import msgspec
 import orjson
 
 from sidecar.core.budget import Claim, Usage
-from sidecar.core.directory import IdentityChain
+from sidecar.core.directory import Identity, IdentityChain
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
@@ -104,14 +104,14 @@ def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> 
 class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes behind a decision lie: addresses in the fact table.
 
-    ``targets`` are those of the resource's identity chain, where the resource is an identity.
+    ``others`` are those of the identities outside the chain that were looked at.
     """
 
     request: bytes
     policies: bytes
     identities: tuple[bytes, ...]
     budgets: tuple[bytes, ...]
-    targets: tuple[bytes, ...] = ()
+    others: tuple[bytes, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +137,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
     token_id: str,
     now_us: int,
     entity_revision: int,
-    target: IdentityChain = (),
+    others: tuple[Identity, ...] = (),
 ) -> Body:
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
     fields: Body = {
@@ -178,7 +178,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
         "errors_more": max(0, len(verdict.errors) - NAMED_MAX) or None,
         "expires": verdict.expires_at_us,
         "replay_of": verdict.replay_of,
-        "target": _versions(target, facts.targets) or None,
+        "others": _versions(others, facts.others) or None,
     }
     return fields | {key: value for key, value in optional.items() if value is not None}
 
@@ -188,9 +188,9 @@ def _figure(value: int) -> int | str:
     return value if value <= INTEGER_MAX else str(value)
 
 
-def _versions(chain: IdentityChain, facts: tuple[bytes, ...]) -> list[list[object]]:
+def _versions(identities: tuple[Identity, ...], facts: tuple[bytes, ...]) -> list[list[object]]:
     """Return which version of each identity was looked at, and where its bytes lie."""
     return [
         [identity.identity_id, identity.revision, encode_hash(fact)]
-        for identity, fact in zip(chain, facts, strict=True)
+        for identity, fact in zip(identities, facts, strict=True)
     ]

@@ -49,8 +49,9 @@ class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
     """One policy or template that passed.
 
     ``id`` is its ``@id``, or ``spend.cedar#2`` for the second of a file; ``source`` reads ``policies/spend.cedar:12``.
-    ``slots`` are those of a template. A policy made by the API has a ``policy_id``, and where it was compiled from
-    rules, the ``rule`` it stands for and the ``requirement`` that would satisfy it.
+    ``slots`` are those of a template; ``reaches`` are entities that its conditions name and look into. A policy made by
+    the API has a ``policy_id``, and where it was compiled from rules, the ``rule`` it stands for and the
+    ``requirement`` that would satisfy it.
     """
 
     id: str
@@ -60,6 +61,7 @@ class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     advice: str | None = None
     slots: tuple[str, ...] = ()
+    reaches: tuple[EntityUid, ...] = ()
     policy_id: str | None = None
     rule: str | None = None
     requirement: str | None = None
@@ -230,6 +232,7 @@ def _unit(statement: Statement, tree: policy_tree.Tree, file: str, number: int, 
         description=annotations.get("description"),
         advice=annotations.get("advice"),
         slots=policy_tree.slots(tree),
+        reaches=tuple(sorted(policy_tree.entities_reached(tree))),
     )
 
 

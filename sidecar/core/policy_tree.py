@@ -11,6 +11,18 @@ from typing import Final, cast
 Tree = dict[str, "Node"]
 Node = None | bool | int | str | list["Node"] | Tree
 
+_BOTH: Final = frozenset({"left", "right"})
+_COMPARED: Final = {
+    "==": _BOTH,
+    "!=": _BOTH,
+    "contains": _BOTH,
+    "containsAny": _BOTH,
+    "containsAll": _BOTH,
+    "in": frozenset({"right"}),
+    "is": frozenset({"in"}),
+}
+"""Operands in which a literal entity stands for itself alone, by kind of expression."""
+
 _ACCESSES: Final = frozenset({".", "has", "getTag", "hasTag"})
 
 
@@ -42,6 +54,42 @@ def literal_access(policy: Tree) -> str | None:
                 for entity in _entities_read(cast("Tree", cast("Tree", inner)["left"])):
                     return entity
     return None
+
+
+def entities_reached(policy: Tree) -> frozenset[tuple[str, str]]:
+    """Return type and id of the entities that the conditions name and look into: their parents, attributes or tags.
+
+    One that is only compared with, such as the right side of ``==`` and ``in``, tells nothing that is stored.
+    """
+    found = set[tuple[str, str]]()
+    waiting: list[Node] = [condition["body"] for condition in cast("list[Tree]", policy["conditions"])]
+    while waiting:
+        node = waiting.pop()
+        for kind, inner in node.items() if isinstance(node, dict) else ():
+            if kind == "Value":
+                entity = inner.get("__entity") if isinstance(inner, dict) else None
+                if isinstance(entity, dict):
+                    found.add((str(entity["type"]), str(entity["id"])))
+            else:
+                waiting += _looked_into(kind, inner)
+    return frozenset(found)
+
+
+def _looked_into(kind: str, inner: Node) -> list[Node]:
+    """Return the operands of an expression without the literals that it only compares with."""
+    if isinstance(inner, list):
+        return inner
+    operands = inner if isinstance(inner, dict) else {}
+    compared = _COMPARED.get(kind, frozenset())
+    return [operand for name, operand in operands.items() if name not in compared or not _is_literal(operand)]
+
+
+def _is_literal(node: Node) -> bool:
+    """Whether an operand is a literal, or a set of literals."""
+    if not isinstance(node, dict):
+        return False
+    members = node.get("Set")
+    return "Value" in node or (isinstance(members, list) and all(_is_literal(member) for member in members))
 
 
 def _entities_read(base: Tree) -> Iterator[str]:

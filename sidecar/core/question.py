@@ -5,6 +5,7 @@ mistakes of form: an unknown action, an unknown resource type, and a principal t
 are ``Unanswerable`` and end as recorded denials (DESIGN rule 1).
 """
 
+from collections.abc import Iterator
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest
-from sidecar.core.policy import CedarRequest, check_extension
+from sidecar.core.policy import CedarRequest, EntityUid, check_extension
 from sidecar.core.schema import Action, EntityType, RecordType, SchemaModel
 from sidecar.core.windows import local_hour_and_weekday
 
@@ -40,11 +41,15 @@ class Unanswerable(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What Cedar is asked, with the context as plain values for saying what was seen."""
+    """What Cedar is asked, with the context as plain values for saying what was seen.
+
+    ``references`` are the entities that the caller's context and attributes name.
+    """
 
     request: CedarRequest
     entities: list[dict[str, object]]
     seen: dict[str, object]
+    references: frozenset[EntityUid] = frozenset()
 
 
 class Circumstances(msgspec.Struct, frozen=True):
@@ -89,7 +94,7 @@ def pose(
         resource=(resource_type.name, request.resource.id),
         context=seen,
     )
-    return Question(cedar, _entities(chain, target, resource), seen)
+    return Question(cedar, _entities(chain, target, resource), seen, frozenset(_references([seen, resource])))
 
 
 def _context(request: AuthorizeRequest, action: Action, circumstances: Circumstances) -> dict[str, object]:
@@ -160,3 +165,14 @@ def _entities(
 
 def _new(identity: Identity, known: set[str]) -> bool:
     return identity.identity_id not in known
+
+
+def _references(value: object) -> Iterator[EntityUid]:
+    """Yield every entity that conformed values name."""
+    if isinstance(value, dict):
+        entity = value.get("__entity")
+        if isinstance(entity, dict):
+            yield str(entity["type"]), str(entity["id"])
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for member in members:
+        yield from _references(member)

@@ -15,7 +15,16 @@ import orjson
 
 from sidecar.core.audit import encode_hash, fact_hash
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.policy import CompiledSchema, Link, PolicySet, PolicyUnit, compile_schema, compile_statements, engine
+from sidecar.core.policy import (
+    CompiledSchema,
+    EntityUid,
+    Link,
+    PolicySet,
+    PolicyUnit,
+    compile_schema,
+    compile_statements,
+    engine,
+)
 
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""
@@ -84,6 +93,7 @@ class TenantPolicies(msgspec.Struct, frozen=True):
     """All policies of one tenant, ready to be asked, and the facts that suffice to compile them again.
 
     ``digest`` is the hash of ``manifest``; ``texts`` are the schema and policy texts that the manifest names by hash.
+    ``reaches`` are the entities that conditions name and look into: their stored state takes part in every ruling.
     """
 
     schema: CompiledSchema
@@ -91,6 +101,7 @@ class TenantPolicies(msgspec.Struct, frozen=True):
     manifest: bytes
     digest: bytes
     texts: tuple[bytes, ...]
+    reaches: tuple[EntityUid, ...] = ()
 
     @property
     def revision(self) -> str:
@@ -164,7 +175,8 @@ def compile_tenant(
         option=orjson.OPT_SORT_KEYS,
     )
     policies = PolicySet(tuple(units), tuple(links), compiled.schema)
-    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts))
+    reaches = tuple(sorted({entity for unit in units for entity in unit.reaches}))
+    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts), reaches)
 
 
 def _named(file: SourceFile) -> tuple[str, str]:

@@ -26,9 +26,9 @@ FORMAT: Final = 1
 CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
-FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "target"]
+FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others"]
 
-LISTS: Final = frozenset({"chain", "budgets", "target"})
+LISTS: Final = frozenset({"chain", "budgets", "others"})
 """Fields whose items begin with id, revision, fact."""
 
 
@@ -305,7 +305,7 @@ def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
         return ()
     refs: list[FactRef] = []
     always: tuple[FactKind, ...] = ("request", "policies", "chain", "budgets")
-    kinds: tuple[FactKind, ...] = (*always, "target") if "target" in fields else always
+    kinds: tuple[FactKind, ...] = (*always, "others") if "others" in fields else always
     for kind in kinds:
         value = fields.get(kind)
         rows = value if isinstance(value, list) else [None]

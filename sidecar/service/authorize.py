@@ -13,7 +13,7 @@ from sidecar.core import reasons
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, fact_hash
 from sidecar.core.budget import AMOUNT, COUNT
-from sidecar.core.directory import Tenant
+from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.facts import identity_fact
 from sidecar.core.idempotency import IdempotencyKey, Replay
@@ -68,10 +68,14 @@ class Authorizer:
         new denial. Raises ValidationFailed and NotFound for a request that does not fit, IdempotencyConflict for a key
         with other content, Unavailable when it cannot be recorded; nothing is changed then.
         """
-        self._store.require_room()
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
-            proposal = self._propose(txn, txn.of(tenant), caller, request, now_us)
+            part = txn.of(tenant)
+            stored = None if key is None else _replayed(part, key, request, now_us)
+            if stored is not None:
+                return Answered(stored, replayed=True)
+            self._store.require_room()
+            proposal = self._propose(txn, part, caller, request, now_us)
         call = Call(caller, tenant, request, key, now_us)
         return await self._store.write(lambda writing: self._decide(writing, call, proposal))
 
@@ -110,14 +114,13 @@ class Authorizer:
     def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:
         require_alive(txn, call.caller, call.now_us)
         part = txn.of(call.tenant)
-        replay = None if call.key is None else find_replay(part, call.key, call.now_us)
+        stored = None if call.key is None else _replayed(part, call.key, call.request, call.now_us)
+        if stored is not None:
+            return Answered(stored, replayed=True)
         if proposal.view.revisions != revisions_of(txn, part):
             view = self._snapshots.fresh(txn, part, proposal.view)
             proposal = rule(part, view, call.request, call.now_us)
-        if replay is not None:
-            stored = _stored(part, replay)
-            if not (stored.allowed and reasons.blocked(proposal.view.chain)):
-                return Answered(stored, replayed=True)
+        replay = None if call.key is None else find_replay(part, call.key, call.now_us)
         return Answered(self._record(txn, part, call, proposal, replay))
 
     def _record(
@@ -150,7 +153,7 @@ class Authorizer:
             token_id=call.caller.name,
             now_us=now_us,
             entity_revision=proposal.view.entity_revision,
-            target=proposal.target,
+            others=proposal.others,
         )
         decision = Decision(
             decision_id=decision_id,
@@ -212,8 +215,20 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         policies=policies.digest,
         identities=view.identity_facts,
         budgets=tuple(view.budget_facts[claim.budget.budget_id] for claim, _ in findings.claimed),
-        targets=tuple(fact_hash(identity_fact(identity)) for identity in proposal.target),
+        others=tuple(fact_hash(identity_fact(identity)) for identity in proposal.others),
     )
+
+
+def _replayed(part: TenantTransaction, key: IdempotencyKey, request: AuthorizeRequest, now_us: int) -> Decision | None:
+    """Return the stored decision of ``key``, None without one or where it was a permit whose chain is blocked now.
+
+    Raises IdempotencyConflict when the key was used with other content.
+    """
+    replay = find_replay(part, key, now_us)
+    stored = None if replay is None else _stored(part, replay)
+    if stored is None or (stored.allowed and reasons.blocked(walk(request.identity_id, part.identities.get))):
+        return None
+    return stored
 
 
 def _stored(part: TenantTransaction, replay: Replay) -> Decision:

@@ -178,7 +178,7 @@ def _checked_limit(draft: BudgetDraft) -> int:
     if draft.dimension != AMOUNT and draft.currency is not None:
         raise ValidationFailed(f"a budget of `{draft.dimension}` has no currency", field="currency")
     if draft.currency is not None:
-        places(draft.currency)
+        places(draft.currency, "currency")
     return _limit(draft.limit, draft.currency)
 
 

@@ -73,8 +73,8 @@ class Legislator:
         """Make a policy, in force with the next decision.
 
         Raises PolicyInvalid naming the place in text that does not parse or fit the schema, ValidationFailed for rules
-        that break one, NotFound for an unknown identity, Conflict for an ``@id`` in use or a tenant that changes all
-        the time.
+        that break one and for an ``@id`` in use, NotFound for an unknown identity, Conflict for a tenant that changes
+        all the time.
         """
         caller.require_administrator()
         policy_id = self._new_id("pol", now_us)

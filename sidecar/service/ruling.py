@@ -10,15 +10,18 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.budget import Claim, Usage, assess, claims, unbudgeted
-from sidecar.core.directory import IdentityChain, walk
+from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
-from sidecar.core.policy import Ruling, entity_slice
+from sidecar.core.policy import EntityUid, Ruling, entity_slice
 from sidecar.core.question import Circumstances, Unanswerable, pose
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
+
+REACHED_MAX: Final = 64
+"""Identities outside the chain that one ruling looks at; bounds the audit record that names their versions."""
 
 NO_RULING: Final = Ruling("deny", (), ())
 
@@ -26,14 +29,14 @@ NO_RULING: Final = Ruling("deny", (), ())
 class Proposal(msgspec.Struct, frozen=True):
     """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at.
 
-    ``target`` is the identity chain of the resource, where that is an identity and policies were asked.
+    ``others`` are the stored identities outside the chain that policies could see.
     """
 
     view: View
     ruling: Ruling
     permits: tuple[Reason, ...]
     denials: tuple[Reason, ...]
-    target: IdentityChain = ()
+    others: tuple[Identity, ...] = ()
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -56,10 +59,40 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
-    ruling = policies.evaluate(posed.request, entity_slice(posed.entities, view.policies.schema))
+    reached = _reached(part, view, target, posed.references)
+    others = tuple(identity for identity, _ in reached)
+    seen = [*posed.entities, *(entity_of(*pair) for pair in reached if pair[0] not in (target or ()))]
+    ruling = policies.evaluate(posed.request, entity_slice(seen, view.policies.schema))
     if ruling.effect == "deny":
-        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), target or ())
-    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), target or ())
+        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), others)
+    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), others)
+
+
+def _reached(
+    part: TenantTransaction, view: View, target: IdentityChain | None, references: frozenset[EntityUid]
+) -> list[tuple[Identity, Identity | None]]:
+    """Return the identities outside the chain that policies can see, each with its parent.
+
+    They are the resource's identity chain, and those of the identities that conditions look into or the request names.
+    Raises Conflict when they are too many.
+    """
+    chains = [] if target is None else [target]
+    for type_name, identity_id in sorted({*view.policies.reaches, *references}):
+        identity = part.identities.get(identity_id)
+        if identity is not None and pascal_case(identity.type) == type_name:
+            chains.append(walk(identity_id, part.identities.get))
+    known = {identity.identity_id for identity in view.chain}
+    found: list[tuple[Identity, Identity | None]] = []
+    for chain in chains:
+        for identity, parent in zip(chain, [*chain[1:], None], strict=True):
+            if identity.identity_id not in known:
+                known.add(identity.identity_id)
+                found.append((identity, parent))
+    if len(found) > REACHED_MAX:
+        raise Conflict(
+            f"the policies and the request reach {len(found)} identities, at most {REACHED_MAX} are looked at"
+        )
+    return found
 
 
 def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:

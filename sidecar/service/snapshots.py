@@ -60,7 +60,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         """Keep nothing yet."""
-        self._files: tuple[int, CompiledFiles] | None = None
+        self._files: tuple[bytes, CompiledFiles] | None = None
         self._policies: OrderedDict[tuple[int, int, int], TenantPolicies] = OrderedDict()
         self._views: OrderedDict[tuple[int, str], View] = OrderedDict()
 
@@ -92,13 +92,16 @@ class Snapshots:
         return policies
 
     def files(self, txn: Transaction) -> CompiledFiles:
-        """Return the policy files that hold, compiled. Raises Unavailable before any were loaded."""
-        revision = txn.tenants.revisions(DEPLOYMENT).policies
-        if self._files is None or self._files[0] != revision:
+        """Return the policy files that hold, compiled. Raises Unavailable before any were loaded.
+
+        They are kept by their content: a revision that a write transaction sees may be undone and given again.
+        """
+        digest = txn.policy_files_digest()
+        if self._files is None or self._files[0] != digest:
             files = txn.policy_files()
-            if files is None:
+            if files is None or digest is None:
                 raise Unavailable("no policy files were loaded")
-            self._files = (revision, compile_files(files))
+            self._files = (digest, compile_files(files))
         return self._files[1]
 
     def _compile(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:

@@ -232,6 +232,9 @@ class Transaction(Protocol):
     def policy_files(self) -> PolicyFiles | None:
         """Return the policy files that hold, None before the first load."""
 
+    def policy_files_digest(self) -> bytes | None:
+        """Return what stands for exactly the policy files that hold, None before the first load."""
+
     def keep_policy_files(self, files: PolicyFiles) -> None:
         """Replace the policy files and raise the deployment's revision."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from sidecar.core.access import Caller
+from sidecar.core.audit import Body
 from sidecar.core.directory import Identity, Mode, Tenant
 from sidecar.core.errors import Conflict, NotFound
 from sidecar.core.windows import zone
@@ -61,7 +62,7 @@ class Tenancy:
             tenant = self._tenant(draft, txn.tenants.next_number(), now_us)
             txn.tenants.add(tenant)
             part = txn.of(tenant)
-            part.audit.append("open", now_us, {"tenant_id": tenant.tenant_id, "root": tenant.root_identity_id})
+            part.audit.append("open", now_us, _opening(tenant))
             root = Identity(
                 identity_id=tenant.root_identity_id,
                 parent_id=None,
@@ -104,3 +105,13 @@ class Tenancy:
             if caller.token is not None:
                 return Page((tenant_of(txn, caller, None),), None)
             return page_of((Listed(tenant.number, tenant) for tenant in txn.tenants.after(request.after)), request)
+
+
+def _opening(tenant: Tenant) -> Body:
+    """Return what record 0 of a log tells: whose it is, and what every ruling in it depends on."""
+    return {
+        "tenant_id": tenant.tenant_id,
+        "root": tenant.root_identity_id,
+        "time_zone": tenant.time_zone,
+        "mode": tenant.mode,
+    }

@@ -84,6 +84,8 @@ class TokenDesk:
             raise NotFound(f"unknown identity `{draft.identity_id}`", field="identity_id")
         if draft.kind == "agent" and draft.identity_id is None:
             raise ValidationFailed("an agent token belongs to an identity", field="identity_id")
+        if draft.kind == "tenant" and draft.identity_id is not None:
+            raise ValidationFailed("a tenant key belongs to no identity", field="identity_id")
         if draft.expires_at_us is not None and draft.expires_at_us <= now_us:
             raise ValidationFailed("the token would have expired already", field="expires_at")
         parts = token_text.mint(

@@ -4,12 +4,15 @@ The whole history is ``sidecar audit verify``'s, and counters and holds are chec
 log's end is re-hashed and compared with its head. Any fault means that the store must not be used (exit code 75).
 """
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Final
 
-from sidecar.core.errors import StoreUnusable
+from sidecar.core.errors import SidecarError, StoreUnusable
 from sidecar.core.verification import Anchor, verify
 from sidecar.service.audit import link_before
-from sidecar.state.environment import Environment
+from sidecar.state.environment import Environment, StoreError, open_existing
 from sidecar.state.transaction import TenantTransaction, Transaction
 
 TAIL_RECORDS: Final = 1_000
@@ -17,6 +20,46 @@ TAIL_RECORDS: Final = 1_000
 
 BUDGET_RECORDS: Final = 20_000
 """Records re-hashed at boot over all logs: about a second."""
+
+
+PROBE_SECONDS_MAX: Final = 60
+"""How long the check may take in its own process."""
+
+EXIT_GOOD: Final = 0
+EXIT_STORE: Final = 75
+
+
+def probe(path: Path) -> None:
+    """Check the store in the folder ``path`` in a process of its own, since a data file cut short ends its reader.
+
+    LMDB reads through a map, and touching a page behind the end of the file is a SIGBUS. Raises StoreUnusable.
+    """
+    command = [sys.executable, "-m", "sidecar.state.boot", str(path)]
+    try:
+        done = subprocess.run(  # noqa: S603 -- our own module in our own interpreter
+            command, capture_output=True, text=True, check=False, timeout=PROBE_SECONDS_MAX
+        )
+    except subprocess.TimeoutExpired:
+        raise StoreUnusable(f"the store in `{path}` could not be checked within {PROBE_SECONDS_MAX} s") from None
+    if done.returncode < 0:
+        raise StoreUnusable(f"the store in `{path}` is damaged: reading it ends with signal {-done.returncode}")
+    if done.returncode != EXIT_GOOD:
+        lines = done.stderr.strip().splitlines() or [f"its check ended with {done.returncode}"]
+        raise StoreUnusable(lines[-1])
+
+
+def main(path: Path) -> int:
+    """Check a store and return the exit code; what is wrong goes to standard error. Called in the probe's process."""
+    try:
+        environment = open_existing(path)
+        try:
+            check_store(environment)
+        finally:
+            environment.close()
+    except (SidecarError, StoreError) as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_STORE
+    return EXIT_GOOD
 
 
 def check_store(environment: Environment) -> None:
@@ -54,3 +97,7 @@ def _check_tail(part: TenantTransaction, most: int) -> int:
             f"the audit log of tenant `{part.tenant.tenant_id}` is broken at {fault.seq}: {fault.reason}"
         )
     return head.next_index - start
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

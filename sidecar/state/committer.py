@@ -98,7 +98,7 @@ class Committer:
         while batch := self._take():
             self._run(batch)
             _tell(batch)
-            if any(isinstance(work.cause, MapFull) for work in batch):
+            if not self._closing and any(isinstance(work.cause, MapFull) for work in batch):
                 _on_loop(batch[0].loop, self._environment.grow)
             if self._pause:
                 time.sleep(self._pause)

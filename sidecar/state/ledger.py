@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from sidecar.core.budget import Budget, Claim, Usage
-from sidecar.core.errors import StoreUnusable
+from sidecar.core.errors import Conflict, StoreUnusable
 from sidecar.core.ids import id_of, ulid_bytes
 from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.windows import ROLLING_US, Window
@@ -126,6 +126,8 @@ class Ledger:
             counter = _moved(counter, posting)
         else:
             counter = self._roll(posting, counter, claim.window_start_us // MICRO, grants=limit is not None)
+        if max(abs(counter.settled), abs(counter.held)) > UNLIMITED:
+            raise Conflict(f"budget `{claim.budget_id}` has counted as far as it can")
         counter, overdrawn = _bounded(counter, limit)
         self._txn.put(key, COUNTER_ROW.pack(*msgspec.structs.astuple(counter)), db=self._counters)
         return overdrawn

@@ -25,6 +25,7 @@ _budget: Final = msgspec.msgpack.Decoder(Budget)
 _token: Final = msgspec.msgpack.Decoder(Token)
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _POLICY_FILES: Final = b"policy_files"
+_POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 
 
 class TenantTransaction:
@@ -99,9 +100,15 @@ class Transaction:
         data = self._txn.get(_POLICY_FILES, db=self._tables["meta"])
         return None if data is None else decode(bytes(data), _policy_files)
 
+    def policy_files_digest(self) -> bytes | None:
+        """Return what stands for exactly the policy files that hold, None before the first load."""
+        data = self._txn.get(_POLICY_FILES_DIGEST, db=self._tables["meta"])
+        return None if data is None else bytes(data)
+
     def keep_policy_files(self, files: PolicyFiles) -> None:
         """Replace the policy files and raise the deployment's revision."""
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
+        self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
 
     def keep_clock_event(self, expected_us: int, seen_us: int) -> None:

@@ -144,7 +144,7 @@ def body_of(
     claimed: tuple[tuple[Claim, Usage], ...] = (),
     *,
     chain: IdentityChain = CHAIN,
-    target: IdentityChain = (),
+    others: IdentityChain = (),
     **verdict: object,
 ) -> Body:
     """What the record of a decision says."""
@@ -166,13 +166,13 @@ def body_of(
             policies=fact_hash(b"policies"),
             identities=tuple(fact_hash(each.identity_id.encode()) for each in chain),
             budgets=tuple(fact_hash(claim.budget.budget_id.encode()) for claim, _ in claimed),
-            targets=tuple(fact_hash(each.identity_id.encode()) for each in target),
+            others=tuple(fact_hash(each.identity_id.encode()) for each in others),
         ),
         engine="cedarpy 4",
         token_id="tok_1",
         now_us=NOON_US,
         entity_revision=17,
-        target=target,
+        others=others,
     )
 
 
@@ -229,8 +229,8 @@ def test_a_decision_refers_to_each_version_of_its_identity_chain() -> None:
 
 def test_a_decision_refers_to_the_identity_that_is_acted_on_and_to_those_above_it() -> None:
     """What it is and where it stands counts in the ruling, so the record could not be recomputed without it."""
-    found = content(body_of(purchase(resource=ResourceRef("agent", "bot")), target=CHAIN))
-    assert found["target"] == found["chain"]
+    found = content(body_of(purchase(resource=ResourceRef("agent", "bot")), others=CHAIN))
+    assert found["others"] == found["chain"]
 
 
 def test_a_decision_refers_to_each_budget_with_its_window_and_figures() -> None:
@@ -255,7 +255,7 @@ def test_a_denial_names_its_codes_and_the_policies_that_failed() -> None:
 
 
 def test_what_a_request_has_not_is_left_out() -> None:
-    optional = {"amount", "currency", "quantities", "card", "errors", "expires", "replay_of", "target"}
+    optional = {"amount", "currency", "quantities", "card", "errors", "expires", "replay_of", "others"}
     assert not (optional | {"matched_more", "errors_more"}) & content(body_of(tool_call())).keys()
 
 
@@ -316,14 +316,14 @@ def test_the_largest_request_that_the_limits_let_through_can_be_recorded() -> No
     )
     names = (widest * ID_LENGTH_MAX + "@pol_" + "0" * 26,) * 10_000
     body = body_of(
-        request, limits, chain=people, target=people, allowed=False, codes=CODES, determining=names, errors=names
+        request, limits, chain=people, others=people, allowed=False, codes=CODES, determining=names, errors=names
     )
     assert len(sealed(body).body) <= AUDIT_BODY_BYTES_MAX
 
 
 def test_the_readers_half_accepts_what_the_writers_half_makes() -> None:
     opening = seal(EMPTY, ORIGIN, "open", NOON_US, {"tenant_id": "t_1"})
-    decision = seal(opening.head, ORIGIN, "decision", NOON_US - 5, body_of(purchase(), CLAIMED, target=CHAIN[2:]))
+    decision = seal(opening.head, ORIGIN, "decision", NOON_US - 5, body_of(purchase(), CLAIMED, others=CHAIN[2:]))
     report = verification.verify(
         ORIGIN,
         "t_1",
@@ -336,5 +336,5 @@ def test_the_readers_half_accepts_what_the_writers_half_makes() -> None:
         *("request", "policies"),
         *("chain", "chain", "chain"),
         *("budgets", "budgets"),
-        "target",
+        "others",
     ]

@@ -6,7 +6,7 @@ import cedarpy
 import orjson
 import pytest
 
-from sidecar.core.policy_tree import Tree, annotations, literal_access, slots
+from sidecar.core.policy_tree import Tree, annotations, entities_reached, literal_access, slots
 
 
 def tree(text: str) -> Tree:
@@ -91,3 +91,39 @@ def test_reading_it_in_any_condition_counts() -> None:
 
 def test_the_deepest_tree_is_walked_without_recursion() -> None:
     assert literal_access(when("{a: 1}" + ".a" * 400 + " == 1")) is None
+
+
+ANN = {("User", "ann")}
+
+
+@pytest.mark.parametrize(
+    ("expression", "reached"),
+    [
+        ('principal == User::"ann"', set()),
+        ('User::"ann" != principal', set()),
+        ('principal in Team::"x"', set()),
+        ('principal in [Team::"x", Team::"y"]', set()),
+        ('principal is User in Team::"x"', set()),
+        ('[User::"ann"].contains(principal)', set()),
+        ('[User::"ann", User::"bob"].containsAny([principal])', set()),
+        ("principal is User && context.a < 5", set()),
+        ('User::"ann" in Team::"x"', ANN),
+        ('User::"ann" is User in Team::"x"', ANN),
+        ('User::"ann".status == "active"', ANN),
+        ('User::"ann" has status', ANN),
+        ('User::"ann".hasTag("a")', ANN),
+        ('(if context.a then User::"ann" else principal) in Team::"x"', ANN),
+        ('{a: User::"ann"}.a in Team::"x"', ANN),
+        ('principal in (if context.a then User::"ann" else principal)', ANN),
+        ('[principal, User::"ann"].contains(resource)', ANN),
+        ('ip("10.0.0.1").isLoopback() || User::"ann" in Team::"x"', ANN),
+    ],
+)
+def test_an_entity_that_conditions_look_into_is_reached_and_one_they_compare_with_is_not(
+    expression: str, reached: set[tuple[str, str]]
+) -> None:
+    assert entities_reached(when(expression)) == reached
+
+
+def test_the_scope_reaches_nothing() -> None:
+    assert entities_reached(tree('permit(principal in Team::"x", action, resource == User::"ann");')) == frozenset()

@@ -46,7 +46,6 @@ from tests.service.builders import (
     key_for,
     limit,
     payment,
-    replaced,
     tool_call,
 )
 
@@ -232,7 +231,9 @@ class Model:
             own = [b for b in self.governing(request) if b.owner == name and b.dimension == "amount" and b.hard]
             if request.amount_minor is not None and own and all(b.currency != request.currency for b in own):
                 denials.append("currency_not_budgeted")
-        checks, exceeded, single = [], [], []
+        checks: list[tuple[str, int, int, bool]] = []
+        exceeded: list[str] = []
+        single: list[str] = []
         suspends = False
         for budget, asked in self.claims(request):
             settled, held = self.used(budget, now_us)

@@ -1,5 +1,7 @@
 """What the use cases refuse beyond what the doors' tests show, and who may see what."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -8,12 +10,15 @@ from sidecar.core.errors import Conflict, NotFound, Unauthenticated, ValidationF
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.money import Major
+from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service import policies, ruling
 from sidecar.service.budgets import BudgetPatch
+from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import PolicyDraft
+from sidecar.service.tokens import TokenDraft
 from sidecar.state.transaction import Transaction
-from tests.service.builders import OPERATOR, World, codes, limit, payment, replaced, tool_call
+from tests.service.builders import OPERATOR, World, codes, key_for, limit, payment, replaced, shipped_files, tool_call
 
 
 def paying(receiver: str, type_name: str = "agent") -> AuthorizeRequest:
@@ -68,9 +73,9 @@ def test_the_record_names_which_version_of_the_receiver_was_looked_at(world: Wor
     world.tenant()
     world.identity("shop")
     world.decide(paying("shop"))
-    target = world.bodies()[-1]["target"]
-    assert isinstance(target, list)
-    assert [row[0] for row in target] == ["shop", "root"]
+    others = world.bodies()[-1]["others"]
+    assert isinstance(others, list)
+    assert [row[0] for row in others] == ["shop"]
 
 
 def test_a_card_that_does_not_exist_is_not_found(world: World) -> None:
@@ -146,3 +151,107 @@ def test_a_budget_of_no_identity_is_an_administrators_to_see(world: World) -> No
     patch = BudgetPatch(Major("20"), None, None, None)
     world.run(world.treasurer.change(OPERATOR, "t_one", made.budget_id, patch, world.now_us))
     assert "identity" not in world.bodies()[-1]
+
+
+MEMBER_GUARD = 'forbid (principal, action, resource) when { User::"ann" in Team::"x" };'
+STATUS_GUARD = 'forbid (principal, action, resource) unless { Agent::"boss".status == "active" };'
+
+
+def test_a_condition_sees_the_stored_parents_of_an_entity_that_it_names(world: World) -> None:
+    world.tenant()
+    world.identity("x", type_name="team")
+    world.cedar(MEMBER_GUARD)
+    assert world.decide(payment()).allowed, "ann does not exist"
+    world.identity("ann", "x", type_name="user")
+    assert codes(world.decide(payment())) == ["forbidden"]
+    others = world.bodies()[-1]["others"]
+    assert isinstance(others, list)
+    assert [row[0] for row in others] == ["ann", "x"]
+
+
+def test_a_condition_sees_the_stored_attributes_of_an_entity_that_it_names(world: World) -> None:
+    world.tenant()
+    world.identity("boss")
+    world.identity("aide", "boss")
+    world.cedar(STATUS_GUARD)
+    assert world.decide(payment()).allowed
+    assert world.decide(payment(identity_id="aide")).allowed
+    patch = IdentityPatch(status="suspended")
+    world.run(world.registry.change(OPERATOR, "t_one", "boss", patch, world.now_us))
+    assert codes(world.decide(payment())) == ["forbidden"]
+
+
+def test_an_entity_of_another_type_than_the_stored_one_is_not_that_entity(world: World) -> None:
+    world.tenant()
+    world.identity("x", type_name="team")
+    world.identity("ann", "x", type_name="agent")
+    world.cedar(MEMBER_GUARD)
+    assert world.decide(payment()).allowed
+
+
+REFERRING = """
+entity User, Agent, Team in [User, Agent, Team] = { name: String, status: String, external_id?: String } tags String;
+entity Tool;
+action "tool.call" appliesTo {
+  principal: [User, Agent, Team], resource: [Tool], context: { approver?: User, watchers?: Set<User> }
+};
+"""
+
+
+def test_a_condition_sees_the_stored_parents_of_an_entity_that_the_request_names(tmp_path: Path) -> None:
+    text = """permit (principal, action, resource) when { context has approver && context.approver in Team::"x" };"""
+    files = PolicyFiles(
+        schemas=(SourceFile("s.cedarschema", REFERRING),), shared=(SourceFile("p.cedar", text),), by_tenant={}
+    )
+    with World(tmp_path, files=files) as world:
+        world.found()
+        world.identity("x", type_name="team")
+        world.identity("ann", "x", type_name="user")
+        world.identity("bob", type_name="user")
+
+        def approved_by(name: str) -> bool:
+            users: list[object] = [{"type": "User", "id": name}]
+            return world.decide(
+                replaced(tool_call(), context={"approver": {"type": "User", "id": name}, "watchers": users})
+            ).allowed
+
+        assert [approved_by(name) for name in ("ann", "bob", "nobody")] == [True, False, False]
+
+
+def test_a_ruling_looks_at_so_many_identities_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ruling, "REACHED_MAX", 1)
+    world.tenant()
+    world.identity("x", type_name="team")
+    world.identity("ann", "x", type_name="user")
+    world.cedar(MEMBER_GUARD)
+    with pytest.raises(Conflict, match="at most 1 are looked at"):
+        world.decide(payment())
+
+
+def test_a_retry_gets_its_answer_though_the_request_would_not_fit_any_more(world: World) -> None:
+    world.tenant()
+    request = payment()
+    first = world.authorize(request, key_for(request))
+    schema = shipped_files().schemas[0].text.replace("merchant_category?: String,", "merchant_category: String,")
+    world.load(PolicyFiles(schemas=(SourceFile("s.cedarschema", schema),), shared=(), by_tenant={}))
+    with pytest.raises(ValidationFailed):
+        world.authorize(request)
+    again = world.authorize(request, key_for(request))
+    assert (again.decision, again.replayed) == (first.decision, True)
+
+
+def test_a_tenant_key_belongs_to_no_identity(world: World) -> None:
+    world.tenant()
+    draft = TokenDraft("wrong", "tenant", "root", may_release=False, expires_at_us=None)
+    with pytest.raises(ValidationFailed, match="belongs to no identity"):
+        world.run(world.desk.create(OPERATOR, "t_one", draft, world.now_us))
+
+
+def test_outcomes_of_keys_are_forgotten_after_their_day(world: World) -> None:
+    world.tenant()
+    request = payment()
+    world.authorize(request, key_for(request))
+    assert world.run(world.settler.prune_replays(world.now_us)) == 0
+    world.now_us += 86_400_000_000
+    assert world.run(world.settler.prune_replays(world.now_us)) == 1
+    assert not world.authorize(request, key_for(request)).replayed

@@ -1,5 +1,6 @@
 """What is checked before a store is used: what a crash, a bad disk or a hand could have left is found and named."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,12 @@ def test_a_missing_record_is_named(environment: Environment, seq: int) -> None:
         check_store(environment)
 
 
-def test_a_record_beyond_the_head_is_named(environment: Environment) -> None:
+@pytest.mark.parametrize("tail", [4, 1_000])
+def test_a_record_beyond_the_head_is_named(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tail: int
+) -> None:
+    """Also behind a log that is longer than what is looked at."""
+    monkeypatch.setattr(boot, "TAIL_RECORDS", tail)
     overwrite(environment, "audit", TENANT_U64.pack(1, RECORDS), record(environment, RECORDS - 1))
     with pytest.raises(StoreUnusable, match=f"is broken at {RECORDS}: "):
         check_store(environment)
@@ -151,3 +157,38 @@ def test_the_slots_of_dead_readers_are_freed_before_a_start(
     monkeypatch.setattr(environment, "reap_readers", lambda: done.append("reaped"))
     check_store(environment)
     assert done == ["reaped"]
+
+
+def test_the_probe_passes_a_whole_store(environment: Environment) -> None:
+    boot.probe(environment.path)
+    environment.close()
+    assert boot.main(environment.path) == boot.EXIT_GOOD
+
+
+def test_the_probe_tells_what_is_broken(environment: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    overwrite(environment, "audit", TENANT_U64.pack(1, RECORDS - 1), None)
+    with pytest.raises(StoreUnusable, match="the audit log of tenant `t_1` is broken"):
+        boot.probe(environment.path)
+    environment.close()
+    assert boot.main(environment.path) == boot.EXIT_STORE
+    assert "is broken" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("import os; os.kill(os.getpid(), 7)", "ends with signal 7"),
+        ("import sys; sys.exit(3)", "ended with 3"),
+        ("import time; time.sleep(60)", "could not be checked within"),
+    ],
+)
+def test_a_probe_that_ends_badly_condemns_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, reason: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{command}'\n")
+    python.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(boot, "PROBE_SECONDS_MAX", 1 if "sleep" in command else 30)
+    with pytest.raises(StoreUnusable, match=reason):
+        boot.probe(tmp_path)

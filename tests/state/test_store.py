@@ -128,10 +128,12 @@ def test_without_room_for_permits_holds_can_still_end(tmp_path: Path) -> None:
 def test_policy_files_are_replaced_as_one_and_raise_the_revision_of_the_deployment(shop: Shop) -> None:
     with shop.store.read() as txn:
         assert txn.policy_files() is None
+        assert txn.policy_files_digest() is None
     for revision in (1, 2):
         files = PolicyFiles(schemas=(), shared=(), by_tenant={f"t_{revision}": ()})
         with writing(shop.environment) as txn:
             txn.keep_policy_files(files)
         with shop.store.read() as txn:
             assert txn.policy_files() == files
+            assert txn.policy_files_digest() == files.digest()
             assert txn.tenants.revisions(DEPLOYMENT) == Revisions(revision, revision)
