@@ -86,10 +86,9 @@ def _looked_into(kind: str, inner: Node) -> list[Node]:
 
 def _is_literal(node: Node) -> bool:
     """Whether an operand is a literal, or a set of literals."""
-    if not isinstance(node, dict):
-        return False
-    members = node.get("Set")
-    return "Value" in node or (isinstance(members, list) and all(_is_literal(member) for member in members))
+    expression = cast("Tree", node)
+    members = expression.get("Set")
+    return "Value" in expression or (isinstance(members, list) and all(_is_literal(member) for member in members))
 
 
 def _entities_read(base: Tree) -> Iterator[str]:

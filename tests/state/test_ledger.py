@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.budget import Budget, Claim, OnExceeded, Usage
-from sidecar.core.errors import StoreUnusable
+from sidecar.core.errors import Conflict, StoreUnusable
 from sidecar.core.ids import id_of
 from sidecar.core.reservation import HeldClaim, Posting, Reservation, expire, place, release, settle
 from sidecar.core.windows import Period, Window, window_at, zone
@@ -147,6 +147,16 @@ def test_a_soft_budget_is_never_overdrawn(tmp_path: Path, on_exceeded: OnExceede
         ledger.grant(posting("daily", START, held=10**15), soft)
         assert not ledger.book(posting("daily", START, settled=10**15))
         assert ledger.usage_in(soft, window("daily", START)).total < UNLIMITED
+
+
+def test_a_counter_stops_before_it_runs_over(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        ledger = txn.of(a_tenant()).ledger
+        soft = budget("total", on_exceeded="track")
+        ledger.grant(posting("total", START, settled=UNLIMITED), soft)
+        with pytest.raises(Conflict, match="as far as it can"):
+            ledger.grant(posting("total", START, settled=1), soft)
+        assert ledger.usage_in(soft, window("total", START)).settled == UNLIMITED
 
 
 def test_a_claim_of_one_second_counts_for_86_400_seconds(tmp_path: Path) -> None:
