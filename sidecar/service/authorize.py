@@ -73,6 +73,7 @@ class Authorizer:
             part = txn.of(tenant)
             stored = None if key is None else _replayed(part, key, request, now_us)
             if stored is not None:
+                require_alive(txn, caller, now_us)
                 return Answered(stored, replayed=True)
             self._store.require_room()
             proposal = self._propose(txn, part, caller, request, now_us)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
+from hashlib import shake_256
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -104,7 +105,7 @@ class CountingBytes:
     def __call__(self, length: int) -> bytes:
         """Return the next ones."""
         self._made += 1
-        return (self._made << (8 * (length - 7))).to_bytes(length)
+        return shake_256(self._made.to_bytes(8)).digest(length)
 
 
 class World:

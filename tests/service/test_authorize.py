@@ -18,7 +18,6 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import SourceFile
 from sidecar.core.windows import Period
 from sidecar.service.identities import IdentityPatch
-from sidecar.state.committer import Committer
 from sidecar.state.environment import StoreError, Txn
 from tests.service.builders import (
     DAY,
@@ -444,18 +443,6 @@ def test_what_could_not_be_recorded_is_never_a_permit(world: World, monkeypatch:
     assert world.decide(payment()).allowed
 
 
-def test_an_answer_is_given_after_the_commit_and_not_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rule 3, seen from the service: with a commit that never happens there is no answer."""
-    world.tenant()
-    monkeypatch.setattr(
-        Committer, "_run", lambda _self, batch: [setattr(work, "error", Unavailable("?")) for work in batch]
-    )
-    with pytest.raises(Unavailable):
-        world.decide(payment())
-    monkeypatch.undo()
-    assert "decision" not in world.kinds()
-
-
 # --- Idempotency ------------------------------------------------------------------------------------------------------
 
 
@@ -478,6 +465,37 @@ def test_a_denial_is_repeated_as_it_was_also_where_it_would_be_a_permit_now(worl
     world.grant()
     assert world.authorize(request, key_for(request)).decision == first.decision
     assert world.authorize(request, key_for(request, "k2")).decision.allowed
+
+
+@pytest.mark.parametrize("fate", ["deleted", "expired"])
+def test_a_retry_with_a_token_that_is_gone_is_told_nothing(world: World, fate: str) -> None:
+    """DESIGN 11: the token comes first, then the idempotency row."""
+    world.tenant()
+    minted = world.minted("root", life_us=SECOND)
+    caller = world.desk.authenticate(minted.text, world.now_us)
+    request = payment()
+    world.authorize(request, key_for(request, caller=caller), caller=caller)
+    if fate == "deleted":
+        world.run(world.desk.revoke(OPERATOR, "t_one", minted.token.token_id, world.now_us))
+    else:
+        world.now_us += SECOND
+    with pytest.raises(Unauthenticated):
+        world.authorize(request, key_for(request, caller=caller), caller=caller)
+
+
+def test_a_retry_is_answered_also_without_room_on_the_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes nothing, and whoever asks wants to know what became of the money."""
+    world.tenant()
+    request = payment()
+    first = world.authorize(request, key_for(request))
+
+    def full() -> None:
+        raise Unavailable("1 MiB are free on the disk of the store, 256 MiB are needed")
+
+    monkeypatch.setattr(world.store, "require_room", full)
+    assert world.authorize(request, key_for(request)).decision == first.decision
+    with pytest.raises(Unavailable):
+        world.authorize(request, key_for(request, "k2"))
 
 
 def test_the_same_key_with_other_content_is_a_conflict_and_leaves_no_trace(world: World) -> None:

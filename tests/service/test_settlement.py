@@ -1,5 +1,7 @@
 """How holds end: by whom, in full or in part, late, once."""
 
+from collections.abc import Callable
+
 import pytest
 
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, Unauthenticated, ValidationFailed
@@ -7,6 +9,8 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service import settlement
+from sidecar.service.budgets import BudgetPatch
+from sidecar.service.paging import PageRequest
 from sidecar.service.settlement import Wanted
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, limit, payment, tool_call
 
@@ -18,14 +22,18 @@ def org(world: World) -> World:
     """A tenant with an agent and a budget of 100 CAD on the root."""
     world.tenant()
     world.identity("ann")
-    world.budget_id = world.budget(limit(100)).budget.budget_id  # type: ignore[attr-defined]  # kept for the test
+    world.budget(limit(100))
     return world
 
 
+def first_budget(org: World) -> str:
+    """The budget of the fixture."""
+    return org.treasurer.listed(OPERATOR, "t_one", "root", PageRequest(), org.now_us).values[0].budget.budget_id
+
+
 def used(org: World) -> tuple[int, int]:
-    """What the root's budget has settled and held."""
-    budget_id: str = org.budget_id  # type: ignore[attr-defined]  # set by the fixture
-    return org.used(budget_id)
+    """What it has settled and held."""
+    return org.used(first_budget(org))
 
 
 def held(org: World, amount: str = "10.00", **options: int) -> str:
@@ -264,8 +272,6 @@ def test_what_has_expired_and_moved_nevertheless_is_recorded_in_the_window_of_th
 @pytest.mark.parametrize("period", ["daily", "total"])
 def test_money_that_moved_late_is_measured_against_the_limit_of_now(org: World, period: Period) -> None:
     """I1: lowered meanwhile, it is overdrawn and flagged; raised meanwhile, it is not."""
-    from sidecar.service.budgets import BudgetPatch  # noqa: PLC0415 -- used here alone
-
     budget_id = org.budget(limit(12, period=period)).budget.budget_id
     first, second = held(org, ttl_seconds=60), held(org, "2.00", ttl_seconds=60)
     org.now_us += 60 * SECOND
@@ -280,9 +286,8 @@ def test_money_that_moved_late_is_measured_against_the_limit_of_now(org: World, 
 
 
 def test_what_a_deleted_budget_held_is_still_booked_and_ends(org: World) -> None:
-    budget_id: str = org.budget_id  # type: ignore[attr-defined]  # set by the fixture
     decision_id = held(org)
-    org.run(org.treasurer.delete(OPERATOR, "t_one", budget_id, org.now_us))
+    org.run(org.treasurer.delete(OPERATOR, "t_one", first_budget(org), org.now_us))
     assert org.settle(decision_id).state == "settled"
 
 
@@ -305,15 +310,16 @@ def test_an_agent_settles_in_full_and_nothing_else(org: World) -> None:
     """DESIGN 6: or it could spend and then free its own budget."""
     agent = org.token("ann")
     decision_id = held(org)
-    for refused in (
+    refused: list[Callable[[], object]] = [
         lambda: org.settle(decision_id, "9.99", caller=agent),
         lambda: org.settle(decision_id, "5.00", caller=agent, final=False),
         lambda: org.settle(decision_id, caller=agent, final=False),
         lambda: org.release(decision_id, agent),
         lambda: org.refund(decision_id, "1.00", agent),
-    ):
+    ]
+    for call in refused:
         with pytest.raises(Forbidden):
-            refused()
+            call()
     assert used(org) == (0, 1000)
     assert org.settle(decision_id, "10.00", caller=agent).state == "settled"
     assert org.settle(decision_id, caller=agent).state == "settled", "a repetition changes nothing"
@@ -350,11 +356,12 @@ def test_a_decision_outside_the_callers_reach_does_not_exist(org: World) -> None
     org.identity("bob")
     bob = org.token("bob", may_release=True)
     decision_id = held(org)
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: org.settle(decision_id, caller=bob),
         lambda: org.release(decision_id, bob),
         lambda: org.settler.find(bob, None, decision_id),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(NotFound) as refused:
             call()
         assert (refused.value.message, refused.value.field) == (f"unknown decision `{decision_id}`", "decision_id")
