@@ -3,15 +3,17 @@
 The store is created or checked, the policy files are loaded into it.
 """
 
+import fcntl
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 import structlog
 
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, StoreUnusable, ValidationFailed
+from sidecar.core.ids import pascal_case
 from sidecar.core.snapshot import PolicyFiles, compile_files, compile_tenant
 from sidecar.replica.files import read_files
 from sidecar.service.snapshots import owned_policies
@@ -23,6 +25,21 @@ from sidecar.state.transaction import Transaction
 log: Final = structlog.get_logger("sidecar.boot")
 
 TOKEN_BYTES: Final = 32
+
+
+def lock_data_dir(data_dir: Path) -> TextIO:
+    """Return the open lock file of ``data_dir``, which this process alone holds until it is closed.
+
+    Raises ConfigurationInvalid when another server holds it: loading policy files would change that one's decisions.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = (data_dir / "server.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise ConfigurationInvalid(f"another server uses the data directory `{data_dir}`") from None
+    return file
 
 
 def prepare(settings: Settings) -> Settings:
@@ -63,6 +80,9 @@ def _load(environment: Environment, files: PolicyFiles) -> None:
         if txn.policy_files_digest() != files.digest():
             _require_fit(txn, files)
             txn.keep_policy_files(files)
+            for tenant_id in files.by_tenant:
+                if txn.tenants.find(tenant_id) is None:
+                    log.warning("policy_folder_without_tenant", tenant_id=tenant_id)
             log.info("policy_files_loaded", files=len(files.shared), digest=files.digest().hex())
         parent.commit()
     except BaseException:
@@ -71,11 +91,19 @@ def _load(environment: Environment, files: PolicyFiles) -> None:
 
 
 def _require_fit(txn: Transaction, files: PolicyFiles) -> None:
-    """Raise ConfigurationInvalid when a stored policy does not go together with the new files, naming the first."""
+    """Raise ConfigurationInvalid when a stored identity or policy does not fit the new files, naming the first."""
     compiled = compile_files(files)
+    types = compiled.schema.model.identity_types
     for tenant in txn.tenants.after(0):
+        part = txn.of(tenant)
+        for _, identity in part.identities.all():
+            if pascal_case(identity.type) not in types:
+                message = (
+                    f"tenant `{tenant.tenant_id}`: identity `{identity.identity_id}` has the type `{identity.type}`"
+                )
+                raise ConfigurationInvalid(f"{message}, which the schema does not declare")
         try:
-            compile_tenant(compiled, tenant.tenant_id, owned_policies(txn.of(tenant)))
+            compile_tenant(compiled, tenant.tenant_id, owned_policies(part))
         except (PolicyInvalid, ValidationFailed) as error:
             raise ConfigurationInvalid(f"tenant `{tenant.tenant_id}`: {error.message}") from error
 

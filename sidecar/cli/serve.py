@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 from sidecar.app.logs import set_up_logs
-from sidecar.app.prepare import prepare
+from sidecar.app.prepare import lock_data_dir, prepare
 from sidecar.app.supervisor import supervise
 from sidecar.app.worker import serve as serve_one
 from sidecar.cli.configuration import load_defaults
@@ -83,15 +83,18 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
         admin_token=os.environ.get("SIDECAR_ADMIN_TOKEN") or None,
     )
     set_up_logs(settings.log_level)
-    settings = prepare(settings)
     listener = _listen(settings)
+    held = lock_data_dir(settings.data_dir)  # kept open, and so locked, until this process ends
+    settings = prepare(settings)
     address = _address(settings, listener)
 
     def ready() -> None:
         click.echo(f"ready on {address}")
 
     run = serve_one if settings.workers == 1 else supervise
-    ctx.exit(run(settings, listener, ready))
+    code = run(settings, listener, ready)
+    held.close()
+    ctx.exit(code)
 
 
 def _listen(settings: Settings) -> socket.socket:

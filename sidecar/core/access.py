@@ -69,9 +69,14 @@ class Caller(msgspec.Struct, frozen=True):
         if self.kind != "operator":
             raise Forbidden("only the operator can do this")
 
+    def reaches(self, chain: IdentityChain) -> bool:
+        """Whether the first identity of ``chain`` is within reach: any for administrators, a subtree for the others."""
+        if self.may_administer:
+            return True
+        top = None if self.token is None else self.token.identity_id
+        return top is not None and any(identity.identity_id == top for identity in chain)
+
     def require_reach(self, chain: IdentityChain) -> None:
-        """Raise NotFound when the first identity of ``chain`` is outside a subtree token's reach."""
-        if self.token is None or self.token.identity_id is None:
-            return
-        if all(identity.identity_id != self.token.identity_id for identity in chain):
+        """Raise NotFound when the first identity of ``chain`` is outside the caller's reach."""
+        if not self.reaches(chain):
             raise NotFound(f"unknown identity `{chain[0].identity_id}`", field="identity_id")

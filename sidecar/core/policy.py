@@ -51,7 +51,7 @@ class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
     ``id`` is its ``@id``, or ``spend.cedar#2`` for the second of a file; ``source`` reads ``policies/spend.cedar:12``.
     ``slots`` are those of a template; ``reaches`` are entities that its conditions name and look into. A policy made by
     the API has a ``policy_id``, and where it was compiled from rules, the ``rule`` it stands for and the
-    ``requirement`` that would satisfy it.
+    ``requirement`` that would satisfy it. Its ``given_id`` is the one in its text, ``id`` one that no other policy has.
     """
 
     id: str
@@ -63,6 +63,7 @@ class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
     slots: tuple[str, ...] = ()
     reaches: tuple[EntityUid, ...] = ()
     policy_id: str | None = None
+    given_id: str | None = None
     rule: str | None = None
     requirement: str | None = None
 
@@ -262,6 +263,15 @@ class PolicySet:
     def digest(self) -> str:
         """``sha256:`` and the hash of ids, texts, links and schema; the order of the policies does not matter."""
         return self._digest
+
+    def repeated(self, policy_id: str) -> str | None:
+        """Return a sentence when the text of a policy made by the API gives an ``@id`` that another policy has."""
+        others = {unit.given_id or unit.id: unit for unit in self._units.values() if unit.policy_id != policy_id}
+        for unit in self._units.values():
+            other = others.get(unit.given_id or unit.id)
+            if unit.policy_id == policy_id and other is not None:
+                return _duplicate(unit.given_id or unit.id, other, unit).message
+        return None
 
     def unit(self, policy_id: str) -> PolicyUnit:
         """Return the policy that a ruling names; for a filled template, the template."""

@@ -237,11 +237,12 @@ def _freed(reservation: Reservation, state: State) -> Reservation:
 def refund(reservation: Reservation, amount_minor: int) -> Transition:
     """Give back ``amount_minor`` of what was settled.
 
-    Raises Conflict unless it is settled and at least that is left.
+    What was settled in parts before a release counts as well. Raises Conflict unless at least that is left.
     """
-    if reservation.state != "settled" or not reservation.is_visible:
+    if reservation.state not in {"settled", "released"} or not reservation.is_visible:
         raise Conflict(
-            f"only a settled reservation can be refunded, `{reservation.decision_id}` is `{reservation.state}`"
+            f"only what is settled can be refunded, the reservation of `{reservation.decision_id}` is "
+            f"`{reservation.state}`"
         )
     measure = reservation.measures.get(AMOUNT)
     if measure is None:

@@ -60,7 +60,7 @@ def compile_rules(
         expression = _guarded(condition, held, schema)
         clauses.append(scope.clause(condition.key, "forbid", held, expression, condition.requirement))
     if rules.any is not None:
-        clauses.append(_alternatives(rules.any, rules, schema, scope))
+        clauses += _alternatives(rules.any, rules, schema, scope)
     return tuple(clauses)
 
 
@@ -145,18 +145,37 @@ def _guarded(condition: Condition, actions: Sequence[str], schema: SchemaModel) 
     return f"{given} && ({condition.expression})"
 
 
-def _alternatives(branches: Sequence[Alternative], rules: Rules, schema: SchemaModel, scope: _Scope) -> Clause:
+def _alternatives(branches: Sequence[Alternative], rules: Rules, schema: SchemaModel, scope: _Scope) -> list[Clause]:
+    """Return a clause per set of actions that declare the same branches; an action needs one of those it declares.
+
+    A branch about a field that an action does not have can never hold there, so it must not lift the others.
+    """
     field = f"{_FIELD}.any"
     if not 0 < len(branches) <= ALTERNATIVES_MAX:
         raise ValidationFailed(f"1 to {ALTERNATIVES_MAX} alternatives are expected", field=field)
     compiled = [tuple(conditions(branch, schema, f"{field}[{index}]")) for index, branch in enumerate(branches)]
+    declaring: dict[str, tuple[int, ...]] = {}
     for index, branch in enumerate(compiled):
         if not branch:
             raise ValidationFailed("an alternative without a restriction always holds", field=f"{field}[{index}]")
-    fields = tuple(dict.fromkeys(name for branch in compiled for condition in branch for name in condition.fields))
-    held = _held(fields, rules, schema, field)
+        fields = tuple(dict.fromkeys(name for condition in branch for name in condition.fields))
+        for action in _held(fields, rules, schema, f"{field}[{index}]"):
+            declaring[action] = (*declaring.get(action, ()), index)
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for action, indexes in sorted(declaring.items()):
+        alike.setdefault(indexes, []).append(action)
+    ordered = sorted(alike.items(), key=lambda item: (-len(item[0]), item))
+    return [
+        _alternative([compiled[index] for index in indexes], actions, number, schema, scope)
+        for number, (indexes, actions) in enumerate(ordered, start=1)
+    ]
+
+
+def _alternative(
+    branches: Sequence[tuple[Condition, ...]], actions: list[str], number: int, schema: SchemaModel, scope: _Scope
+) -> Clause:
     expression = " || ".join(
-        f"({' && '.join(f'({_guarded(condition, held, schema)})' for condition in branch)})" for branch in compiled
+        f"({' && '.join(f'({_guarded(condition, actions, schema)})' for condition in branch)})" for branch in branches
     )
-    requirement = ", or ".join(" and ".join(condition.requirement for condition in branch) for branch in compiled)
-    return scope.clause("any", "forbid", held, expression, requirement)
+    requirement = ", or ".join(" and ".join(condition.requirement for condition in branch) for branch in branches)
+    return scope.clause("any" if number == 1 else f"any#{number}", "forbid", actions, expression, requirement)

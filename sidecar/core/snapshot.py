@@ -124,6 +124,8 @@ def compile_record(
     for unit in found:
         own = msgspec.structs.replace(
             unit,
+            id=_own_id(unit.id, record),
+            given_id=unit.id,
             policy_id=record.policy_id,
             rule=_rule_of(unit.id, record),
             requirement=record.requirements.get(unit.id),
@@ -139,7 +141,13 @@ def compile_record(
 
 def _rule_of(unit_id: str, record: PolicyRecord) -> str | None:
     prefix = f"{record.policy_id}/"
-    return unit_id.removeprefix(prefix) if record.rules is not None and unit_id.startswith(prefix) else None
+    named = record.rules is not None and unit_id.startswith(prefix)
+    return unit_id.removeprefix(prefix).partition("#")[0] if named else None
+
+
+def _own_id(unit_id: str, record: PolicyRecord) -> str:
+    """Return an id that no file and no other policy can have: a tenant must not take the one of a file to come."""
+    return unit_id if unit_id.startswith(record.policy_id) else f"{record.policy_id}/{unit_id}"
 
 
 def _link(unit: PolicyUnit, record: PolicyRecord, owner_type: str | None) -> Link:

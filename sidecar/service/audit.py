@@ -9,7 +9,7 @@ import orjson
 from sidecar.core.access import Caller
 from sidecar.core.audit import Body, Head, encode_hash, link_of
 from sidecar.core.directory import walk
-from sidecar.core.errors import NotFound, ValidationFailed
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.limits import VERIFY_ENTRIES_MAX
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
@@ -161,8 +161,4 @@ def _reaches(part: TenantTransaction, caller: Caller, entry: Entry) -> bool:
     identity_id = entry.body.get("identity")
     if not isinstance(identity_id, str) or part.identities.get(identity_id) is None:
         return False
-    try:
-        caller.require_reach(walk(identity_id, part.identities.get))
-    except NotFound:
-        return False
-    return True
+    return caller.reaches(walk(identity_id, part.identities.get))

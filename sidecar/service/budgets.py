@@ -232,8 +232,4 @@ def _reached(part: TenantTransaction, caller: Caller, budget_id: str) -> Budget:
 def _is_reached(part: TenantTransaction, caller: Caller, budget: Budget) -> bool:
     if budget.identity_id is None:
         return caller.may_administer
-    try:
-        caller.require_reach(walk(budget.identity_id, part.identities.get))
-    except NotFound:
-        return False
-    return True
+    return caller.reaches(walk(budget.identity_id, part.identities.get))

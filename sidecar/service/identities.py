@@ -141,7 +141,7 @@ class Registry:
                 found = part.identities.owned(wanted.parent_id, after=request.after)
 
             def fits(identity: Identity) -> bool:
-                return _fits(identity, wanted) and _reaches(part, caller, identity)
+                return _fits(identity, wanted) and caller.reaches(walk(identity.identity_id, part.identities.get))
 
             page = page_of(found, request, fits)
             described = tuple(
@@ -289,11 +289,3 @@ def _fits(identity: Identity, wanted: IdentityFilter) -> bool:
         and wanted.external_id in {None, identity.external_id}
         and wanted.status in {None, identity.status}
     )
-
-
-def _reaches(part: TenantTransaction, caller: Caller, identity: Identity) -> bool:
-    try:
-        caller.require_reach(walk(identity.identity_id, part.identities.get))
-    except NotFound:
-        return False
-    return True

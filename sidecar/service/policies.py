@@ -103,7 +103,10 @@ class Legislator:
             raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
-        compile_tenant(files, part.tenant.tenant_id, [*others, (record, owner_type(part, record.identity_id))])
+        everything = [*others, (record, owner_type(part, record.identity_id))]
+        repeated = compile_tenant(files, part.tenant.tenant_id, everything).policies.repeated(policy_id)
+        if repeated is not None:
+            raise ValidationFailed(repeated, field="cedar")
         return Checked(record, revisions_of(txn, part))
 
     def _record(
@@ -119,7 +122,7 @@ class Legislator:
             principal = (pascal_case(owner.type), owner.identity_id)
             clauses = compile_rules(draft.rules, policy_id=policy_id, principal=principal, schema=files.schema.model)
             cedar = "\n\n".join(clause.text for clause in clauses) + "\n"
-            requirements = {f"{policy_id}/{clause.key}": clause.requirement or "" for clause in clauses if clause.key}
+            requirements = {clause.id: clause.requirement or "" for clause in clauses if clause.key}
         return PolicyRecord(
             policy_id=policy_id,
             identity_id=draft.identity_id,

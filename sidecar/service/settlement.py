@@ -123,7 +123,7 @@ class Settler:
             reservation = found.reservation
             if reservation is None:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
-            return once(part, key, now_us, Reservation, lambda: _apply(part, kind, change(reservation), caller, now_us))
+            return once(part, key, now_us, Reservation, lambda: _end(part, kind, change, reservation, caller, now_us))
 
         return await self._store.write(work)
 
@@ -139,15 +139,21 @@ class Settler:
         return await self._store.write(lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH))
 
 
+def _end(
+    part: TenantTransaction, kind: str, change: Change, reservation: Reservation, caller: Caller, now_us: int
+) -> Reservation:
+    """Apply a change; a hold whose time has come ends first, whether or not the background work was there already."""
+    present = _apply(part, "expire", expire(reservation, now_us), None, now_us)
+    return _apply(part, kind, change(present), caller, now_us)
+
+
 def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
     decision = part.answers.decision(decision_id)
     if decision is None:
         raise NotFound(f"unknown decision `{decision_id}`", field="decision_id")
     chain = walk(decision.identity_id, part.identities.get)
-    try:
-        caller.require_reach(chain)
-    except NotFound:
-        raise NotFound(f"unknown decision `{decision_id}`", field="decision_id") from None
+    if not caller.reaches(chain):
+        raise NotFound(f"unknown decision `{decision_id}`", field="decision_id")
     reservation = part.ledger.reservation(decision_id)
     return Found(decision, reservation if reservation is not None and reservation.is_visible else None)
 

@@ -155,7 +155,8 @@ def open_environment(
 
 def open_existing(path: Path) -> Environment:
     """Open a store for looking at it, beside a running server or without one. Never creates one."""
-    if not (path / "data.mdb").is_file():
+    data_file = path / "data.mdb"
+    if not data_file.is_file() or data_file.stat().st_size == 0:
         raise ConfigurationInvalid(f"`{path.parent}` holds no store, expected `{path / 'data.mdb'}`")
     return open_environment(path)
 

@@ -84,9 +84,15 @@ def test_an_agent_frees_budget_only_when_its_token_says_so() -> None:
     assert Caller("agent", releasing).may_free_budget
 
 
-@pytest.mark.parametrize("who", [OPERATOR, caller("tenant"), caller("follower")], ids=lambda who: who.kind)
-def test_a_caller_without_an_identity_reaches_the_whole_tenant(who: Caller) -> None:
+@pytest.mark.parametrize("who", [OPERATOR, caller("tenant")], ids=lambda who: who.kind)
+def test_an_administrator_reaches_the_whole_tenant(who: Caller) -> None:
     who.require_reach(CHAIN)
+
+
+@pytest.mark.parametrize("kind", ["agent", "follower"])
+def test_any_other_caller_without_an_identity_reaches_nobody(kind: TokenKind) -> None:
+    assert not caller(kind).reaches(CHAIN)
+    assert not Caller(kind).reaches(CHAIN)
 
 
 @pytest.mark.parametrize("identity_id", ["bot", "team", "boss"])

@@ -185,7 +185,7 @@ class Life(RuleBasedStateMachine):
     def refund(self, amount: int) -> None:
         """At most what is left of what was settled."""
         left = self.story.settled(AMOUNT) - self.story.refunded(AMOUNT)
-        if self.story.state != "settled" or amount > left:
+        if self.story.state not in {"settled", "released"} or amount > left:
             with pytest.raises(Conflict):
                 refund(self.reservation, amount)
         else:
@@ -448,10 +448,19 @@ def test_no_more_than_was_settled_can_be_refunded() -> None:
     assert caught.value.field == "amount"
 
 
-@pytest.mark.parametrize("unsettled", [held(), release(held()).reservation, expire(held(), DUE_US).reservation])
-def test_only_a_settled_reservation_can_be_refunded(unsettled: Reservation) -> None:
+@pytest.mark.parametrize("unsettled", [held(), expire(held(), DUE_US).reservation])
+def test_only_what_has_ended_by_a_call_can_be_refunded(unsettled: Reservation) -> None:
     with pytest.raises(Conflict, match=f"`{unsettled.state}`"):
         refund(unsettled, 1)
+
+
+def test_what_was_settled_before_a_release_can_be_refunded() -> None:
+    parted = settle(held(), {AMOUNT: 60}, final=False).reservation
+    transition = refund(release(parted).reservation, 60)
+    assert transition.reservation.state == "released"
+    assert transition.reservation.measures == {AMOUNT: Measure(asked=100, held=0, settled=60, refunded=60)}
+    with pytest.raises(Conflict, match="`0` are settled"):
+        refund(release(held()).reservation, 1)
 
 
 def test_quantities_are_not_refunded() -> None:

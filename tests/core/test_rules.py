@@ -273,8 +273,8 @@ NO_MONEY = compile_schema(
         (Rules(currency="CAD", any=(Alternative(allowed_days=(9,)),)), "any[0].allowed_days", "1 (Monday) to 7"),
         (
             Rules(actions=("payment.create",), any=(Alternative(currency="CAD"), Alternative(allowed_mccs=("7372",)))),
-            "any",
-            "does not declare `currency` and `merchant_category`",
+            "any[1]",
+            "does not declare `merchant_category`",
         ),
     ],
 )
@@ -397,7 +397,7 @@ def is_good(rules: Rules) -> bool:
             return False
     if any(branch == Alternative() for branch in branches):
         return False
-    for fields in (reads(rules), set[str]().union(*map(reads, branches))):
+    for fields in map(reads, (rules, *branches)):
         for name in rules.actions or ():
             if not any(declares(member, fields) for member in GROUPS.get(name, {name})):
                 return False
@@ -438,9 +438,8 @@ def expected(policies: Sequence[tuple[tuple[str, str], Rules]], asked: Asked) ->
         if owner == STRANGER or not any(asked.action == name or asked.action in GROUPS.get(name, ()) for name in names):
             continue
         granted = True
-        fields = set[str]().union(*map(reads, rules.any or ()))
-        branches = rules.any if rules.any is not None and declares(asked.action, fields) else None
-        if not holds(rules, asked) or not (branches is None or any(holds(branch, asked) for branch in branches)):
+        branches = [branch for branch in rules.any or () if declares(asked.action, reads(branch))]
+        if not holds(rules, asked) or (branches and not any(holds(branch, asked) for branch in branches)):
             return "deny"
     itself = asked.action == "payment.create" and asked.resource == AGENT  # `baseline/not-to-oneself`
     return "allow" if granted and not itself else "deny"
@@ -491,3 +490,16 @@ def test_ids_of_any_characters_are_matched_whole(name: str, other: str, owner: s
         )
         expected_effect = "allow" if merchant == name else "deny"
         assert asked.evaluate(request, entities).effect == expected_effect
+
+
+def test_an_alternative_that_an_action_cannot_meet_does_not_lift_the_others() -> None:
+    """A payment has no merchant category, so of these two it needs the other one."""
+    either = Rules(
+        actions=("spend",),
+        any=(Alternative(allowed_mccs=("7372",)), Alternative(max_amount=Major("50"), currency="CAD")),
+    )
+    clauses = compile_rules(either, policy_id="pol_1", principal=("Team", "t"), schema=SHIPPED.model)
+    assert [(clause.id, clause.key) for clause in clauses[1:]] == [("pol_1/any", "any"), ("pol_1/any#2", "any#2")]
+    assert "card.authorize" in clauses[1].text
+    assert "payment.create" in clauses[2].text
+    assert "merchant_category" not in clauses[2].text

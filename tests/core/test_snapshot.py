@@ -69,7 +69,7 @@ def ruling(having: TenantPolicies) -> Ruling:
 
 
 def test_files_and_what_the_api_made_are_asked_together() -> None:
-    assert ruling(tenant()) == Ruling("allow", ("api", "base", "mine@pol_2", "own"))
+    assert ruling(tenant()) == Ruling("allow", ("base", "own", "pol_1/api", "pol_2/mine@pol_2"))
 
 
 def test_a_tenants_files_hold_for_that_tenant_alone() -> None:
@@ -77,7 +77,7 @@ def test_a_tenants_files_hold_for_that_tenant_alone() -> None:
 
 
 def test_a_policy_made_by_the_api_is_named_by_its_id_and_place() -> None:
-    unit = tenant().policies.unit("api")
+    unit = tenant().policies.unit("pol_1/api")
     assert (unit.policy_id, unit.source, unit.rule) == ("pol_1", "/v1/policies/pol_1:1", None)
 
 
@@ -103,7 +103,7 @@ def test_cedar_text_cannot_pass_itself_off_as_a_rule() -> None:
 
 
 def test_a_template_holds_for_the_identity_and_those_below_it() -> None:
-    assert ruling(tenant(files(), [RECORDS[1]])).determining == ("mine@pol_2",)
+    assert ruling(tenant(files(), [RECORDS[1]])).determining == ("pol_2/mine@pol_2",)
     beside = (cedar_record("pol_2", TEMPLATE, "stranger"), "User")
     assert ruling(tenant(files(), [beside])) == Ruling("deny", ())
 
@@ -141,9 +141,9 @@ def test_a_policy_holds_at_least_one_statement(text: str) -> None:
 def test_every_template_of_a_policy_is_linked() -> None:
     text = TEMPLATE + "forbid (principal == ?principal, action, resource);"
     units, links = compile_record(cedar_record("pol_1", text, "boss"), SCHEMA, "User")
-    assert [unit.id for unit in units] == ["mine", "pol_1#2"]
+    assert [unit.id for unit in units] == ["pol_1/mine", "pol_1#2"]
     assert [(link.template_id, link.id, link.principal) for link in links] == [
-        ("mine", "mine@pol_1", ("User", "boss")),
+        ("pol_1/mine", "pol_1/mine@pol_1", ("User", "boss")),
         ("pol_1#2", "pol_1#2@pol_1", ("User", "boss")),
     ]
 
@@ -166,9 +166,15 @@ def test_two_policies_of_one_id_are_refused_wherever_they_come_from() -> None:
     with pytest.raises(ValidationFailed) as caught:
         compile_files(files(shared, by_tenant=own))
     assert caught.value.message == clash("policies/a.cedar", "policies/t_1/b.cedar")
-    with pytest.raises(ValidationFailed) as caught:
-        tenant(files(shared), [(cedar_record("pol_1", same), None)])
-    assert caught.value.message == clash("policies/a.cedar", "/v1/policies/pol_1")
+
+
+def test_an_id_that_a_file_takes_later_does_not_keep_the_file_out() -> None:
+    """Or a tenant could stop the deployment; while it is made, the policy of the API is refused."""
+    same = PERMIT.format("same")
+    having = tenant(files(("policies/a.cedar", same)), [(cedar_record("pol_1", same), None)])
+    assert having.policies.unit("pol_1/same").given_id == "same"
+    assert having.policies.repeated("pol_1") == clash("policies/a.cedar", "/v1/policies/pol_1")
+    assert having.policies.repeated("pol_2") is None
 
 
 def test_two_tenants_may_have_policies_of_one_id() -> None:

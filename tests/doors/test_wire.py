@@ -1,10 +1,16 @@
 """What is wrong with a request before its meaning matters: each is the documented 4xx, and nothing has changed."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 
+from sidecar.core.access import Caller
+from sidecar.doors.native import shapes
+from sidecar.doors.wire.endpoint import Ask, Call, Context, Endpoint
+from sidecar.doors.wire.http import Answer
 from tests.doors.door import Door, House, check_refusal, named
 from tests.process.server import OPERATOR
 
@@ -427,3 +433,28 @@ def test_body_and_query_name_the_same_tenant(house: House) -> None:
     check_refusal(house.door.call("GET", "/v1/budgets"), 400, "tenant_id")
     check_refusal(house.door.call("GET", "/v1/budgets?tenant_id=t_nobody"), 404, "tenant_id")
     check_refusal(house.door.call("GET", f"/v1/budgets?tenant_id={LONG}"), 404, "tenant_id")
+
+
+def test_a_body_that_did_not_arrive_whole_does_nothing() -> None:
+    """A settlement cut off on its way must not become one of all that is held."""
+    cut: MutableMapping[str, Any] = {"type": "http.request", "body": b"", "more_body": True}
+    messages: list[MutableMapping[str, Any]] = [cut, {"type": "http.disconnect"}]
+        {"type": "http.request", "body": b"", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[object] = []
+
+    async def run(_ask: Ask) -> Answer:
+        raise AssertionError
+
+    async def receive() -> MutableMapping[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    call = Call(method="POST", path="/x", run=run, request=shapes.SettleBody)
+    context = Context(lambda _text, _now_us: Caller("operator"), lambda: 0, lambda _now_us: "req_1")
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [(b"content-type", b"application/json")]}
+    asyncio.run(Endpoint(context, {"POST": call})(scope, receive, send))
+    assert sent == []

@@ -1,5 +1,6 @@
 """How a server starts, says so, refuses to start, loses a part of itself, and ends."""
 
+import fcntl
 import json
 import os
 import signal
@@ -201,6 +202,16 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"127.0.0.1:{port}" in refused("--port", port, data=tmp_path / "data")
+
+
+def test_a_data_directory_that_another_server_uses_is_refused(tmp_path: Path) -> None:
+    """Its policy files would otherwise take the place of the running server's."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with (data / "server.lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "another server uses" in refused("--port", "0", data=data)
+    assert not (data / "db").exists()
 
 
 def test_a_data_directory_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

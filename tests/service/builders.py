@@ -175,10 +175,10 @@ class World:
 
             def hold(_: object) -> None:
                 taken.set()
-                go.wait()
+                go.wait(10)
 
             first = asyncio.ensure_future(self.store.write(hold))
-            await asyncio.to_thread(taken.wait)
+            await asyncio.to_thread(taken.wait, 10)
             tasks = [asyncio.ensure_future(call) for call in calls]
             await asyncio.sleep(0)  # each task runs until it waits for the commit
             go.set()

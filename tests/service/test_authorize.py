@@ -188,7 +188,7 @@ def test_policy_error_denies_whatever_else_permits(world: World) -> None:
     decision = world.decide(payment("10.00"))
     assert codes(decision) == ["policy_error"]
     assert "overflow" in decision.reasons[0].message
-    assert world.bodies()[-1]["errors"] == ["overflow"]
+    assert world.bodies()[-1]["errors"] == [f"{decision.reasons[0].policy_id}/overflow"]
 
 
 def test_forbidden_names_the_rule_and_the_value_that_would_pass(world: World) -> None:

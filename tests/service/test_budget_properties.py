@@ -7,6 +7,8 @@ end the audit log is verified and the whole store is checked.
 """
 
 import tempfile
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -329,15 +331,28 @@ class Model:
 
     def expire(self, now_us: int) -> int:
         """End what is due; returns how many."""
-        due = [hold for hold in self.holds.values() if hold.state == "held" and hold.expires_us <= now_us]
-        for hold in due:
-            hold.state = "expired"
-            for measure in hold.measures.values():
-                measure.held = 0
-            for portion in hold.portions:
-                portion.settled += portion.held if self.budget(portion.budget_id).on_expiry == "settle" else 0
-                portion.held = 0
-        return len(due)
+        return sum(self.end_if_due(hold, now_us) for hold in self.holds.values())
+
+    def end_if_due(self, hold: Hold, now_us: int) -> bool:
+        """End a hold whose time has come."""
+        if hold.state != "held" or hold.expires_us > now_us:
+            return False
+        hold.state = "expired"
+        for measure in hold.measures.values():
+            measure.held = 0
+        for portion in hold.portions:
+            portion.settled += portion.held if self.budget(portion.budget_id).on_expiry == "settle" else 0
+            portion.held = 0
+        return True
+
+    def attempt(self, hold: Hold, now_us: int, change: Callable[[Hold], bool]) -> bool:
+        """Change a hold, after it has ended where its time has come; of a conflict nothing is kept."""
+        tried = deepcopy(hold)
+        self.end_if_due(tried, now_us)
+        if not change(tried):
+            return False
+        self.holds[hold.decision_id] = tried
+        return True
 
 
 PLANS = st.builds(
@@ -588,6 +603,10 @@ class Budgets(RuleBasedStateMachine):
 
     # --- Endings ------------------------------------------------------------------------------------------------------
 
+    def attempt(self, hold: Hold, change: Callable[[Hold], bool]) -> bool:
+        """Change a hold in the model."""
+        return self.model.attempt(hold, self.world.now_us, change)
+
     @rule(decision_id=holds, share=st.sampled_from((None, None, 0, 30, 100, 101)), final=st.booleans())
     def settle(self, decision_id: str, share: int | None, final: bool) -> None:  # noqa: FBT001 -- drawn
         """Settle all, a part, or more than there is; while it is held, or late, or once more."""
@@ -597,16 +616,17 @@ class Budgets(RuleBasedStateMachine):
         wanted = None
         if share is not None:
             wanted = {name: m.asked * share // 100 + (share > 100) for name, m in hold.open().items()}
-        late = hold.state == "expired"
+        late = hold.state == "expired" or (hold.state == "held" and hold.expires_us <= self.world.now_us)
         amount = None if wanted is None or "amount" not in wanted else wanted["amount"]
         shown = None if amount is None or hold.currency is None else major_text(amount, hold.currency)
         rest = {name: value for name, value in (wanted or {}).items() if name != "amount"}
         before = {portion.budget_id: portion.settled for portion in hold.portions}
-        if not self.model.settle(hold, wanted, final=final):
+        if not self.attempt(hold, lambda tried: self.model.settle(tried, wanted, final=final)):
             with pytest.raises(Conflict):
                 self.world.settle(decision_id, shown, rest, final=final)
             return
         settled = self.world.settle(decision_id, shown, rest, final=final)
+        hold = self.model.holds[decision_id]
         self.agree(hold, settled)
         if late:
             assert settled.late
@@ -653,8 +673,8 @@ class Budgets(RuleBasedStateMachine):
         hold = self.model.holds[decision_id]
         if not hold.open():
             return
-        if self.model.release(hold):
-            self.agree(hold, self.world.release(decision_id))
+        if self.attempt(hold, self.model.release):
+            self.agree(self.model.holds[decision_id], self.world.release(decision_id))
         else:
             with pytest.raises(Conflict):
                 self.world.release(decision_id)
@@ -666,8 +686,8 @@ class Budgets(RuleBasedStateMachine):
         if hold.currency is None:
             return
         shown = major_text(amount, hold.currency)
-        if self.model.refund(hold, amount):
-            self.agree(hold, self.world.refund(decision_id, shown))
+        if self.attempt(hold, lambda tried: self.model.refund(tried, amount)):
+            self.agree(self.model.holds[decision_id], self.world.refund(decision_id, shown))
         else:
             with pytest.raises(Conflict):
                 self.world.refund(decision_id, shown)

@@ -228,6 +228,23 @@ def test_a_hold_ends_when_its_time_has_come_and_not_before(org: World) -> None:
     assert (record["type"], record["state"], record["by"]) == ("expire", "expired", "sidecar")
 
 
+def test_a_hold_whose_time_has_come_ends_first_whether_or_not_anybody_was_there_to_end_it(org: World) -> None:
+    """What an answer says does not depend on when the background work came by."""
+    first, second, third = (held(org, "1.00", ttl_seconds=60) for _ in range(3))
+    org.now_us += 60 * SECOND
+    reservation = org.settle(first)
+    assert (reservation.state, reservation.late) == ("settled", True)
+    assert org.kinds()[-2:] == ["expire", "settle"]
+    before = org.kinds()
+    with pytest.raises(Conflict):
+        org.release(second)
+    with pytest.raises(Conflict):
+        org.settle(third, "1.01")
+    assert org.kinds() == before, "of a conflict nothing is kept"
+    assert used(org) == (100, 200)
+    assert org.expire() == 2
+
+
 def test_a_budget_that_says_so_counts_what_was_held_when_it_expires(org: World) -> None:
     kept = org.budget(limit(100, on_expiry="settle")).budget.budget_id
     held(org, ttl_seconds=60)

@@ -23,6 +23,8 @@ from tests.state.builders import a_tenant, open_store, reading, store_in
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 10.0
+"""Seconds after which a test that went wrong goes on, so that it fails instead of hanging."""
 
 
 class Bench:
@@ -40,10 +42,10 @@ class Bench:
 
         def hold(_: Transaction) -> None:
             taken.set()
-            go.wait()
+            go.wait(PATIENCE)
 
         first = asyncio.ensure_future(self.committer.submit(hold))
-        await asyncio.to_thread(taken.wait)
+        await asyncio.to_thread(taken.wait, PATIENCE)
         tasks = [asyncio.ensure_future(self.committer.submit(work)) for work in works]
         await asyncio.sleep(0)
         go.set()
@@ -108,14 +110,14 @@ def test_nobody_is_answered_before_the_commit_has_returned(bench: Bench, monkeyp
     class SlowTxn(Wrapped):
         def commit(self) -> None:
             committing.set()
-            go.wait()
+            go.wait(PATIENCE)
             super().commit()
 
     wrap(bench.environment, monkeypatch, SlowTxn)
 
     async def call() -> None:
         task = asyncio.ensure_future(bench.committer.submit(add(1)))
-        await asyncio.to_thread(committing.wait)
+        await asyncio.to_thread(committing.wait, PATIENCE)
         await asyncio.sleep(0)
         assert not task.done()
         assert bench.stored() == []
@@ -305,7 +307,7 @@ def test_a_waiter_gives_up_after_a_while_and_the_work_goes_on(bench: Bench, monk
     go = threading.Event()
 
     def slow(txn: Transaction) -> int:
-        go.wait()
+        go.wait(PATIENCE)
         return add(1)(txn)
 
     async def call() -> None:
@@ -340,7 +342,7 @@ def test_a_caller_that_goes_away_changes_nothing(bench: Bench) -> None:
         go = threading.Event()
 
         def slow(txn: Transaction) -> int:
-            go.wait()
+            go.wait(PATIENCE)
             return add(1)(txn)
 
         task = asyncio.ensure_future(bench.committer.submit(slow))
@@ -364,7 +366,7 @@ def test_a_loop_that_has_ended_stops_nobody_else(bench: Bench, monkeypatch: pyte
     go, done = threading.Event(), threading.Event()
 
     def slow(txn: Transaction) -> int:
-        go.wait()
+        go.wait(PATIENCE)
         done.set()
         return add(1)(txn)
 
@@ -374,7 +376,7 @@ def test_a_loop_that_has_ended_stops_nobody_else(bench: Bench, monkeypatch: pyte
 
     run(call())
     go.set()
-    done.wait()
+    assert done.wait(PATIENCE)
     monkeypatch.undo()
     assert run(bench.committer.submit(add(2))) == 2
     assert bench.stored() == [1, 2]
@@ -387,7 +389,7 @@ def test_a_map_grows_also_for_a_loop_that_has_ended(tmp_path: Path, monkeypatch:
     go = threading.Event()
 
     def big(txn: Transaction) -> int:
-        go.wait()
+        go.wait(PATIENCE)
         txn.tokens._txn.put(b"big", b"x" * (1 << 20), db=environment.tables["meta"])  # noqa: SLF001 -- any big row
         return 0
 

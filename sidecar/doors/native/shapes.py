@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from sidecar.core.access import TokenKind
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.directory import Mode
 from sidecar.core.limits import RESERVATION_TTL_SECONDS_DEFAULT, RESERVATION_TTL_SECONDS_MAX
@@ -150,7 +149,7 @@ class TokenBody(_Body, frozen=True, kw_only=True):
 
     tenant_id: str | None = None
     name: str
-    kind: TokenKind | None = None
+    kind: Literal["agent", "tenant"] | None = None
     identity_id: str | None = None
     may_release: bool = False
     expires_at: str | None = None

@@ -17,7 +17,7 @@ from sidecar.core.errors import MethodNotAllowed, SidecarError, Unavailable, Val
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_LENGTH_MAX
 from sidecar.doors.wire import strict_json, typed
-from sidecar.doors.wire.http import Answer, Incoming, send_answer, status_of
+from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer, status_of
 
 log: Final = structlog.get_logger("sidecar.http")
 
@@ -92,6 +92,8 @@ class Endpoint:
         request_id = incoming.request_id() or self._context.new_request_id(now_us)
         try:
             answer = await self._answer(incoming, scope.get("path_params", {}), receive, now_us)
+        except ClientGone:
+            return
         except SidecarError as error:
             answer = error_answer(error, request_id, tuple(self._calls))
             if isinstance(error, Unavailable):

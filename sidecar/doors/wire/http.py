@@ -44,6 +44,10 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _QUERY_FIELDS_MAX: Final = 32
 
 
+class ClientGone(Exception):
+    """The connection ended before the request was read; nobody is there to be answered."""
+
+
 class Answer(msgspec.Struct, frozen=True):
     """What goes back: the body as finished bytes."""
 
@@ -117,14 +121,18 @@ class Incoming:
             raise UnsupportedMediaType(f"expected `application/json`, got `{kind.strip()[:64]}`")
 
     async def body(self, receive: Receive, bytes_max: int) -> bytes:
-        """Return the whole body. Raises TooLarge, after reading on for a while so that the answer can be read."""
+        """Return the whole body.
+
+        Raises TooLarge, after reading on for a while so that the answer can be read, and ClientGone when the connection
+        ended first: what has arrived of a body may say something else than the whole.
+        """
         chunks: list[bytes] = []
         length = 0
         more = True
         while more and length <= DRAINED_BYTES_MAX:
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                raise ClientGone
             chunk: bytes = message.get("body", b"")
             length += len(chunk)
             if length <= bytes_max:

@@ -62,8 +62,14 @@ def canonical(value: object) -> bytes:
 
 
 def text_of(value: object) -> str:
-    """Return a decoded value as JSON text again, with every number as it was written."""
-    return orjson.dumps(value, default=_number).decode()
+    """Return a decoded value as JSON text again, with every number as it was written.
+
+    Raises InvalidJson for an integer beyond 64 bits, which no field takes.
+    """
+    try:
+        return orjson.dumps(value, default=_number).decode()
+    except TypeError as error:
+        raise InvalidJson("an integer has more than 64 bits") from error
 
 
 def _number(value: object) -> orjson.Fragment:
