@@ -439,9 +439,6 @@ def test_a_body_that_did_not_arrive_whole_does_nothing() -> None:
     """A settlement cut off on its way must not become one of all that is held."""
     cut: MutableMapping[str, Any] = {"type": "http.request", "body": b"", "more_body": True}
     messages: list[MutableMapping[str, Any]] = [cut, {"type": "http.disconnect"}]
-        {"type": "http.request", "body": b"", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
     sent: list[object] = []
 
     async def run(_ask: Ask) -> Answer:
