@@ -15,6 +15,7 @@ from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
+from sidecar.doors.native.treasury import TreasuryCalls
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.wire.endpoint import Call, Context, Endpoint, error_answer
 from sidecar.doors.wire.http import Incoming
@@ -23,11 +24,13 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import Registry
+from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
 from sidecar.service.settlement import Settler
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.treasury import CardDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
 from sidecar.state.clock import Clock
@@ -81,16 +84,18 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
     registry = Registry(store, snapshots, new_id)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     settler = Settler(store)
+    treasurer = Treasurer(store, snapshots, new_id)
     services = Services(
         tenancy=Tenancy(store, registry, desk, new_id),
         registry=registry,
         legislator=Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots))),
-        treasurer=Treasurer(store, snapshots, new_id),
+        treasurer=treasurer,
         desk=desk,
     )
     calls = (
         *DecisionCalls(Authorizer(store, snapshots, new_id), settler).calls(),
         *ResourceCalls(services).calls(),
+        *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *OperationCalls(require_ready).calls(),
     )

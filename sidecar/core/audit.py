@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from sidecar.core.budget import Claim, Usage
+from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, IdentityChain
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
@@ -104,7 +105,7 @@ def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> 
 class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bytes behind a decision lie: addresses in the fact table.
 
-    ``others`` are those of the identities outside the chain that were looked at.
+    ``others`` are those of the identities outside the chain that were looked at, ``card`` that of the card used.
     """
 
     request: bytes
@@ -112,6 +113,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
     identities: tuple[bytes, ...]
     budgets: tuple[bytes, ...]
     others: tuple[bytes, ...] = ()
+    card: bytes | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +140,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
     now_us: int,
     entity_revision: int,
     others: tuple[Identity, ...] = (),
+    card: Card | None = None,
 ) -> Body:
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
     fields: Body = {
@@ -179,6 +182,7 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
         "expires": verdict.expires_at_us,
         "replay_of": verdict.replay_of,
         "others": _versions(others, facts.others) or None,
+        "cards": [[card.card_id, card.revision, encode_hash(facts.card)]] if card and facts.card else None,
     }
     return fields | {key: value for key, value in optional.items() if value is not None}
 

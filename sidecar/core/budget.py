@@ -23,7 +23,9 @@ HARD: Final = frozenset({"deny", "suspend"})
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit. ``currency`` is set for the dimension ``amount`` only; ``actions`` empty means every action.
+    """A limit on an identity or a card.
+
+    ``currency`` is set for the dimension ``amount`` only; ``actions`` empty means every action.
 
     ``notify_at_bp`` is the share of the limit, in hundredths of a percent, at which its approach is announced.
     """
@@ -44,6 +46,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
     @property
+    def owner(self) -> str:
+        """What it is stored under; no identity's id can be that of a card, since it has a character no id has."""
+        return card_owner(self.card_id) if self.card_id is not None else self.identity_id or ""
+
+    @property
     def is_hard(self) -> bool:
         """Whether what exceeds the limit is refused."""
         return self.on_exceeded in HARD
@@ -51,6 +58,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     def governs(self, action_names: frozenset[str]) -> bool:
         """Whether a request counts here, given its action together with the groups that action is in."""
         return not self.actions or not action_names.isdisjoint(self.actions)
+
+
+def card_owner(card_id: str) -> str:
+    """Return what the budgets of a card are stored under."""
+    return f"card\n{card_id}"
 
 
 class Usage(msgspec.Struct, frozen=True):

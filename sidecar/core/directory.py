@@ -36,7 +36,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
-    """A node of a tenant's hierarchy; ``parent_id`` is None for the root only."""
+    """A node of a tenant's hierarchy; ``parent_id`` is None for the root only.
+
+    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never.
+    """
 
     identity_id: str
     parent_id: str | None
@@ -48,6 +51,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     max_cards: int | None = None
     created_at_us: int
     revision: int
+    killed_revision: int = 0
 
 
 class Block(msgspec.Struct, frozen=True):

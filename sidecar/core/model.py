@@ -60,6 +60,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     advice: str | None = None
     identity_id: str | None = None
+    card_id: str | None = None
     budget_id: str | None = None
     requested: int | None = None
     remaining: int | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sidecar.core.budget import AMOUNT, Budget
+from sidecar.core.cards import Card, Standing, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
@@ -42,6 +43,31 @@ def blocked(chain: IdentityChain) -> tuple[Reason, ...]:
         for identity in chain
         if identity.status == status
     )
+
+
+def card_blocked(card: Card, standing: Standing) -> tuple[Reason, ...]:
+    """Return the reason why a frozen or closed card pays for nothing; empty for an active one."""
+    if standing.status == "active":
+        return ()
+    by = "" if standing.identity is None else f" with every card below identity `{standing.identity.identity_id}`"
+    return (
+        Reason(
+            verdict="deny",
+            code=f"card_{standing.status}",
+            message=f"card `{card.card_id}` is {standing.status}{by}",
+            identity_id=None if standing.identity is None else standing.identity.identity_id,
+            card_id=card.card_id,
+        ),
+    )
+
+
+def card_refused(card: Card, request: AuthorizeRequest) -> tuple[Reason, ...]:
+    """Return the reason of a merchant category that the card does not allow; empty when it does."""
+    sentence = refused_category(card, request)
+    if sentence is None:
+        return ()
+    rule = "allowed_mccs"
+    return (Reason(verdict="deny", code="forbidden", message=sentence, matched_rule=rule, card_id=card.card_id),)
 
 
 def not_permitted(message: str) -> Reason:
@@ -125,10 +151,22 @@ def unbudgeted(budgets: Iterable[Budget], currency: str | None) -> tuple[Reason,
             code="currency_not_budgeted",
             message=f"{_owner(budget)} has no budget in `{currency}`, expected `{budget.currency}`",
             identity_id=budget.identity_id,
+            card_id=budget.card_id,
             budget_id=budget.budget_id,
             currency=currency,
         )
         for budget in budgets
+    )
+
+
+def foreign_currency(card: Card, currency: str) -> Reason:
+    """Return the reason of a currency that a card is neither kept in nor has a budget for."""
+    return Reason(
+        verdict="deny",
+        code="currency_not_budgeted",
+        message=f"card `{card.card_id}` is kept in `{card.currency}` and has no budget in `{currency}`",
+        card_id=card.card_id,
+        currency=currency,
     )
 
 
@@ -145,6 +183,7 @@ def exceeded(check: BudgetCheck, retry_at_us: int | None) -> Reason:
         message=f"budget `{check.name}` allows {_figure(check, check.limit)} {_PERIODS[check.period]}, "
         f"{_figure(check, check.requested)} was asked and {_figure(check, check.remaining)} remains",
         identity_id=check.identity_id,
+        card_id=check.card_id,
         budget_id=check.budget_id,
         requested=check.requested,
         remaining=check.remaining,

@@ -26,9 +26,9 @@ FORMAT: Final = 1
 CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
-FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others"]
+FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others", "cards"]
 
-LISTS: Final = frozenset({"chain", "budgets", "others"})
+LISTS: Final = frozenset({"chain", "budgets", "others", "cards"})
 """Fields whose items begin with id, revision, fact."""
 
 
@@ -305,8 +305,8 @@ def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
         return ()
     refs: list[FactRef] = []
     always: tuple[FactKind, ...] = ("request", "policies", "chain", "budgets")
-    kinds: tuple[FactKind, ...] = (*always, "others") if "others" in fields else always
-    for kind in kinds:
+    optional: tuple[FactKind, ...] = ("others", "cards")
+    for kind in (*always, *(kind for kind in optional if kind in fields)):
         value = fields.get(kind)
         rows = value if isinstance(value, list) else [None]
         thirds = [row[2] if isinstance(row, list) and len(row) > 2 else None for row in rows]  # noqa: PLR2004 -- as `LISTS` says

@@ -13,7 +13,7 @@ from sidecar.core import reasons
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, fact_hash
 from sidecar.core.budget import AMOUNT, COUNT
-from sidecar.core.directory import Tenant, walk
+from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.facts import identity_fact
 from sidecar.core.idempotency import IdempotencyKey, Replay
@@ -23,7 +23,7 @@ from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identities import suspend_for_budget
-from sidecar.service.ruling import Findings, Proposal, consult, rule
+from sidecar.service.ruling import Findings, Proposal, blocked_now, consult, rule
 from sidecar.service.snapshots import Snapshots, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
@@ -108,7 +108,7 @@ class Authorizer:
     def _propose(
         self, txn: Transaction, part: TenantTransaction, caller: Caller, request: AuthorizeRequest, now_us: int
     ) -> Proposal:
-        view = self._snapshots.current(txn, part, request.identity_id)
+        view = self._snapshots.current(txn, part, request.identity_id, request.card_id)
         caller.require_reach(view.chain)
         return rule(part, view, request, now_us)
 
@@ -155,6 +155,7 @@ class Authorizer:
             now_us=now_us,
             entity_revision=proposal.view.entity_revision,
             others=proposal.others,
+            card=proposal.view.card,
         )
         decision = Decision(
             decision_id=decision_id,
@@ -217,6 +218,7 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         identities=view.identity_facts,
         budgets=tuple(view.budget_facts[claim.budget.budget_id] for claim, _ in findings.claimed),
         others=tuple(fact_hash(identity_fact(identity)) for identity in proposal.others),
+        card=view.card_fact,
     )
 
 
@@ -227,7 +229,7 @@ def _replayed(part: TenantTransaction, key: IdempotencyKey, request: AuthorizeRe
     """
     replay = find_replay(part, key, now_us)
     stored = None if replay is None else _stored(part, replay)
-    if stored is None or (stored.allowed and reasons.blocked(walk(request.identity_id, part.identities.get))):
+    if stored is None or (stored.allowed and blocked_now(part, request)):
         return None
     return stored
 

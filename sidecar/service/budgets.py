@@ -1,12 +1,13 @@
-"""Budgets: limits that hang on identities, made, shown with their usage, changed and deleted."""
+"""Budgets: limits that hang on identities and cards, made, shown with their usage, changed and deleted."""
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import encode_hash
-from sidecar.core.budget import AMOUNT, COUNT, Budget, OnExceeded, OnExpiry, Usage
+from sidecar.core.budget import AMOUNT, COUNT, Budget, OnExceeded, OnExpiry, Usage, card_owner
 from sidecar.core.currencies import places
 from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
@@ -20,20 +21,35 @@ from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
+NOTIFY_AT_DEFAULT_BP: Final = 8_000
+"""Four fifths of a limit, in hundredths of a percent: when its approach is announced unless told."""
+
 
 class BudgetDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget to be made; ``limit`` in major units for the dimension amount."""
+    """A budget to be made, of an identity or a card; ``limit`` in major units for the dimension amount.
 
-    identity_id: str
+    ``limit_field`` is what the caller calls the limit.
+    """
+
+    identity_id: str | None = None
+    card_id: str | None = None
     name: str
     dimension: str
     period: Period
     limit: Major
+    limit_field: str = "limit"
     currency: str | None
-    actions: tuple[str, ...]
-    on_exceeded: OnExceeded
-    on_expiry: OnExpiry
-    notify_at_bp: int
+    actions: tuple[str, ...] = ()
+    on_exceeded: OnExceeded = "deny"
+    on_expiry: OnExpiry = "release"
+    notify_at_bp: int = NOTIFY_AT_DEFAULT_BP
+
+
+class BudgetFilter(msgspec.Struct, frozen=True):
+    """Whose budgets a list shows."""
+
+    identity_id: str | None = None
+    card_id: str | None = None
 
 
 class BudgetPatch(msgspec.Struct, frozen=True):
@@ -67,40 +83,49 @@ class Treasurer:
     async def create(self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int) -> Metered:
         """Make a budget.
 
-        Raises NotFound for an unknown identity, ValidationFailed for a draft that breaks a rule, Conflict when the
-        identity chain has as many as it can.
+        Raises NotFound for an unknown identity or card, ValidationFailed for a draft that breaks a rule, Conflict for
+        a closed card and where the identity chain and the card have as many as can be claimed.
         """
         caller.require_administrator()
-        limit = _checked_limit(draft)
 
         def work(txn: Transaction) -> Metered:
             require_alive(txn, caller, now_us)
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            self._require_actions(txn, draft.actions)
-            chain = walk(draft.identity_id, part.identities.get)
-            present = [budget for identity in chain for budget in budgets_of(part, identity)]
-            if len(present) >= BUDGETS_PER_CHAIN_MAX:
-                raise Conflict(f"the identity chain has {len(present)} budgets, which is the most that can be claimed")
-            budget = Budget(
-                budget_id=self._new_id("bud", now_us),
-                identity_id=draft.identity_id,
-                name=draft.name,
-                dimension=draft.dimension,
-                period=draft.period,
-                limit=limit,
-                currency=draft.currency,
-                actions=draft.actions,
-                on_exceeded=draft.on_exceeded,
-                on_expiry=draft.on_expiry,
-                notify_at_bp=draft.notify_at_bp,
-                created_at_us=now_us,
-                revision=txn.tenants.advance(part.tenant.number),
-            )
-            part.budgets.add(budget.budget_id, budget, budget.revision, owner=budget.identity_id)
-            _record(part, "budget_created", budget, caller.name, now_us)
-            return _metered(part, budget, now_us, _warnings(chain, [*present, budget]))
+            return self.make(txn, part, draft, caller.name, now_us)
 
         return await self._store.write(work)
+
+    def make(self, txn: Transaction, part: TenantTransaction, draft: BudgetDraft, by: str, now_us: int) -> Metered:
+        """Make a budget inside a transaction."""
+        limit = _checked_limit(draft)
+        self._require_actions(txn, draft.actions)
+        chain = _chain_of(part, draft)
+        owners = (
+            *(() if draft.card_id is None else (card_owner(draft.card_id),)),
+            *(each.identity_id for each in chain),
+        )
+        present = [budget for owner in owners for budget in budgets_of(part, owner)]
+        if len(present) >= BUDGETS_PER_CHAIN_MAX:
+            raise Conflict(f"the identity chain has {len(present)} budgets, which is the most that can be claimed")
+        budget = Budget(
+            budget_id=self._new_id("bud", now_us),
+            identity_id=draft.identity_id,
+            card_id=draft.card_id,
+            name=draft.name,
+            dimension=draft.dimension,
+            period=draft.period,
+            limit=limit,
+            currency=draft.currency,
+            actions=draft.actions,
+            on_exceeded=draft.on_exceeded,
+            on_expiry=draft.on_expiry,
+            notify_at_bp=draft.notify_at_bp,
+            created_at_us=now_us,
+            revision=txn.tenants.advance(part.tenant.number),
+        )
+        part.budgets.add(budget.budget_id, budget, budget.revision, owner=budget.owner)
+        _record(part, "budget_created", budget, by, now_us)
+        return _metered(part, budget, now_us, _warnings([*present, budget]))
 
     def _require_actions(self, txn: Transaction, actions: Iterable[str]) -> None:
         known = self._snapshots.files(txn).schema.model.actions
@@ -115,16 +140,14 @@ class Treasurer:
             return _metered(part, _reached(part, caller, budget_id), now_us)
 
     def listed(
-        self, caller: Caller, tenant_id: str | None, identity_id: str | None, request: PageRequest, now_us: int
+        self, caller: Caller, tenant_id: str | None, wanted: BudgetFilter, request: PageRequest, now_us: int
     ) -> Page[Metered]:
-        """Return a page of the budgets within reach, of one identity or of all, in order of creation."""
+        """Return a page of the budgets within reach, of one identity, one card or all, in order of creation."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            if identity_id is None:
-                found = part.budgets.all(after=request.after)
-            else:
-                caller.require_reach(walk(identity_id, part.identities.get))
-                found = part.budgets.owned(identity_id, after=request.after)
+            owner = _owner(part, caller, wanted)
+            all_of_them = part.budgets.all(after=request.after)
+            found = all_of_them if owner is None else part.budgets.owned(owner, after=request.after)
             page = page_of(found, request, lambda budget: _is_reached(part, caller, budget))
             return Page(tuple(_metered(part, budget, now_us) for budget in page.values), page.next_after)
 
@@ -179,24 +202,49 @@ def _checked_limit(draft: BudgetDraft) -> int:
         raise ValidationFailed(f"a budget of `{draft.dimension}` has no currency", field="currency")
     if draft.currency is not None:
         places(draft.currency, "currency")
-    return _limit(draft.limit, draft.currency)
+    return _limit(draft.limit, draft.currency, draft.limit_field)
 
 
-def _limit(limit: Major, currency: str | None) -> int:
-    return limit.integer("limit") if currency is None else limit.minor(currency, "limit")
+def _limit(limit: Major, currency: str | None, field: str = "limit") -> int:
+    return limit.integer(field) if currency is None else limit.minor(currency, field)
 
 
-def _warnings(chain: IdentityChain, budgets: list[Budget]) -> tuple[str, ...]:
-    """Return a sentence when the chain's hard budgets have no currency in common: every amount is denied then."""
-    by_owner = [{budget.currency for budget in budgets if _limits(budget, identity.identity_id)} for identity in chain]
-    limited = [currencies for currencies in by_owner if currencies]
-    if limited and not set.intersection(*limited):
+def _chain_of(part: TenantTransaction, draft: BudgetDraft) -> IdentityChain:
+    """Return the identity chain that the budget will stand on, for a card that of its identity."""
+    if draft.card_id is None:
+        return walk(draft.identity_id or "", part.identities.get)
+    card = part.cards.get(draft.card_id)
+    if card is None:
+        raise NotFound(f"unknown card `{draft.card_id}`", field="card_id")
+    if card.status == "closed":
+        raise Conflict(f"card `{draft.card_id}` is closed, it gets no budget")
+    return walk(card.identity_id, part.identities.get)
+
+
+def _owner(part: TenantTransaction, caller: Caller, wanted: BudgetFilter) -> str | None:
+    """Return whose budgets are asked for, None for everybody's. Raises NotFound outside the caller's reach."""
+    identity_id = wanted.identity_id
+    if wanted.card_id is not None:
+        card = part.cards.get(wanted.card_id)
+        if card is None or not caller.reaches(walk(card.identity_id, part.identities.get)):
+            raise NotFound(f"unknown card `{wanted.card_id}`", field="card_id")
+        if identity_id not in {None, card.identity_id}:
+            raise ValidationFailed("the card belongs to another identity", field="card_id")
+        return card_owner(wanted.card_id)
+    if identity_id is not None:
+        caller.require_reach(walk(identity_id, part.identities.get))
+    return identity_id
+
+
+def _warnings(budgets: list[Budget]) -> tuple[str, ...]:
+    """Return a sentence when the hard budgets have no currency in common: every amount is denied then."""
+    by_owner: dict[str, set[str | None]] = {}
+    for budget in budgets:
+        if budget.dimension == AMOUNT and budget.is_hard:
+            by_owner.setdefault(budget.owner, set()).add(budget.currency)
+    if by_owner and not set.intersection(*by_owner.values()):
         return ("the budgets on this identity chain have no currency in common, so every amount will be denied",)
     return ()
-
-
-def _limits(budget: Budget, identity_id: str) -> bool:
-    return budget.identity_id == identity_id and budget.dimension == AMOUNT and budget.is_hard
 
 
 def _metered(part: TenantTransaction, budget: Budget, now_us: int, warnings: tuple[str, ...] = ()) -> Metered:
@@ -219,6 +267,8 @@ def _record(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us:
     }
     if budget.identity_id is not None:
         body["identity"] = budget.identity_id
+    if budget.card_id is not None:
+        body["card"] = budget.card_id
     part.audit.append(kind, now_us, body)
 
 
@@ -230,6 +280,6 @@ def _reached(part: TenantTransaction, caller: Caller, budget_id: str) -> Budget:
 
 
 def _is_reached(part: TenantTransaction, caller: Caller, budget: Budget) -> bool:
-    if budget.identity_id is None:
-        return caller.may_administer
-    return caller.reaches(walk(budget.identity_id, part.identities.get))
+    card = None if budget.card_id is None else part.cards.get(budget.card_id)
+    holder = budget.identity_id if card is None else card.identity_id
+    return holder is not None and caller.reaches(walk(holder, part.identities.get))

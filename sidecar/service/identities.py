@@ -20,6 +20,7 @@ from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.subtree import descend
 
 
 class IdentityDraft(msgspec.Struct, frozen=True):
@@ -188,19 +189,9 @@ class Registry:
                 identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
             return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
 
-        described = await self._store.write(work)
-        return Revoked(described, self._count(described))
-
-    def _count(self, top: Described) -> int:
-        """Return how many identities are at or below ``top``; counted after the revocation has taken effect."""
-        with self._store.read() as txn:
-            tenant = txn.tenants.find(top.tenant_id)
-            part = None if tenant is None else txn.of(tenant)
-            count, level = 0, [top.identity.identity_id]
-            while level and part is not None:
-                count += len(level)
-                level = [child.value.identity_id for parent in level for child in part.identities.owned(parent)]
-        return count
+        described = await self._store.write(work)  # it has taken effect before the first is counted
+        affected = [True async for _ in descend(self._store, described.tenant_id, (described.identity,))]
+        return Revoked(described, len(affected))
 
 
 def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_us: int) -> None:
@@ -216,10 +207,23 @@ def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_
 
 
 def change_identity(
-    txn: Transaction, part: TenantTransaction, identity: Identity, kind: str, changed_by: str, now_us: int
+    txn: Transaction,
+    part: TenantTransaction,
+    identity: Identity,
+    kind: str,
+    changed_by: str,
+    now_us: int,
+    *,
+    kills: bool = False,
 ) -> Identity:
-    """Store a changed identity at the tenant's next revision, which it returns; a revoked one frees its external id."""
-    changed = msgspec.structs.replace(identity, revision=txn.tenants.advance(part.tenant.number))
+    """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id.
+
+    ``kills`` freezes every card of it and of everybody below.
+    """
+    revision = txn.tenants.advance(part.tenant.number)
+    changed = msgspec.structs.replace(
+        identity, revision=revision, killed_revision=revision if kills else identity.killed_revision
+    )
     found_by = None if changed.status == "revoked" else changed.external_id
     part.identities.change(changed.identity_id, changed, changed.revision, external_id=found_by)
     _record(part, kind, changed, changed_by, now_us)
@@ -246,12 +250,12 @@ def suspend_for_budget(
     budgets: tuple[Budget, ...],
     now_us: int,
 ) -> None:
-    """Suspend the acting identity when a budget that says so refused it."""
+    """Suspend the acting identity, and freeze its cards, when a budget that says so refused it."""
     refusing = {check.budget_id for check in checks if not check.allowed}
     suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
     if suspends and identity.status == "active":
         suspended = msgspec.structs.replace(identity, status="suspended")
-        change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+        change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us, kills=True)
 
 
 def _chain(part: TenantTransaction, identity_id: str, field: str) -> IdentityChain:

@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.budget import Claim, Usage, assess, claims, unbudgeted
+from sidecar.core.cards import is_foreign, standing
 from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
@@ -49,23 +50,43 @@ class Findings(msgspec.Struct, frozen=True):
 
 def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
     """Return the ruling on ``request`` in one view, without looking at any counter."""
-    if request.card_id is not None:
+    if request.card_id is not None and view.card is None:
         raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
-    blocks = reasons.blocked(view.chain)
+    blocks = blocked(view)
     if blocks:
         return Proposal(view, NO_RULING, (), blocks)
     schema, policies = view.policies.schema.model, view.policies.policies
     target = _target(part, request, schema.identity_types)
     posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
-        return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
+        return Proposal(view, NO_RULING, (), (*_card_refused(view, request), reasons.not_permitted(posed.message)))
     reached = _reached(part, view, target, posed.references)
     others = tuple(identity for identity, _ in reached)
     seen = [*posed.entities, *(entity_of(*pair) for pair in reached if pair[0] not in (target or ()))]
     ruling = policies.evaluate(posed.request, entity_slice(seen, view.policies.schema))
+    denials = _card_refused(view, request)
     if ruling.effect == "deny":
-        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), others)
-    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), others)
+        denials += reasons.refused(ruling, policies, request, posed.seen)
+    return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others)
+
+
+def blocked(view: View) -> tuple[Reason, ...]:
+    """Return a reason for each identity of the chain that blocks it, and for a card that is frozen or closed."""
+    card = () if view.card is None else reasons.card_blocked(view.card, standing(view.card, view.chain))
+    return reasons.blocked(view.chain) + card
+
+
+def blocked_now(part: TenantTransaction, request: AuthorizeRequest) -> bool:
+    """Whether the chain or the card of a request that was permitted before is blocked by now."""
+    chain = walk(request.identity_id, part.identities.get)
+    if reasons.blocked(chain):
+        return True
+    card = None if request.card_id is None else part.cards.get(request.card_id)
+    return card is not None and standing(card, chain).status != "active"
+
+
+def _card_refused(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
+    return () if view.card is None else reasons.card_refused(view.card, request)
 
 
 def _reached(
@@ -119,6 +140,9 @@ def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeReque
     if len(wanted) > BUDGETS_PER_CHAIN_MAX:
         raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
     denials = list(reasons.unbudgeted(unbudgeted(request, view.budgets, names), request.currency))
+    card, currency = view.card, request.currency
+    if card is not None and currency is not None and is_foreign(card, request, view.budgets, names):
+        denials.append(reasons.foreign_currency(card, currency))
     claimed, checks = [], []
     for claim in wanted:
         usage = part.ledger.usage(claim)

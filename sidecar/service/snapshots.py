@@ -12,10 +12,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.core.audit import fact_hash
-from sidecar.core.budget import Budget
-from sidecar.core.directory import Identity, IdentityChain, walk
+from sidecar.core.budget import Budget, card_owner
+from sidecar.core.cards import Card, is_bound
+from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Unavailable
-from sidecar.core.facts import budget_fact, identity_fact
+from sidecar.core.facts import budget_fact, card_fact, identity_fact
 from sidecar.core.ids import pascal_case
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
 from sidecar.core.windows import zone
@@ -36,13 +37,17 @@ V = TypeVar("V")
 
 
 class View(msgspec.Struct, frozen=True):
-    """One identity's chain with the budgets on it and its tenant's policies, all of one moment.
+    """One identity's chain and perhaps a card, with the budgets on both and its tenant's policies, all of one moment.
 
-    ``identity_facts`` and ``budget_facts`` are the hashes under which their stored versions lie as facts.
+    ``card`` is None also where ``card_id`` names one that the chain may not use. ``identity_facts``, ``budget_facts``
+    and ``card_fact`` are the hashes under which their stored versions lie as facts.
     """
 
     revisions: tuple[Revisions, Revisions]
     chain: IdentityChain
+    card_id: str | None
+    card: Card | None
+    card_fact: bytes | None
     budgets: tuple[Budget, ...]
     identity_facts: tuple[bytes, ...]
     budget_facts: dict[str, bytes]
@@ -62,15 +67,15 @@ class Snapshots:
         """Keep nothing yet."""
         self._files: tuple[bytes, CompiledFiles] | None = None
         self._policies: OrderedDict[tuple[int, int, int], TenantPolicies] = OrderedDict()
-        self._views: OrderedDict[tuple[int, str], View] = OrderedDict()
+        self._views: OrderedDict[tuple[int, str, str | None], View] = OrderedDict()
 
-    def current(self, txn: Transaction, part: TenantTransaction, identity_id: str) -> View:
-        """Return the committed view of an identity. Raises NotFound for one that does not exist."""
-        key = (part.tenant.number, identity_id)
+    def current(self, txn: Transaction, part: TenantTransaction, identity_id: str, card_id: str | None = None) -> View:
+        """Return the committed view of an identity with a card. Raises NotFound for an identity that does not exist."""
+        key = (part.tenant.number, identity_id, card_id)
         revisions = revisions_of(txn, part)
         view = self._views.get(key)
         if view is None or view.revisions != revisions:
-            view = self._read(part, identity_id, revisions, self.policies(txn, part))
+            view = self._read(part, (identity_id, card_id), revisions, self.policies(txn, part))
             _keep(self._views, key, view, VIEWS_MAX)
         return view
 
@@ -79,7 +84,7 @@ class Snapshots:
         revisions = revisions_of(txn, part)
         same = all(new.policies == old.policies for new, old in zip(revisions, stale.revisions, strict=True))
         policies = stale.policies if same else self._compile(txn, part)
-        return self._read(part, stale.chain[0].identity_id, revisions, policies)
+        return self._read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies)
 
     def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
         """Return the committed policies of a tenant."""
@@ -110,15 +115,23 @@ class Snapshots:
     def _read(
         self,
         part: TenantTransaction,
-        identity_id: str,
+        named: tuple[str, str | None],
         revisions: tuple[Revisions, Revisions],
         policies: TenantPolicies,
     ) -> View:
+        identity_id, card_id = named
         chain = walk(identity_id, part.identities.get)
-        budgets = tuple(budget for identity in chain for budget in budgets_of(part, identity))
+        card = None if card_id is None else part.cards.get(card_id)
+        if card is not None and not is_bound(card, chain):
+            card = None
+        owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
+        budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
         return View(
             revisions=revisions,
             chain=chain,
+            card_id=card_id,
+            card=card,
+            card_fact=None if card is None else fact_hash(card_fact(card)),
             budgets=budgets,
             identity_facts=tuple(fact_hash(identity_fact(identity)) for identity in chain),
             budget_facts={budget.budget_id: fact_hash(budget_fact(budget)) for budget in budgets},
@@ -132,9 +145,9 @@ def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, 
     return txn.tenants.revisions(part.tenant.number), txn.tenants.revisions(DEPLOYMENT)
 
 
-def budgets_of(part: TenantTransaction, identity: Identity) -> list[Budget]:
-    """Return the budgets that hang on an identity, in order of creation."""
-    return [listed.value for listed in part.budgets.owned(identity.identity_id)]
+def budgets_of(part: TenantTransaction, owner: str) -> list[Budget]:
+    """Return the budgets that hang on an identity or a card, in order of creation."""
+    return [listed.value for listed in part.budgets.owned(owner)]
 
 
 def owned_policies(part: TenantTransaction) -> list[tuple[PolicyRecord, str | None]]:

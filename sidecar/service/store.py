@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from sidecar.core.access import Token
 from sidecar.core.audit import Body, Head
 from sidecar.core.budget import Budget, Claim, Usage
+from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.idempotency import Replay
 from sidecar.core.model import AuditMark, Decision
@@ -197,6 +198,10 @@ class TenantTransaction(Protocol):
     @property
     def budgets(self) -> Collection[Budget]:
         """Its budgets, owned by the identity or card they limit."""
+
+    @property
+    def cards(self) -> Collection[Card]:
+        """Its cards, owned by their identities and found by what their networks call them."""
 
     @property
     def tokens(self) -> Collection[Token]:

@@ -22,6 +22,7 @@ class Kind(IntEnum):
     IDENTITY = 1
     POLICY = 2
     BUDGET = 3
+    CARD = 4
     TOKEN = 5
 
 

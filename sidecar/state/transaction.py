@@ -7,6 +7,7 @@ import msgspec
 
 from sidecar.core.access import Token
 from sidecar.core.budget import Budget
+from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 from sidecar.service.store import Due
@@ -22,6 +23,7 @@ from sidecar.state.tokens import Tokens
 _identity: Final = msgspec.msgpack.Decoder(Identity)
 _policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
 _budget: Final = msgspec.msgpack.Decoder(Budget)
+_card: Final = msgspec.msgpack.Decoder(Card)
 _token: Final = msgspec.msgpack.Decoder(Token)
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _POLICY_FILES: Final = b"policy_files"
@@ -51,6 +53,11 @@ class TenantTransaction:
     def budgets(self) -> Collection[Budget]:
         """Its budgets, owned by the identity or card they limit."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.BUDGET, _budget)
+
+    @cached_property
+    def cards(self) -> Collection[Card]:
+        """Its cards, owned by their identities and found by what their networks call them."""
+        return Collection(self._txn, self._tables, self.tenant.number, Kind.CARD, _card)
 
     @cached_property
     def tokens(self) -> Collection[Token]:

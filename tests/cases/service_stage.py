@@ -22,16 +22,18 @@ from sidecar.service.audit import AuditFilter, Auditor, Entry
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import BudgetDraft, BudgetPatch, Treasurer
 from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
+from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import Legislator, PolicyDraft
 from sidecar.service.settlement import Settler, Wanted
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy, TenantDraft
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.treasury import CardDesk, CardDraft
 from sidecar.state.environment import open_environment
 from sidecar.state.headroom import Headroom
 from sidecar.state.store import LmdbStore
-from tests.cases.story import ROOT_NAME, Decided, Document, Figure, Limit, Member, Policy, Question
+from tests.cases.story import ROOT_NAME, Decided, Document, Figure, Limit, Member, Plastic, Policy, Question
 
 T = TypeVar("T")
 OPERATOR = Caller("operator")
@@ -55,6 +57,8 @@ class ServiceStage:
         self._tenancy = Tenancy(self._store, self._registry, desk, new_id)
         self._legislator = Legislator(self._store, snapshots, new_id, trust)
         self._treasurer = Treasurer(self._store, snapshots, new_id)
+        self._cards = CardDesk(self._store, self._treasurer, new_id)
+        self._kill_switch = KillSwitch(self._store)
         self._authorizer = Authorizer(self._store, snapshots, new_id)
         self._settler = Settler(self._store)
         self._auditor = Auditor(self._store)
@@ -99,10 +103,16 @@ class ServiceStage:
         stored = self._run(self._legislator.create(OPERATOR, self._tenant, draft, self._now_us))
         return stored.record.policy_id
 
+    def add_card(self, card: Plastic) -> str:
+        """Make a card."""
+        draft = CardDraft(identity_id=card.of, currency=card.currency, allowed_mccs=card.mccs)
+        return self._run(self._cards.create(OPERATOR, self._tenant, draft, None, self._now_us)).value.card.card_id
+
     def add_budget(self, limit: Limit) -> str:
         """Make a budget."""
         draft = BudgetDraft(
             identity_id=limit.of,
+            card_id=limit.card,
             name=limit.name,
             dimension=limit.dimension,
             period=msgspec.convert(limit.period, Period),
@@ -142,8 +152,7 @@ class ServiceStage:
         document = {name: body.get(name) for name in ("verdict", "codes", "action", "resource", "matched", "currency")}
         if "amount" in body:
             document["amount"] = major_text(body["amount"], body["currency"])
-        if "replay_of" in body:
-            document["replay_of"] = body["replay_of"]
+        document |= {name: body[name] for name in ("replay_of", "card") if name in body}
         return document | {
             "type": body["type"],
             "identity": body["identity"],
@@ -171,6 +180,15 @@ class ServiceStage:
             return
         patch = IdentityPatch(status="suspended" if kind == "suspend" else "active")
         self._run(self._registry.change(OPERATOR, self._tenant, identity_id, patch, self._now_us))
+
+    def turn(self, kind: str, card_id: str) -> None:
+        """Freeze, unfreeze or close a card."""
+        call = {"freeze": self._cards.freeze, "unfreeze": self._cards.unfreeze, "close": self._cards.close}[kind]
+        self._run(call(OPERATOR, self._tenant, card_id, None, self._now_us))
+
+    def kill(self, identity_id: str) -> None:
+        """Use the kill switch."""
+        self._run(self._kill_switch.kill(OPERATOR, self._tenant, identity_id, None, self._now_us))
 
     def limit(self, budget_id: str, limit: Figure) -> None:
         """Change the limit of a budget."""
@@ -205,6 +223,7 @@ def asked(question: Question) -> AuthorizeRequest:
         quantities=thing.quantities,
         attributes=thing.attributes,
         context=question.context,
+        card_id=question.card,
         ttl_seconds=question.ttl_seconds,
     )
 
@@ -223,6 +242,7 @@ def reason(value: Reason) -> Document:
         "source": value.source,
         "advice": value.advice,
         "identity": value.identity_id,
+        "card": value.card_id,
         "budget": value.budget_id,
         "requested": shown(value.requested, value.currency),
         "remaining": shown(value.remaining, value.currency),

@@ -44,6 +44,7 @@ class Question(Note, frozen=True, kw_only=True):
     resource: Thing
     context: Document = {}
     ttl_seconds: int = 604_800
+    card: str | None = None
     key: str | None = None
 
 
@@ -65,11 +66,21 @@ class Policy(Note, frozen=True, kw_only=True):
     cedar: str | None = None
 
 
-class Limit(Note, frozen=True, kw_only=True):
-    """A budget; ``name`` is what the story calls it."""
+class Plastic(Note, frozen=True, kw_only=True):
+    """A card; ``name`` is what the story calls it."""
 
     name: str
     of: str
+    currency: str = "CAD"
+    mccs: tuple[str, ...] = ()
+
+
+class Limit(Note, frozen=True, kw_only=True):
+    """A budget of an identity or a card; ``name`` is what the story calls it."""
+
+    name: str
+    of: str | None = None
+    card: str | None = None
     dimension: str = "amount"
     period: str = "daily"
     limit: Figure
@@ -81,13 +92,28 @@ class Limit(Note, frozen=True, kw_only=True):
 class Event(Note, frozen=True, kw_only=True):
     """Something that happened before the request; ``at`` sets the clock first."""
 
-    do: Literal["authorize", "settle", "release", "refund", "revoke", "suspend", "resume", "limit", "drop_policy"]
+    do: Literal[
+        "authorize",
+        "settle",
+        "release",
+        "refund",
+        "revoke",
+        "suspend",
+        "resume",
+        "limit",
+        "drop_policy",
+        "freeze",
+        "unfreeze",
+        "close",
+        "kill",
+    ]
     at: str | None = None
     request: Question | None = None
     allowed: bool = True
     name: str = ""
     decision: str = ""
     identity: str = ""
+    card: str = ""
     budget: str = ""
     policy: str = ""
     amount: Figure | None = None
@@ -114,6 +140,7 @@ class Story(Note, frozen=True, kw_only=True):
     policy_files: dict[str, str] = {}
     identities: list[Member]
     policies: list[Policy] = []
+    cards: list[Plastic] = []
     budgets: list[Limit] = []
     before: list[Event] = []
     request: Question
@@ -146,8 +173,11 @@ class Stage(Protocol):
     def add_policy(self, policy: Policy) -> str:
         """Make a policy."""
 
+    def add_card(self, card: Plastic) -> str:
+        """Make a card."""
+
     def add_budget(self, limit: Limit) -> str:
-        """Make a budget."""
+        """Make a budget, of the card whose id is named."""
 
     def decide(self, question: Question) -> Decided:
         """Have a request decided."""
@@ -157,6 +187,12 @@ class Stage(Protocol):
 
     def mark(self, kind: str, identity_id: str) -> None:
         """Revoke, suspend or resume an identity."""
+
+    def turn(self, kind: str, card_id: str) -> None:
+        """Freeze, unfreeze or close a card."""
+
+    def kill(self, identity_id: str) -> None:
+        """Use the kill switch."""
 
     def limit(self, budget_id: str, limit: Figure) -> None:
         """Change the limit of a budget."""
@@ -212,13 +248,20 @@ class Play:
             stage.add_identity(member)
         for policy in story.policies:
             self._call(policy.name, stage.add_policy(policy))
+        for card in story.cards:
+            self._call(card.name, stage.add_card(card))
         for limit in story.budgets:
-            self._call(limit.name, stage.add_budget(limit))
+            card_id = None if limit.card is None else self._ids[limit.card]
+            self._call(limit.name, stage.add_budget(msgspec.structs.replace(limit, card=card_id)))
         for event in story.before:
             self._happen(event)
         if story.now is not None:
             stage.set_clock(parse_utc(story.now, "now"))
-        self._compare(stage.decide(story.request))
+        self._compare(self._decide(story.request))
+
+    def _decide(self, question: Question) -> Decided:
+        card_id = None if question.card is None else self._ids[question.card]
+        return self._stage.decide(msgspec.structs.replace(question, card=card_id))
 
     def _call(self, name: str, identifier: str) -> None:
         self._ids[name], self._names[identifier] = identifier, name
@@ -229,13 +272,17 @@ class Play:
         match event.do:
             case "authorize":
                 assert event.request is not None
-                decided = self._stage.decide(event.request)
+                decided = self._decide(event.request)
                 assert decided.allowed is event.allowed, decided
                 self._call(event.name, decided.decision_id)
             case "settle" | "release" | "refund":
                 self._stage.end(event.do, self._ids[event.decision], event.amount, final=event.final)
             case "revoke" | "suspend" | "resume":
                 self._stage.mark(event.do, event.identity)
+            case "freeze" | "unfreeze" | "close":
+                self._stage.turn(event.do, self._ids[event.card])
+            case "kill":
+                self._stage.kill(event.identity)
             case "limit":
                 self._stage.limit(self._ids[event.budget], event.limit)
             case "drop_policy":

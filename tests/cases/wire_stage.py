@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tests.cases.service_stage import claim_row
-from tests.cases.story import ROOT_NAME, Decided, Document, Figure, Limit, Member, Policy, Question
+from tests.cases.story import ROOT_NAME, Decided, Document, Figure, Limit, Member, Plastic, Policy, Question
 from tests.process.server import Answer
 
 
@@ -52,10 +52,18 @@ class WireStage:
         body: Document = {"name": policy.name, "rules": policy.rules, "cedar": policy.cedar, "identity_id": policy.of}
         return str(self._send("POST", "/v1/policies", body)["policy_id"])
 
+    def add_card(self, card: Plastic) -> str:
+        """Make a card."""
+        body: Document = {"identity_id": card.of, "currency": card.currency}
+        if card.mccs:
+            body["allowed_mccs"] = card.mccs
+        return str(self._send("POST", "/v1/treasury/cards", body)["card_id"])
+
     def add_budget(self, limit: Limit) -> str:
         """Make a budget."""
         body: Document = {
             "identity_id": limit.of,
+            "card_id": limit.card,
             "name": limit.name,
             "dimension": limit.dimension,
             "period": limit.period,
@@ -80,6 +88,7 @@ class WireStage:
             "resource": resource,
             "context": question.context,
             "reservation_ttl_seconds": question.ttl_seconds,
+            "card_id": question.card,
         }
         decision = self._send("POST", "/v1/authorize", body, question.key)
         return Decided(
@@ -118,6 +127,14 @@ class WireStage:
         status = "suspended" if kind == "suspend" else "active"
         self._send("PATCH", f"/v1/identities/{identity_id}", {"status": status})
 
+    def turn(self, kind: str, card_id: str) -> None:
+        """Freeze, unfreeze or close a card."""
+        self._send("POST", f"/v1/treasury/cards/{card_id}/{kind}", {})
+
+    def kill(self, identity_id: str) -> None:
+        """Use the kill switch."""
+        self._send("POST", "/v1/treasury/kill-switch", {"identity_id": identity_id})
+
     def limit(self, budget_id: str, limit: Figure) -> None:
         """Change the limit of a budget."""
         self._send("PATCH", f"/v1/budgets/{budget_id}", {"limit": limit})
@@ -129,5 +146,6 @@ class WireStage:
 
 def reason(shown: Document) -> Document:
     """Return a reason in the words of a story."""
-    names = {"policy": "policy_id", "rule": "matched_rule", "identity": "identity_id", "budget": "budget_id"}
+    names = {"policy": "policy_id", "rule": "matched_rule", "identity": "identity_id", "card": "card_id"}
+    names["budget"] = "budget_id"
     return shown | {ours: shown.get(theirs) for ours, theirs in names.items()}

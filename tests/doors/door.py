@@ -130,6 +130,7 @@ class House(NamedTuple):
     other: str
     policy: str
     budget: str
+    card: str
     agent_token: str
     agent_token_id: str
 
@@ -161,6 +162,7 @@ class House(NamedTuple):
             "entity_revision": trial["entity_revision"],
             "policy_revision": trial["policy_revision"],
             "budgets": self.ok("GET", "/v1/budgets?limit=200")["data"],
+            "cards": self.ok("GET", "/v1/treasury/cards?limit=200")["data"],
         }
 
 
@@ -183,6 +185,7 @@ def build(door: Door, name: str = "Acme Co") -> House:
     policy = make("/v1/policies", {"identity_id": team, "name": "cards", "rules": rules})
     limit = {"dimension": "amount", "period": "daily", "limit": 500, "currency": "CAD"}
     budget = make("/v1/budgets", {"identity_id": team, "name": "daily"} | limit)
+    card = make("/v1/treasury/cards", {"identity_id": agent, "currency": "CAD"})
     token = make("/v1/tokens", {"name": "agent", "identity_id": agent})
     return House(
         door=door,
@@ -194,6 +197,7 @@ def build(door: Door, name: str = "Acme Co") -> House:
         other=other,
         policy=policy["policy_id"],
         budget=budget["budget_id"],
+        card=card["card_id"],
         agent_token=token["token"],
         agent_token_id=token["token_id"],
     )

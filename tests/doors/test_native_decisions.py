@@ -65,6 +65,7 @@ def test_a_permit_is_answered_in_full(home: House) -> None:
         {
             "budget_id": home.budget,
             "identity_id": home.team,
+            "card_id": None,
             "name": "daily",
             "dimension": "amount",
             "period": "daily",

@@ -36,9 +36,30 @@ CALLS: tuple[tuple[str, str, Document | None], ...] = (
     ("GET", "/v1/tokens?identity_id={agent}", None),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit?identity_id={agent}", None),
+    ("POST", "/v1/treasury/cards", {"identity_id": "{agent}", "currency": "CAD"}),
+    ("GET", "/v1/treasury/cards?identity_id={agent}", None),
+    ("GET", "/v1/treasury/cards/{card}", None),
+    ("POST", "/v1/treasury/cards/{card}/freeze", {}),
+    ("POST", "/v1/treasury/cards/{card}/unfreeze", {}),
+    ("POST", "/v1/treasury/cards/{card}/close", {}),
+    ("POST", "/v1/treasury/kill-switch", {"identity_id": "{agent}"}),
+    ("GET", "/v1/budgets?card_id={card}", None),
+    (
+        "POST",
+        "/v1/budgets",
+        {"card_id": "{card}", "name": "x", "dimension": "count", "period": "total", "limit": 1},
+    ),
 )
 
-LISTS = ("/v1/identities", "/v1/policies", "/v1/budgets", "/v1/tokens", "/v1/audit", "/v1/audit/verify")
+LISTS = (
+    "/v1/identities",
+    "/v1/policies",
+    "/v1/budgets",
+    "/v1/tokens",
+    "/v1/audit",
+    "/v1/audit/verify",
+    "/v1/treasury/cards",
+)
 NAMES = [f"{method} {path}" for method, path, _ in CALLS]
 
 
@@ -92,7 +113,7 @@ def test_a_list_shows_its_own_tenant_only(house: House, neighbour: House, path: 
     answer = neighbour.call("GET", path)
     assert answer.status == 200
     text = answer.body.decode()
-    for foreign in (house.tenant_id, house.root, house.team, house.agent, house.policy, house.budget):
+    for foreign in (house.tenant_id, house.root, house.team, house.agent, house.policy, house.budget, house.card):
         assert foreign not in text
     check_refusal(neighbour.call("GET", f"{path}?tenant_id={house.tenant_id}"), 403, "tenant_id")
 
@@ -138,6 +159,11 @@ ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("GET", "/v1/tokens", None),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit/verify", None),
+    ("POST", "/v1/treasury/cards", {"identity_id": "{agent}", "currency": "CAD"}),
+    ("POST", "/v1/treasury/cards/{card}/freeze", {}),
+    ("POST", "/v1/treasury/cards/{card}/unfreeze", {}),
+    ("POST", "/v1/treasury/cards/{card}/close", {}),
+    ("POST", "/v1/treasury/kill-switch", {"identity_id": "{agent}"}),
 )
 
 

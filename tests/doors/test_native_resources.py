@@ -413,7 +413,9 @@ BUDGETS: dict[str, tuple[object, ...]] = {
     "an odd action": ({"actions": ["a b"]}, 400, "actions[0]"),
     "an unknown way": ({"on_exceeded": "panic"}, 400, "on_exceeded"),
     "a share over one": ({"notify_at": 1.5}, 400, "notify_at"),
-    "a card": ({"card_id": "card_x"}, 400, "card_id"),
+    "an identity and a card": ({"card_id": "card_x"}, 400, "card_id"),
+    "neither identity nor card": ({"identity_id": None}, 400, "identity_id"),
+    "an unknown card": ({"identity_id": None, "card_id": "card_x"}, 404, "card_id"),
 }
 
 

@@ -107,6 +107,26 @@ def test_a_revocation_holds_for_the_next_decision_of_every_worker(tmp_path: Path
         assert {answer.document["allowed"] for answer in after} == {False}
 
 
+def test_the_kill_switch_holds_for_the_next_decision_of_every_worker(tmp_path: Path) -> None:
+    """Once one worker acknowledged it, no worker permits anything with a card below; a card made later pays."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator)
+        card = {"identity_id": acme.agent, "currency": "CAD"}
+        old = operator.ok("POST", "/v1/treasury/cards", card, token=acme.key)["card_id"]
+        with everywhere(server, acme.key) as clients:
+
+            def codes(card_id: str) -> set[str]:
+                body = acme.request() | {"card_id": card_id}
+                answers = at_once(clients, lambda client: client.call("POST", "/v1/authorize", body))
+                return {answer.document["reasons"][0]["code"] for answer in answers}
+
+            assert codes(old) == {"permitted"}
+            killed = operator.ok("POST", "/v1/treasury/kill-switch", {"identity_id": acme.team}, token=acme.key)
+            assert killed == {"frozen": 1, "card_ids": [old]}
+            assert codes(old) == {"card_frozen"}
+            assert codes(operator.ok("POST", "/v1/treasury/cards", card, token=acme.key)["card_id"]) == {"permitted"}
+
+
 def test_a_changed_policy_holds_for_the_next_decision_of_every_worker(tmp_path: Path) -> None:
     """A policy that was deleted at one worker permits nothing at any other."""
     with serving(tmp_path, "--workers", "2") as (server, operator):

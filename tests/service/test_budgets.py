@@ -5,7 +5,7 @@ import pytest
 
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.money import Major
-from sidecar.service.budgets import BudgetPatch
+from sidecar.service.budgets import BudgetFilter, BudgetPatch
 from sidecar.service.paging import PageRequest
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, codes, limit, payment, tool_call
 
@@ -218,30 +218,30 @@ def test_what_does_not_exist_cannot_be_changed_or_deleted(org: World) -> None:
 
 def test_budgets_are_listed_of_one_identity_or_of_all_in_order_of_creation(org: World) -> None:
     made = [org.budget(limit(10, name)).budget.budget_id for name in ("ann", "root", "ann")]
-    page = org.treasurer.listed(OPERATOR, "t_one", None, PageRequest(), org.now_us)
+    page = org.treasurer.listed(OPERATOR, "t_one", BudgetFilter(), PageRequest(), org.now_us)
     assert [metered.budget.budget_id for metered in page.values] == made
-    page = org.treasurer.listed(OPERATOR, "t_one", "ann", PageRequest(), org.now_us)
+    page = org.treasurer.listed(OPERATOR, "t_one", BudgetFilter("ann"), PageRequest(), org.now_us)
     assert [metered.budget.budget_id for metered in page.values] == [made[0], made[2]]
-    first = org.treasurer.listed(OPERATOR, "t_one", None, PageRequest(0, 1), org.now_us)
+    first = org.treasurer.listed(OPERATOR, "t_one", BudgetFilter(), PageRequest(0, 1), org.now_us)
     assert first.next_after is not None
-    rest = org.treasurer.listed(OPERATOR, "t_one", None, PageRequest(first.next_after), org.now_us)
+    rest = org.treasurer.listed(OPERATOR, "t_one", BudgetFilter(), PageRequest(first.next_after), org.now_us)
     assert [metered.budget.budget_id for metered in rest.values] == made[1:]
     with pytest.raises(NotFound):
-        org.treasurer.listed(OPERATOR, "t_one", "nobody", PageRequest(), org.now_us)
+        org.treasurer.listed(OPERATOR, "t_one", BudgetFilter("nobody"), PageRequest(), org.now_us)
 
 
 def test_an_agent_sees_the_budgets_of_itself_and_of_whoever_is_below(org: World) -> None:
     team = org.token("team")
     mine = org.budget(limit(10, "ann")).budget.budget_id
     others = [org.budget(limit(10, name)).budget.budget_id for name in ("root", "bob")]
-    page = org.treasurer.listed(team, None, None, PageRequest(), org.now_us)
+    page = org.treasurer.listed(team, None, BudgetFilter(), PageRequest(), org.now_us)
     assert [metered.budget.budget_id for metered in page.values] == [mine]
     assert org.treasurer.get(team, None, mine, org.now_us).budget.budget_id == mine
     for outside in others:
         with pytest.raises(NotFound):
             org.treasurer.get(team, None, outside, org.now_us)
     with pytest.raises(NotFound):
-        org.treasurer.listed(team, None, "bob", PageRequest(), org.now_us)
+        org.treasurer.listed(team, None, BudgetFilter("bob"), PageRequest(), org.now_us)
 
 
 def test_a_budget_of_another_tenant_does_not_exist(org: World) -> None:

@@ -9,15 +9,11 @@ from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, ResourceRef
-from sidecar.core.money import Major
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service import policies, ruling
-from sidecar.service.budgets import BudgetPatch
 from sidecar.service.identities import IdentityPatch
-from sidecar.service.paging import PageRequest
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.tokens import TokenDraft
-from sidecar.state.transaction import Transaction
 from tests.service.builders import OPERATOR, World, codes, key_for, limit, payment, replaced, shipped_files, tool_call
 
 
@@ -128,29 +124,6 @@ def test_money_that_moved_late_is_flagged_where_it_overdraws(world: World) -> No
     assert (reservation.late, reservation.overdrawn) == (True, True)
     assert world.bodies()[-1]["overdrawn"] == [budget.budget.budget_id]
     assert codes(world.decide(payment("0.01"))) == ["budget_exceeded"]
-
-
-def test_a_budget_of_no_identity_is_an_administrators_to_see(world: World) -> None:
-    """Budgets of cards will hang on no identity."""
-    world.tenant()
-    world.identity("buyer")
-    made = world.budget(limit(10)).budget
-    hung = msgspec.structs.replace(made, identity_id=None, card_id="card_1", revision=made.revision + 1)
-
-    def hang(txn: Transaction) -> None:
-        tenant = txn.tenants.find("t_one")
-        assert tenant is not None
-        txn.of(tenant).budgets.change(made.budget_id, hung, made.revision)
-
-    world.run(world.store.write(hang))
-    agent = world.token("buyer")
-    with pytest.raises(NotFound):
-        world.treasurer.get(agent, None, made.budget_id, world.now_us)
-    assert world.treasurer.get(OPERATOR, "t_one", made.budget_id, world.now_us).budget.card_id == "card_1"
-    assert world.treasurer.listed(agent, None, None, PageRequest(), world.now_us).values == ()
-    patch = BudgetPatch(Major("20"), None, None, None)
-    world.run(world.treasurer.change(OPERATOR, "t_one", made.budget_id, patch, world.now_us))
-    assert "identity" not in world.bodies()[-1]
 
 
 MEMBER_GUARD = 'forbid (principal, action, resource) when { User::"ann" in Team::"x" };'

@@ -9,7 +9,7 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service import settlement
-from sidecar.service.budgets import BudgetPatch
+from sidecar.service.budgets import BudgetFilter, BudgetPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.settlement import Wanted
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, limit, payment, tool_call
@@ -28,7 +28,11 @@ def org(world: World) -> World:
 
 def first_budget(org: World) -> str:
     """The budget of the fixture."""
-    return org.treasurer.listed(OPERATOR, "t_one", "root", PageRequest(), org.now_us).values[0].budget.budget_id
+    return (
+        org.treasurer.listed(OPERATOR, "t_one", BudgetFilter("root"), PageRequest(), org.now_us)
+        .values[0]
+        .budget.budget_id
+    )
 
 
 def used(org: World) -> tuple[int, int]:

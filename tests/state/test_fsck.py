@@ -15,7 +15,7 @@ from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
-from sidecar.service.budgets import BudgetDraft
+from sidecar.service.budgets import BudgetDraft, BudgetFilter
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
@@ -194,7 +194,7 @@ def test_a_window_whose_reservations_came_to_nothing_needs_no_row(store: Store) 
 
 def test_a_permit_without_amount_and_budget_needs_no_reservation(store: Store) -> None:
     world = store.world
-    for metered in world.treasurer.listed(OPERATOR, "acme", None, PageRequest(), world.now_us).values:
+    for metered in world.treasurer.listed(OPERATOR, "acme", BudgetFilter(), PageRequest(), world.now_us).values:
         world.run(world.treasurer.delete(OPERATOR, "acme", metered.budget.budget_id, world.now_us))
     store.authorize(None)
     assert store.faults() == ()

@@ -4,6 +4,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.core.cards import MCCS_MAX, ExternalRef, refuse_number
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
@@ -13,15 +14,15 @@ from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, c
 from sidecar.core.money import Major
 from sidecar.doors.native import shapes
 from sidecar.doors.wire import strict_json
-from sidecar.service.budgets import BudgetDraft, BudgetPatch
+from sidecar.service.budgets import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
 from sidecar.service.identities import IdentityDraft, IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
 from sidecar.service.tenants import TenantDraft
 from sidecar.service.tokens import TokenDraft
+from sidecar.service.treasury import CardDraft
 
 MERCHANT_CATEGORY_LENGTH: Final = 4
-NOTIFY_AT_DEFAULT_BP: Final = 8_000
 _BASIS_PLACES: Final = 4
 
 
@@ -76,8 +77,12 @@ def policy(body: shapes.PolicyBody, document: object) -> PolicyDraft:
 
 def budget(body: shapes.BudgetBody) -> BudgetDraft:
     """Return the draft of a budget."""
+    if (body.identity_id is None) == (body.card_id is None):
+        field = "identity_id" if body.card_id is None else "card_id"
+        raise ValidationFailed("a budget hangs on an identity or on a card, one of them", field=field)
     return BudgetDraft(
         identity_id=body.identity_id,
+        card_id=body.card_id,
         name=check_name(body.name, "name"),
         dimension=body.dimension,
         period=body.period,
@@ -125,7 +130,9 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
         resource=ResourceRef(check_type(resource.type, "resource.type"), check_name(resource.id, "resource.id")),
         amount_minor=amount_minor,
         currency=resource.currency,
-        merchant_category=_merchant_category(resource.merchant_category),
+        merchant_category=None
+        if resource.merchant_category is None
+        else merchant_category(resource.merchant_category, "resource.merchant_category"),
         quantities=_quantities(resource.quantities),
         attributes=_plain(resource.attributes, "resource.attributes"),
         context=_plain(body.context, "context"),
@@ -134,9 +141,10 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
     )
 
 
-def _merchant_category(value: str | None) -> str | None:
-    if value is not None and not (len(value) == MERCHANT_CATEGORY_LENGTH and value.isascii() and value.isdigit()):
-        raise ValidationFailed("a merchant category has four digits (ISO 18245)", field="resource.merchant_category")
+def merchant_category(value: str, field: str) -> str:
+    """Return ``value`` when it can be a merchant category; raise ValidationFailed, naming ``field``, otherwise."""
+    if not (len(value) == MERCHANT_CATEGORY_LENGTH and value.isascii() and value.isdigit()):
+        raise ValidationFailed("a merchant category has four digits (ISO 18245)", field=field)
     return value
 
 
@@ -159,6 +167,29 @@ def _metadata(values: dict[str, object]) -> dict[str, Json]:
     if len(msgspec.json.encode(plain)) > METADATA_BYTES_MAX:
         raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field="metadata")
     return plain
+
+
+def card(body: shapes.CardBody) -> CardDraft:
+    """Return the draft of a card. Raises ValidationFailed for anything that could be a card number."""
+    mccs = body.allowed_mccs
+    if mccs is not None and not 1 <= len(mccs) <= MCCS_MAX:
+        raise ValidationFailed(f"1 to {MCCS_MAX} merchant categories, or none of the field", field="allowed_mccs")
+    return CardDraft(
+        identity_id=body.identity_id,
+        currency=body.currency,
+        spend_limit_daily=body.spend_limit_daily,
+        spend_limit_monthly=body.spend_limit_monthly,
+        allowed_mccs=tuple(
+            dict.fromkeys(merchant_category(mcc, f"allowed_mccs[{index}]") for index, mcc in enumerate(mccs or ()))
+        ),
+        external_ref=None if body.external_ref is None else _external_ref(body.external_ref),
+        last4=body.last4,
+    )
+
+
+def _external_ref(body: shapes.ExternalRefBody) -> ExternalRef:
+    refuse_number(body.id, "external_ref.id")
+    return ExternalRef(check_type(body.network, "external_ref.network"), check_caller_id(body.id, "external_ref.id"))
 
 
 def settlement(body: shapes.SettleBody) -> Wanted:

@@ -207,6 +207,8 @@ def reason(value: Reason) -> Document:
         document["advice"] = value.advice
     if value.identity_id is not None:
         document["identity_id"] = value.identity_id
+    if value.card_id is not None:
+        document["card_id"] = value.card_id
     if value.budget_id is not None:
         document["budget_id"] = value.budget_id
         document["currency"] = value.currency
@@ -223,6 +225,7 @@ def budget_check(value: BudgetCheck) -> Document:
     return {
         "budget_id": value.budget_id,
         "identity_id": value.identity_id,
+        "card_id": value.card_id,
         "name": value.name,
         "dimension": value.dimension,
         "period": value.period,

@@ -9,7 +9,7 @@ from sidecar.doors.native import drafts, render, shapes
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, page_request
-from sidecar.service.budgets import Treasurer
+from sidecar.service.budgets import BudgetFilter, Treasurer
 from sidecar.service.identities import IdentityFilter, Registry
 from sidecar.service.paging import Page
 from sidecar.service.policies import Legislator
@@ -66,7 +66,7 @@ class ResourceCalls:
     def _budgets(self) -> Iterable[Call]:
         path, one = "/v1/budgets", "/v1/budgets/{budget_id}"
         yield Call(method="POST", path=path, run=self.create_budget, request=shapes.BudgetBody)
-        yield Call(method="GET", path=path, run=self.list_budgets, query=PAGE | {"identity_id"})
+        yield Call(method="GET", path=path, run=self.list_budgets, query=PAGE | {"identity_id", "card_id"})
         yield Call(method="GET", path=one, run=self.get_budget)
         yield Call(method="PATCH", path=one, run=self.change_budget, request=shapes.BudgetPatchBody)
         yield Call(method="DELETE", path=one, run=self.delete_budget)
@@ -86,7 +86,7 @@ class ResourceCalls:
     async def list_tenants(self, ask: Ask) -> Answer:
         """List tenants."""
         found = self._to.tenancy.listed(ask.caller, page_request(ask.query, "tenants"))
-        return _page(found, render.tenant, "tenants")
+        return page_answer(found, render.tenant, "tenants")
 
     async def get_tenant(self, ask: Ask) -> Answer:
         """Show a tenant."""
@@ -108,7 +108,7 @@ class ResourceCalls:
             status=ask.query.get("status"),
         )
         page = self._to.registry.listed(ask.caller, ask.tenant_id(), wanted, page_request(ask.query, "identities"))
-        return _page(page, render.identity, "identities")
+        return page_answer(page, render.identity, "identities")
 
     async def get_identity(self, ask: Ask) -> Answer:
         """Show an identity."""
@@ -143,7 +143,7 @@ class ResourceCalls:
         """List policies."""
         request = page_request(ask.query, "policies")
         page = self._to.legislator.listed(ask.caller, ask.tenant_id(), ask.query.get("identity_id"), request)
-        return _page(page, render.policy, "policies")
+        return page_answer(page, render.policy, "policies")
 
     async def get_policy(self, ask: Ask) -> Answer:
         """Show a policy."""
@@ -164,9 +164,10 @@ class ResourceCalls:
 
     async def list_budgets(self, ask: Ask) -> Answer:
         """List budgets."""
-        request, identity_id = page_request(ask.query, "budgets"), ask.query.get("identity_id")
-        page = self._to.treasurer.listed(ask.caller, ask.tenant_id(), identity_id, request, ask.now_us)
-        return _page(page, render.budget, "budgets")
+        request = page_request(ask.query, "budgets")
+        wanted = BudgetFilter(ask.query.get("identity_id"), ask.query.get("card_id"))
+        page = self._to.treasurer.listed(ask.caller, ask.tenant_id(), wanted, request, ask.now_us)
+        return page_answer(page, render.budget, "budgets")
 
     async def get_budget(self, ask: Ask) -> Answer:
         """Show a budget with its usage."""
@@ -196,7 +197,7 @@ class ResourceCalls:
         """List tokens."""
         request = page_request(ask.query, "tokens")
         tenant_id, page = self._to.desk.listed(ask.caller, ask.tenant_id(), ask.query.get("identity_id"), request)
-        return _page(page, lambda token: render.token(token, tenant_id), "tokens")
+        return page_answer(page, lambda token: render.token(token, tenant_id), "tokens")
 
     async def delete_token(self, ask: Ask) -> Answer:
         """Delete a token."""
@@ -204,6 +205,7 @@ class ResourceCalls:
         return Answer(204)
 
 
-def _page(page: Page[T], shown: Callable[[T], render.Document], list_name: str) -> Answer:
+def page_answer(page: Page[T], shown: Callable[[T], render.Document], list_name: str) -> Answer:
+    """Return a page of a list as its answer."""
     data = [shown(value) for value in page.values]
     return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, list_name)})

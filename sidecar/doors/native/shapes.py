@@ -16,6 +16,8 @@ from sidecar.core.windows import Period
 
 Ttl = Annotated[int, msgspec.Meta(ge=1, le=RESERVATION_TTL_SECONDS_MAX)]
 
+Last4 = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")]
+
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A body that refuses fields it does not know."""
@@ -72,10 +74,11 @@ class PolicyBody(_Body, frozen=True, kw_only=True):
 
 
 class BudgetBody(_Body, frozen=True, kw_only=True):
-    """``POST /v1/budgets``."""
+    """``POST /v1/budgets``: of an identity or of a card, one of them."""
 
     tenant_id: str | None = None
-    identity_id: str
+    identity_id: str | None = None
+    card_id: str | None = None
     name: str
     dimension: str
     period: Period
@@ -95,6 +98,33 @@ class BudgetPatchBody(_Body, frozen=True, kw_only=True):
     name: str | None = None
     on_exceeded: OnExceeded | None = None
     notify_at: Major | None = None
+
+
+class ExternalRefBody(_Body, frozen=True, kw_only=True):
+    """What the network that issued a card calls it; never its number."""
+
+    network: str
+    id: str
+
+
+class CardBody(_Body, frozen=True, kw_only=True):
+    """``POST /v1/treasury/cards``: a reference to a card and its limits."""
+
+    tenant_id: str | None = None
+    identity_id: str
+    currency: str
+    spend_limit_daily: Major | None = None
+    spend_limit_monthly: Major | None = None
+    allowed_mccs: tuple[str, ...] | None = None
+    external_ref: ExternalRefBody | None = None
+    last4: Last4 | None = None
+
+
+class KillSwitchBody(_Body, frozen=True, kw_only=True):
+    """``POST /v1/treasury/kill-switch``."""
+
+    tenant_id: str | None = None
+    identity_id: str
 
 
 class ResourceBody(_Body, frozen=True, kw_only=True):
