@@ -203,12 +203,8 @@ def reason(value: Reason) -> Document:
         "source": value.source,
         "message": value.message,
     }
-    if value.advice is not None:
-        document["advice"] = value.advice
-    if value.identity_id is not None:
-        document["identity_id"] = value.identity_id
-    if value.card_id is not None:
-        document["card_id"] = value.card_id
+    about = {"advice": value.advice, "identity_id": value.identity_id, "card_id": value.card_id}
+    document |= {name: text for name, text in about.items() if text is not None}
     if value.budget_id is not None:
         document["budget_id"] = value.budget_id
         document["currency"] = value.currency
