@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.core.rates import RateLimit
 from sidecar.state.environment import MAP_SIZE_DEFAULT, Durability
 from sidecar.state.headroom import FREE_BYTES_MIN
 
@@ -17,7 +18,8 @@ WORKERS_MAX: Final = 64
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server is started with.
 
-    ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one.
+    ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one; ``rate_limit`` is that of
+    each tenant that has none of its own.
     """
 
     host: str = "127.0.0.1"
@@ -30,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Durability = "power-loss"
     free_bytes_min: int = FREE_BYTES_MIN
     map_size: int = MAP_SIZE_DEFAULT
+    rate_limit: RateLimit | None = None
     log_level: str = "info"
     admin_token: str | None = None
 
@@ -37,3 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def store(self) -> Path:
         """The folder of the LMDB environment."""
         return self.data_dir / "db"
+
+    @property
+    def rate_counts(self) -> Path:
+        """The file of the rate limits' counts."""
+        return self.data_dir / "rates"

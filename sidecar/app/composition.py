@@ -26,6 +26,7 @@ from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
+from sidecar.service.rates import Limiter
 from sidecar.service.settlement import Settler
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
@@ -36,15 +37,17 @@ from sidecar.state.boot import newest_time
 from sidecar.state.clock import Clock
 from sidecar.state.environment import open_environment
 from sidecar.state.headroom import Headroom
+from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """One process's application, the work that runs beside it, and the store to be closed at the end."""
+    """One process's application, the work that runs beside it, and what is to be closed at the end."""
 
     application: Starlette
     duty: Duty
     store: LmdbStore
+    rates: RateCounts
 
 
 class Health:
@@ -99,9 +102,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         *AuditCalls(Auditor(store)).calls(),
         *OperationCalls(require_ready).calls(),
     )
-    context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us))
+    rates = RateCounts(settings.rate_counts)
+    limiter = Limiter(rates.admit, settings.rate_limit)
+    context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock)
-    return Worker(application(context, calls), duty, store)
+    return Worker(application(context, calls), duty, store, rates)
 
 
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:

@@ -55,6 +55,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     duty.cancel()
     await asyncio.gather(duty, return_exceptions=True)
     worker.store.close()
+    worker.rates.close()
     if health.broken is not None:
         log.error("store_unusable", reason=health.broken.message)
         return EXIT_STORE

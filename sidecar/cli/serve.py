@@ -13,13 +13,27 @@ from sidecar.app.prepare import lock_data_dir, prepare
 from sidecar.app.supervisor import supervise
 from sidecar.app.worker import serve as serve_one
 from sidecar.cli.configuration import load_defaults
-from sidecar.core.errors import ConfigurationInvalid
+from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
+from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.settings import WORKERS_MAX, Settings
 
 BACKLOG: Final = 2048
 MEBIBYTE: Final = 1 << 20
 DEFAULTS: Final = Settings()
 FOLDER: Final = click.Path(path_type=Path, file_okay=False)
+
+
+class RateLimitType(click.ParamType[RateLimit]):
+    """A rate limit as click reads it."""
+
+    name = "limit"
+
+    def convert(self, value: str | RateLimit, param: click.Parameter | None, ctx: click.Context | None) -> RateLimit:
+        """Return the limit that ``value`` writes."""
+        try:
+            return value if isinstance(value, RateLimit) else parse_rate_limit(value, "rate_limit")
+        except ValidationFailed as error:
+            self.fail(error.message, param, ctx)
 
 
 @click.command(context_settings={"auto_envvar_prefix": "SIDECAR", "show_default": True})
@@ -61,6 +75,12 @@ FOLDER: Final = click.Path(path_type=Path, file_okay=False)
     type=click.IntRange(1),
     default=DEFAULTS.map_size // MEBIBYTE,
     help="Address space for the store; grows by itself, takes no disk.",
+)
+@click.option(
+    "--rate-limit",
+    type=RateLimitType(),
+    default=DEFAULTS.rate_limit,
+    help="Requests of one tenant, such as 100/second, unless it has a limit of its own [default: no limit].",
 )
 @click.option(
     "--log-level",

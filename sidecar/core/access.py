@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.core.directory import IdentityChain
 from sidecar.core.errors import Forbidden, NotFound
+from sidecar.core.rates import RateLimit
 
 TokenKind = Literal["tenant", "agent", "follower"]
 CallerKind = Literal["operator", "tenant", "agent", "follower"]
@@ -32,6 +33,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     may_release: bool
     created_at_us: int
     expires_at_us: int | None
+    rate_limit: RateLimit | None = None
 
     def is_alive(self, now_us: int) -> bool:
         """Whether the token still opens anything."""
@@ -39,10 +41,14 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """The authenticated caller of one request. ``token`` is None for the operator."""
+    """The authenticated caller of one request. ``token`` is None for the operator.
+
+    ``tenant_rate_limit`` is the one that its tenant has of its own.
+    """
 
     kind: CallerKind
     token: Token | None = None
+    tenant_rate_limit: RateLimit | None = None
 
     @property
     def name(self) -> str:

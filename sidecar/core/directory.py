@@ -14,6 +14,7 @@ from sidecar.core.errors import NotFound, StoreUnusable
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import Json
+from sidecar.core.rates import RateLimit
 
 Status = Literal["active", "suspended", "revoked"]
 Mode = Literal["live", "test"]
@@ -33,6 +34,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     root_identity_id: str
     log_id: str
     created_at_us: int
+    rate_limit: RateLimit | None = None
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

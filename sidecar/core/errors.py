@@ -91,6 +91,17 @@ class MethodNotAllowed(SidecarError):
     code = "method_not_allowed"
 
 
+class RateLimited(SidecarError):
+    """A caller asks more often than its limit allows; nothing was done, and nothing was recorded."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        """Keep when the same request would be let in."""
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class Unavailable(SidecarError):
     """The sidecar cannot decide or record now; the outcome may be unknown, a retry with the same key is safe."""
 

@@ -84,6 +84,9 @@ class Tenants(Protocol):
     def add(self, tenant: Tenant) -> None:
         """Store a new tenant."""
 
+    def change(self, tenant: Tenant) -> None:
+        """Store a changed tenant; its id and number stay."""
+
     def after(self, number: int) -> Iterator[Tenant]:
         """Yield the tenants in order of creation, from the one after ``number``."""
 

@@ -11,6 +11,7 @@ from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.directory import Identity, Mode, Tenant
 from sidecar.core.errors import Conflict, NotFound
+from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.core.windows import zone
 from sidecar.service.access import tenant_of
 from sidecar.service.identities import Registry, add_identity
@@ -29,6 +30,14 @@ class TenantDraft(msgspec.Struct, frozen=True):
     root_id: str | None
     root_name: str
     root_type: str
+    rate_limit: RateLimit | None = None
+
+
+class TenantPatch(msgspec.Struct, frozen=True):
+    """What to change; what is left out stays, and a limit of None is taken away."""
+
+    name: str | None = None
+    rate_limit: RateLimit | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Founded(msgspec.Struct, frozen=True):
@@ -87,7 +96,33 @@ class Tenancy:
             root_identity_id=draft.root_id or self._new_id("id", now_us),
             log_id=self._new_id("log", now_us).removeprefix("log_").lower(),
             created_at_us=now_us,
+            rate_limit=draft.rate_limit,
         )
+
+    async def change(self, caller: Caller, tenant_id: str, patch: TenantPatch, now_us: int) -> Tenant:
+        """Change a tenant for the next request of every process. Raises Forbidden for all but the operator, NotFound.
+
+        No key of a tenant may lift the limit that it is under.
+        """
+        caller.require_operator()
+
+        def work(txn: Transaction) -> Tenant:
+            tenant = txn.tenants.find(tenant_id)
+            if tenant is None:
+                raise NotFound(f"unknown tenant `{tenant_id}`")
+            changed = msgspec.structs.replace(
+                tenant,
+                name=tenant.name if patch.name is None else patch.name,
+                rate_limit=tenant.rate_limit if patch.rate_limit is msgspec.UNSET else patch.rate_limit,
+            )
+            if changed != tenant:
+                txn.tenants.change(changed)
+                txn.tenants.advance(changed.number)
+                told: Body = {"rate_limit": rate_limit_text(changed.rate_limit), "by": caller.name}
+                txn.of(changed).audit.append("tenant_updated", now_us, told)
+            return changed
+
+        return await self._store.write(work)
 
     def get(self, caller: Caller, tenant_id: str) -> Tenant:
         """Return a tenant. Raises NotFound where it is unknown or another's."""
@@ -109,9 +144,10 @@ class Tenancy:
 
 def _opening(tenant: Tenant) -> Body:
     """Return what record 0 of a log tells: whose it is, and what every ruling in it depends on."""
-    return {
+    told: Body = {
         "tenant_id": tenant.tenant_id,
         "root": tenant.root_identity_id,
         "time_zone": tenant.time_zone,
         "mode": tenant.mode,
     }
+    return told if tenant.rate_limit is None else told | {"rate_limit": tenant.rate_limit.text}

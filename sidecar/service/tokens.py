@@ -9,8 +9,10 @@ import msgspec
 
 from sidecar.core import token_text
 from sidecar.core.access import Caller, Token, TokenKind
+from sidecar.core.audit import Body
 from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import NotFound, Unauthenticated, ValidationFailed
+from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Store, Transaction
@@ -26,6 +28,14 @@ class TokenDraft(msgspec.Struct, frozen=True):
     identity_id: str | None
     may_release: bool
     expires_at_us: int | None
+    rate_limit: RateLimit | None = None
+
+
+class TokenPatch(msgspec.Struct, frozen=True):
+    """What to change; what is left out stays, and a limit of None is taken away."""
+
+    name: str | None = None
+    rate_limit: RateLimit | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Minted(msgspec.Struct, frozen=True):
@@ -57,15 +67,16 @@ class TokenDesk:
         if hmac.compare_digest(hashlib.sha256(text.encode()).digest(), self._operator):
             return Caller("operator")
         parts = token_text.read(text)
-        token = None
+        token = tenant = None
         if parts is not None:
             with self._store.read() as txn:
                 token = txn.tokens.find(parts.key_id)
+                tenant = None if token is None else txn.tenants.get(token.tenant)
         presented = _NOBODY if parts is None else parts.digest()
         known = hmac.compare_digest(presented, _NOBODY[::-1] if token is None else token.digest)
         if token is None or not known or not token.is_alive(now_us):
             raise Unauthenticated("the token is missing, unknown or expired")
-        return Caller(token.kind, token)
+        return Caller(token.kind, token, None if tenant is None else tenant.rate_limit)
 
     async def create(self, caller: Caller, tenant_id: str | None, draft: TokenDraft, now_us: int) -> Minted:
         """Make a token. Raises NotFound for an unknown identity, Forbidden for a caller that may not."""
@@ -103,11 +114,15 @@ class TokenDesk:
             may_release=draft.may_release,
             created_at_us=now_us,
             expires_at_us=draft.expires_at_us,
+            rate_limit=draft.rate_limit,
         )
         revision = txn.tenants.advance(tenant.number)
         txn.tokens.put(token)
         part.tokens.add(token.token_id, token, revision, owner=token.identity_id)
-        part.audit.append("token_created", now_us, {"token": token.token_id, "kind": token.kind, "by": made_by})
+        made: Body = {"token": token.token_id, "kind": token.kind, "by": made_by}
+        if token.rate_limit is not None:
+            made["rate_limit"] = token.rate_limit.text
+        part.audit.append("token_created", now_us, made)
         return Minted(tenant.tenant_id, token, parts.text())
 
     def listed(
@@ -121,6 +136,33 @@ class TokenDesk:
                 return part.tenant.tenant_id, page_of(part.tokens.all(after=request.after), request)
             walk(identity_id, part.identities.get)
             return part.tenant.tenant_id, page_of(part.tokens.owned(identity_id, after=request.after), request)
+
+    async def change(
+        self, caller: Caller, tenant_id: str | None, token_id: str, patch: TokenPatch, now_us: int
+    ) -> tuple[str, Token]:
+        """Change a token for the next request of every process; returns the tenant's id and it. Raises NotFound."""
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> tuple[str, Token]:
+            require_alive(txn, caller, now_us)
+            tenant = tenant_of(txn, caller, tenant_id)
+            part = txn.of(tenant)
+            token = part.tokens.get(token_id)
+            if token is None:
+                raise NotFound(f"unknown token `{token_id}`", field="token_id")
+            changed = msgspec.structs.replace(
+                token,
+                name=token.name if patch.name is None else patch.name,
+                rate_limit=token.rate_limit if patch.rate_limit is msgspec.UNSET else patch.rate_limit,
+            )
+            if changed != token:
+                txn.tokens.put(changed)
+                part.tokens.change(token_id, changed, txn.tenants.advance(tenant.number))
+                told: Body = {"token": token_id, "rate_limit": rate_limit_text(changed.rate_limit), "by": caller.name}
+                part.audit.append("token_updated", now_us, told)
+            return tenant.tenant_id, changed
+
+        return await self._store.write(work)
 
     async def revoke(self, caller: Caller, tenant_id: str | None, token_id: str, now_us: int) -> None:
         """Delete a token: the next request with it is refused by every process. Raises NotFound."""

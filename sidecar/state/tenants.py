@@ -51,6 +51,10 @@ class Tenants:
         self._txn.put(U32.pack(tenant.number), encode(tenant), db=self._tenants, overwrite=False)
         self._txn.put(tenant.tenant_id.encode(), U32.pack(tenant.number), db=self._ids, overwrite=False)
 
+    def change(self, tenant: Tenant) -> None:
+        """Store a changed tenant; its id and number stay."""
+        self._txn.put(U32.pack(tenant.number), encode(tenant), db=self._tenants)
+
     def after(self, number: int) -> Iterator[Tenant]:
         """Yield the tenants in order of creation, from the one after ``number``."""
         with self._txn.cursor(db=self._tenants) as cursor:

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from sidecar.core import errors
-from sidecar.core.errors import PolicyInvalid, SidecarError, ValidationFailed
+from sidecar.core.errors import PolicyInvalid, RateLimited, SidecarError, ValidationFailed
 
 FAMILY = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, SidecarError)]
 
@@ -34,6 +34,11 @@ def test_an_error_that_is_raised_says_what_failed_and_where() -> None:
     error = ValidationFailed("too many", field="resource.amount")
     assert (str(error), error.message, error.field) == ("too many", "too many", "resource.amount")
     assert SidecarError("broken").field is None
+
+
+def test_who_is_held_back_is_told_until_when() -> None:
+    error = RateLimited("too many", retry_after_seconds=3)
+    assert (error.message, error.retry_after_seconds) == ("too many", 3)
 
 
 def test_a_refused_policy_reads_as_compilers_write_it() -> None:

@@ -12,6 +12,7 @@ import pytest
 from sidecar.app import composition
 from sidecar.app.composition import Health, Worker, compose
 from sidecar.app.prepare import prepare
+from sidecar.core.rates import parse_rate_limit
 from sidecar.settings import Settings
 from tests.process.server import OPERATOR, ROOT, Answer, Document
 
@@ -28,6 +29,7 @@ TYPES = {
     413: {"too_large"},
     415: {"unsupported_media_type"},
     422: {"idempotency_conflict"},
+    429: {"rate_limited"},
 }
 
 
@@ -49,12 +51,23 @@ class SetClock:
 class Door:
     """One worker's application over a store of its own in ``folder``."""
 
-    def __init__(self, folder: Path, policies: Path = ROOT / "policies", schemas: Path = ROOT / "schemas") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        policies: Path = ROOT / "policies",
+        schemas: Path = ROOT / "schemas",
+        rate_limit: str | None = None,
+    ) -> None:
         """Open it; the clock shows noon."""
         self.clock = SetClock()
         self.data_dir = folder / "data"
         settings = Settings(
-            data_dir=self.data_dir, policies=policies, schemas=schemas, admin_token=OPERATOR, free_bytes_min=0
+            data_dir=self.data_dir,
+            policies=policies,
+            schemas=schemas,
+            admin_token=OPERATOR,
+            free_bytes_min=0,
+            rate_limit=None if rate_limit is None else parse_rate_limit(rate_limit, "rate_limit"),
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
@@ -72,6 +85,7 @@ class Door:
         """Close the store."""
         self._runner.run(self._http.aclose())
         self._worker.store.close()
+        self._worker.rates.close()
         self._runner.close()
 
     def call(

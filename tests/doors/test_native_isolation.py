@@ -34,6 +34,7 @@ CALLS: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/decisions/{decision}/refund", {"amount": 1}),
     ("POST", "/v1/tokens", {"name": "x", "identity_id": "{agent}"}),
     ("GET", "/v1/tokens?identity_id={agent}", None),
+    ("PATCH", "/v1/tokens/{agent_token_id}", {"name": "mine"}),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit?identity_id={agent}", None),
     ("POST", "/v1/treasury/cards", {"identity_id": "{agent}", "currency": "CAD"}),
@@ -142,6 +143,7 @@ def test_every_call_wants_a_token(house: House, decision: str, method: str, path
 ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/tenants", {"name": "x"}),
     ("GET", "/v1/tenants", None),
+    ("PATCH", "/v1/tenants/{tenant_id}", {"name": "mine"}),
     ("POST", "/v1/identities", {"parent_id": "{agent}", "type": "agent", "name": "x"}),
     ("PATCH", "/v1/identities/{agent}", {"name": "mine"}),
     ("POST", "/v1/identities/{agent}/revoke", {}),
@@ -157,6 +159,7 @@ ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("DELETE", "/v1/budgets/{budget}", None),
     ("POST", "/v1/tokens", {"name": "x", "identity_id": "{agent}", "may_release": True}),
     ("GET", "/v1/tokens", None),
+    ("PATCH", "/v1/tokens/{agent_token_id}", {"rate_limit": None}),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit/verify", None),
     ("POST", "/v1/treasury/cards", {"identity_id": "{agent}", "currency": "CAD"}),

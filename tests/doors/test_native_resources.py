@@ -34,6 +34,7 @@ def test_a_tenant_is_answered_with_its_root_and_its_key(door: Door) -> None:
         "name": "Shape Co",
         "mode": "live",
         "time_zone": "UTC",
+        "rate_limit": None,
         "created_at": "2026-03-09T12:00:00Z",
     }
     assert door.ok("GET", f"/v1/tenants/{made['tenant_id']}") == made
@@ -448,6 +449,7 @@ def test_a_token_is_shown_once_and_opens_until_it_is_deleted_or_runs_out(door: D
         "name": "mine",
         "identity_id": house.agent,
         "may_release": False,
+        "rate_limit": None,
         "created_at": "2026-03-09T12:00:00Z",
         "expires_at": "2026-03-09T12:01:00Z",
     }

@@ -170,3 +170,22 @@ def test_workers_hand_the_writer_lock_to_each_other(tmp_path: Path) -> None:
             found = list(pool.map(write, clients))
         assert set().union(*(statuses for statuses, _ in found)) == {200}
         assert max(longest for _, longest in found) < WAIT_SECONDS_MAX
+
+
+def test_a_rate_limit_is_for_all_workers_together(tmp_path: Path) -> None:
+    """Of requests that arrive at every worker at once, as many are let in as it says; a changed one holds at all."""
+    with serving(tmp_path, "--workers", "2", "--rate-limit", "1000000/second") as (server, operator):
+        acme = found_acme(operator)
+        tenant = f"/v1/tenants/{acme.tenant_id}"
+        path = f"/v1/identities/{acme.agent}"
+        with everywhere(server, acme.key) as clients:
+            operator.ok("PATCH", tenant, {"rate_limit": f"{ADMITTED}/day"})
+            answers = [answer for _ in range(8) for answer in at_once(clients, lambda client: client.call("GET", path))]
+            statuses = Counter(answer.status for answer in answers)
+            assert statuses == {200: ADMITTED, 429: len(answers) - ADMITTED}
+            assert {answer.headers["ratelimit"].split(";")[0] for answer in answers} == {'"tenant"'}
+            operator.ok("PATCH", tenant, {"rate_limit": None})
+            after = at_once(clients, lambda client: client.call("GET", path))
+        assert {answer.status for answer in after} == {200}
+        assert server.stop() == 0
+    check_at_rest(server.data_dir)

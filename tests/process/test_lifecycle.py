@@ -143,6 +143,10 @@ def test_an_unknown_flag_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_bad_value_is_refused_by_name(tmp_path: Path) -> None:
     assert "--workers" in refused("--workers", "many", data=tmp_path)
     assert "--durability" in refused(data=tmp_path, SIDECAR_DURABILITY="perhaps")
+    assert "--rate-limit" in refused("--rate-limit", "100/week", data=tmp_path)
+    assert "--rate-limit" in refused(data=tmp_path, SIDECAR_RATE_LIMIT="plenty")
+    (tmp_path / "some.toml").write_text('rate_limit = "0/second"\n')
+    assert "--rate-limit" in refused("--config", str(tmp_path / "some.toml"), data=tmp_path)
 
 
 def test_an_unknown_variable_is_refused_by_name(tmp_path: Path) -> None:

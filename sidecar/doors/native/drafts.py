@@ -12,14 +12,15 @@ from sidecar.core.instants import parse_utc
 from sidecar.core.limits import METADATA_BYTES_MAX, QUANTITIES_MAX
 from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, check_plain
 from sidecar.core.money import Major
+from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.doors.native import shapes
 from sidecar.doors.wire import strict_json
 from sidecar.service.budgets import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
 from sidecar.service.identities import IdentityDraft, IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
-from sidecar.service.tenants import TenantDraft
-from sidecar.service.tokens import TokenDraft
+from sidecar.service.tenants import TenantDraft, TenantPatch
+from sidecar.service.tokens import TokenDraft, TokenPatch
 from sidecar.service.treasury import CardDraft
 
 MERCHANT_CATEGORY_LENGTH: Final = 4
@@ -36,7 +37,14 @@ def tenant(body: shapes.TenantBody) -> TenantDraft:
         root_id=_chosen(body.root.id, "root.id"),
         root_name=check_name(body.root.name or body.name, "root.name"),
         root_type=check_type(body.root.type, "root.type"),
+        rate_limit=_rate_limit(body.rate_limit),
     )
+
+
+def tenant_patch(body: shapes.TenantPatchBody) -> TenantPatch:
+    """Return what to change of a tenant."""
+    name = None if body.name is None else check_name(body.name, "name")
+    return TenantPatch(name, _rate_limit_change(body.rate_limit))
 
 
 def identity(body: shapes.IdentityBody) -> IdentityDraft:
@@ -205,7 +213,22 @@ def token(body: shapes.TokenBody) -> TokenDraft:
         identity_id=body.identity_id,
         may_release=body.may_release,
         expires_at_us=None if body.expires_at is None else parse_utc(body.expires_at, "expires_at"),
+        rate_limit=_rate_limit(body.rate_limit),
     )
+
+
+def token_patch(body: shapes.TokenPatchBody) -> TokenPatch:
+    """Return what to change of a token."""
+    name = None if body.name is None else check_name(body.name, "name")
+    return TokenPatch(name, _rate_limit_change(body.rate_limit))
+
+
+def _rate_limit(text: str | None) -> RateLimit | None:
+    return None if text is None else parse_rate_limit(text, "rate_limit")
+
+
+def _rate_limit_change(text: str | msgspec.UnsetType | None) -> RateLimit | msgspec.UnsetType | None:
+    return msgspec.UNSET if isinstance(text, msgspec.UnsetType) else _rate_limit(text)
 
 
 def _chosen(value: str | None, field: str) -> str | None:

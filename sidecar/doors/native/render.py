@@ -41,6 +41,7 @@ def tenant(value: Tenant) -> Document:
         "name": value.name,
         "mode": value.mode,
         "time_zone": value.time_zone,
+        "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
         "created_at": utc_text(value.created_at_us),
     }
 
@@ -246,6 +247,7 @@ def token(value: Token, tenant_id: str) -> Document:
         "name": value.name,
         "identity_id": value.identity_id,
         "may_release": value.may_release,
+        "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
         "created_at": utc_text(value.created_at_us),
         "expires_at": instant(value.expires_at_us),
     }

@@ -45,6 +45,7 @@ class ResourceCalls:
         yield Call(method="POST", path=path, run=self.create_tenant, request=shapes.TenantBody)
         yield Call(method="GET", path=path, run=self.list_tenants, query=PAGE)
         yield Call(method="GET", path=f"{path}/{{tenant_id}}", run=self.get_tenant)
+        yield Call(method="PATCH", path=f"{path}/{{tenant_id}}", run=self.change_tenant, request=shapes.TenantPatchBody)
 
     def _identities(self) -> Iterable[Call]:
         path, one = "/v1/identities", "/v1/identities/{identity_id}"
@@ -75,6 +76,7 @@ class ResourceCalls:
         path = "/v1/tokens"
         yield Call(method="POST", path=path, run=self.create_token, request=shapes.TokenBody)
         yield Call(method="GET", path=path, run=self.list_tokens, query=PAGE | {"identity_id"})
+        yield Call(method="PATCH", path=f"{path}/{{token_id}}", run=self.change_token, request=shapes.TokenPatchBody)
         yield Call(method="DELETE", path=f"{path}/{{token_id}}", run=self.delete_token)
 
     async def create_tenant(self, ask: Ask) -> Answer:
@@ -91,6 +93,12 @@ class ResourceCalls:
     async def get_tenant(self, ask: Ask) -> Answer:
         """Show a tenant."""
         return json_answer(render.tenant(self._to.tenancy.get(ask.caller, ask.path["tenant_id"])))
+
+    async def change_tenant(self, ask: Ask) -> Answer:
+        """Change a tenant."""
+        patch = drafts.tenant_patch(cast("shapes.TenantPatchBody", ask.body))
+        changed = await self._to.tenancy.change(ask.caller, ask.path["tenant_id"], patch, ask.now_us)
+        return json_answer(render.tenant(changed))
 
     async def create_identity(self, ask: Ask) -> Answer:
         """Make an identity."""
@@ -198,6 +206,13 @@ class ResourceCalls:
         request = page_request(ask.query, "tokens")
         tenant_id, page = self._to.desk.listed(ask.caller, ask.tenant_id(), ask.query.get("identity_id"), request)
         return page_answer(page, lambda token: render.token(token, tenant_id), "tokens")
+
+    async def change_token(self, ask: Ask) -> Answer:
+        """Change a token."""
+        body = cast("shapes.TokenPatchBody", ask.body)
+        tenant_id, patch = ask.tenant_id(body.tenant_id), drafts.token_patch(body)
+        tenant_id, changed = await self._to.desk.change(ask.caller, tenant_id, ask.path["token_id"], patch, ask.now_us)
+        return json_answer(render.token(changed, tenant_id))
 
     async def delete_token(self, ask: Ask) -> Answer:
         """Delete a token."""

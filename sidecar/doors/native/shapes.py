@@ -39,6 +39,14 @@ class TenantBody(_Body, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     mode: Mode = "live"
     root: RootBody = RootBody()
+    rate_limit: str | None = None
+
+
+class TenantPatchBody(_Body, frozen=True, kw_only=True):
+    """``PATCH /v1/tenants/{id}``; a limit of null is taken away."""
+
+    name: str | None = None
+    rate_limit: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class IdentityBody(_Body, frozen=True, kw_only=True):
@@ -183,3 +191,12 @@ class TokenBody(_Body, frozen=True, kw_only=True):
     identity_id: str | None = None
     may_release: bool = False
     expires_at: str | None = None
+    rate_limit: str | None = None
+
+
+class TokenPatchBody(_Body, frozen=True, kw_only=True):
+    """``PATCH /v1/tokens/{id}``; a limit of null is taken away."""
+
+    tenant_id: str | None = None
+    name: str | None = None
+    rate_limit: str | msgspec.UnsetType | None = msgspec.UNSET

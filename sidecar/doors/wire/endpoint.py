@@ -13,11 +13,13 @@ import structlog
 from starlette.types import Receive, Scope, Send
 
 from sidecar.core.access import Caller
-from sidecar.core.errors import MethodNotAllowed, SidecarError, Unavailable, ValidationFailed
+from sidecar.core.admission import Admission
+from sidecar.core.errors import MethodNotAllowed, RateLimited, SidecarError, Unavailable, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_LENGTH_MAX
 from sidecar.doors.wire import strict_json, typed
-from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer, status_of
+from sidecar.doors.wire.http import Answer, ClientGone, Header, Incoming, send_answer, status_of
+from sidecar.doors.wire.rates import rate_headers
 
 log: Final = structlog.get_logger("sidecar.http")
 
@@ -55,7 +57,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One documented call. ``query`` names the fields that it takes beside ``tenant_id``.
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
-    ``is_open`` that it needs no token.
+    ``is_open`` that it needs no token, and that no rate limit holds for it.
     """
 
     method: str
@@ -69,12 +71,18 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     body_bytes_max: int = BODY_BYTES_MAX
 
 
+def unlimited(_caller: Caller, _now_us: int) -> Admission | None:
+    """Let every request in."""
+    return None
+
+
 class Context(msgspec.Struct, frozen=True):
-    """What an endpoint needs of its process."""
+    """What an endpoint needs of its process. ``admit`` counts a request under its caller's rate limits."""
 
     authenticate: Callable[[str, int], Caller]
     clock: Callable[[], int]
     new_request_id: Callable[[int], str]
+    admit: Callable[[Caller, int], Admission | None] = unlimited
 
 
 class Endpoint:
@@ -90,8 +98,9 @@ class Endpoint:
         now_us = self._context.clock()
         incoming = Incoming(scope)
         request_id = incoming.request_id() or self._context.new_request_id(now_us)
+        limits: list[Header] = []  # filled as soon as the caller is known; errors that come later carry them too
         try:
-            answer = await self._answer(incoming, scope.get("path_params", {}), receive, now_us)
+            answer = await self._answer(incoming, scope.get("path_params", {}), receive, now_us, limits)
         except ClientGone:
             return
         except SidecarError as error:
@@ -101,14 +110,18 @@ class Endpoint:
         except Exception:
             log.exception("request_failed", path=incoming.path, request_id=request_id)
             answer = error_answer(SidecarError("the request failed inside the sidecar"), request_id, ())
-        await send_answer(send, answer, request_id)
+        await send_answer(send, answer, request_id, limits)
 
-    async def _answer(self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int) -> Answer:
+    async def _answer(
+        self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int, limits: list[Header]
+    ) -> Answer:
         call = self._calls.get(incoming.method)
         if call is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
         body = await incoming.body(receive, call.body_bytes_max)
         caller = Caller("agent") if call.is_open else self._context.authenticate(incoming.bearer(), now_us)
+        if not call.is_open:
+            self._admit(caller, now_us, limits)
         query = incoming.query()
         for name in query:
             if name != "tenant_id" and name not in call.query:
@@ -118,6 +131,17 @@ class Endpoint:
         name = " ".join((call.method, call.path, *path.values()))
         ask = Ask(caller, now_us, path, query, request, document, self._key(incoming, call), name)
         return await call.run(ask)
+
+    def _admit(self, caller: Caller, now_us: int, limits: list[Header]) -> None:
+        """Count the request, tell in ``limits`` how its caller stands; raises RateLimited."""
+        admission = self._context.admit(caller, now_us)
+        if admission is None:
+            return
+        limits += rate_headers(admission)
+        if admission.retry_after_seconds is not None:
+            spent = " and ".join(f"`{each.limit.text}` of the {each.policy}" for each in admission.spent)
+            seconds = admission.retry_after_seconds
+            raise RateLimited(f"over the rate limit {spent}, retry in {seconds} s", retry_after_seconds=seconds)
 
     def _document(self, incoming: Incoming, call: Call, body: bytes) -> object:
         """Return the decoded body; none at all stands for an empty object."""
@@ -142,6 +166,8 @@ def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...])
     if error.field is not None:
         document["field"] = error.field
     headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, RateLimited):
+        headers = (("Retry-After", str(error.retry_after_seconds)),)
     match error.code:
         case "unauthenticated":
             headers = (("WWW-Authenticate", "Bearer"),)

@@ -1,8 +1,8 @@
 """One HTTP request and its answer, over plain ASGI: headers read once, the body bounded while it arrives."""
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -33,12 +33,15 @@ STATUS: Final[Mapping[str, int]] = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "idempotency_conflict": 422,
+    "rate_limited": 429,
     "internal": 500,
     "unavailable": 503,
     "store_unusable": 503,
     "configuration_invalid": 503,
 }
 """Every error code and its status; a test holds it against the family in ``sidecar.core.errors``."""
+
+Header: TypeAlias = tuple[str, str]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _QUERY_FIELDS_MAX: Final = 32
@@ -143,8 +146,8 @@ class Incoming:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
-    """Send ``answer`` with the headers that every answer has."""
+async def send_answer(send: Send, answer: Answer, request_id: str, more: Iterable[Header] = ()) -> None:
+    """Send ``answer`` with the headers that every answer has, and ``more``."""
     headers = [
         (b"content-type", answer.content_type.encode()),
         (b"content-length", b"%d" % len(answer.body)),
@@ -153,7 +156,7 @@ async def send_answer(send: Send, answer: Answer, request_id: str) -> None:
     ]
     if answer.status == 204:  # noqa: PLR2004 -- 204 has neither body nor type (RFC 9110 section 15.3.5)
         headers = headers[2:]
-    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    headers += [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
