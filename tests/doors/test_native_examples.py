@@ -121,6 +121,17 @@ def test_the_published_examples_work_as_they_are_written(server: Server) -> None
   }"""),
     )
     assert budget["usage"]["remaining"] == 500
+    card = examples.run(
+        "/v1/treasury/cards",
+        body("""{
+    "tenant_id": "t_01...",
+    "identity_id": "id_01...",
+    "spend_limit_daily": 200,
+    "spend_limit_monthly": 2000,
+    "currency": "CAD"
+  }"""),
+    )
+    assert (card["status"], card["spend_limit_daily"]) == ("active", 200)
     request = body("""{
     "tenant_id": "t_01...",
     "identity_id": "id_01...",
@@ -138,12 +149,17 @@ def test_the_published_examples_work_as_they_are_written(server: Server) -> None
     hour = int(decision["evaluated_at"][11:13])
     assert decision["allowed"] is (9 <= hour < 18)
     assert decision["reasons"][0]["matched_rule"] == (None if decision["allowed"] else "allowed_hours")
+    frozen = examples.run(f"/v1/treasury/cards/{card['card_id']}/freeze", body('{"tenant_id":"t_01..."}'))
+    assert frozen["status"] == "frozen"
+    killed = examples.run("/v1/treasury/kill-switch", body('{"tenant_id":"t_01...","identity_id":"id_01..."}'))
+    assert killed == {"frozen": 0, "card_ids": []}
     revoked = examples.post(f"/v1/identities/{ids['parent']}/revoke?tenant_id={ids['tenant']}")
     assert revoked["status"] == "revoked"
     denied = examples.run("/v1/authorize", request)
     assert (denied["allowed"], denied["reasons"][0]["verdict"]) == (False, "deny")
     records = examples.run(f"/v1/audit?tenant_id={ids['tenant']}&limit=50")["data"]
-    assert [record["type"] for record in records][-3:] == ["decision", "identity_revoked", "decision"]
+    types = [record["type"] for record in records]
+    assert types[-5:] == ["decision", "card_frozen", "kill_switch", "identity_revoked", "decision"]
     verified = examples.run(f"/v1/audit/verify?tenant_id={ids['tenant']}")
     assert (verified["valid"], verified["entries_checked"]) == (True, len(records))
 
