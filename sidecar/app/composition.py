@@ -95,7 +95,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         *OperationCalls(require_ready).calls(),
     )
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us))
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk)
     return Worker(application(context, calls), duty, store)
 
 

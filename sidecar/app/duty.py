@@ -11,6 +11,7 @@ import structlog
 
 from sidecar.core.errors import SidecarError
 from sidecar.service.settlement import EXPIRE_BATCH, Settler
+from sidecar.service.tokens import PRUNED_MAX, TokenDesk
 from sidecar.state.clock import Clock
 from sidecar.state.store import LmdbStore
 
@@ -26,12 +27,13 @@ TEND_SECONDS: Final = 10.0
 class Duty:
     """The background work of this process, which stands by while another one does it."""
 
-    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock) -> None:
+    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock, desk: TokenDesk) -> None:
         """Compete for ``lock_file``."""
         self._lock_file = lock_file
         self._store = store
         self._settler = settler
         self._clock = clock
+        self._desk = desk
         self._descriptor: int | None = None
         self._tended = 0.0
 
@@ -74,7 +76,11 @@ class Duty:
         if time.monotonic() - self._tended >= TEND_SECONDS:
             self._tended = time.monotonic()
             self._store.tend()
-            await self._settler.prune_replays(now_us)
+            # To the end: what a day of calls stores must not outgrow what is forgotten of it.
+            while await self._settler.prune_replays(now_us) == EXPIRE_BATCH:
+                pass
+            while await self._desk.prune_former_secrets(now_us) == PRUNED_MAX:
+                pass
 
     async def _tell_jump(self) -> None:
         jump = self._clock.take_jump()

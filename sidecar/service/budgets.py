@@ -11,14 +11,17 @@ from sidecar.core.currencies import places
 from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.facts import budget_fact
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import check_type
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.subtrees import budgets_within
 
 
 class BudgetDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,18 +67,23 @@ class Treasurer:
         self._snapshots = snapshots
         self._new_id = new_id
 
-    async def create(self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int) -> Metered:
+    async def create(
+        self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Metered]:
         """Make a budget.
 
         Raises NotFound for an unknown identity, ValidationFailed for a draft that breaks a rule, Conflict when the
-        identity chain has as many as it can.
+        identity chain has as many as it can, IdempotencyConflict.
         """
         caller.require_administrator()
         limit = _checked_limit(draft)
 
-        def work(txn: Transaction) -> Metered:
+        def work(txn: Transaction) -> Done[Metered]:
             require_alive(txn, caller, now_us)
             part = txn.of(tenant_of(txn, caller, tenant_id))
+            return once(part, key, now_us, Metered, lambda: make(txn, part))
+
+        def make(txn: Transaction, part: TenantTransaction) -> Metered:
             self._require_actions(txn, draft.actions)
             chain = walk(draft.identity_id, part.identities.get)
             present = [budget for identity in chain for budget in budgets_of(part, identity)]
@@ -121,11 +129,10 @@ class Treasurer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if identity_id is None:
-                found = part.budgets.all(after=request.after)
+                page = budgets_within(part, caller, request)
             else:
                 caller.require_reach(walk(identity_id, part.identities.get))
-                found = part.budgets.owned(identity_id, after=request.after)
-            page = page_of(found, request, lambda budget: _is_reached(part, caller, budget))
+                page = page_of(part.budgets.owned(identity_id, after=request.after), request)
             return Page(tuple(_metered(part, budget, now_us) for budget in page.values), page.next_after)
 
     async def change(

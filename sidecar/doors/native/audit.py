@@ -2,11 +2,11 @@
 
 from starlette.concurrency import run_in_threadpool
 
-from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_action
 from sidecar.doors.native import render
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
-from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, page_request
+from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, list_name, one_of, page_request
 from sidecar.service.audit import AuditFilter, Auditor
 
 _NONE = -1
@@ -29,20 +29,19 @@ class AuditCalls:
 
     async def listed(self, ask: Ask) -> Answer:
         """List records, the newest last."""
-        verdict = ask.query.get("verdict")
-        if verdict not in {None, "allow", "deny"}:
-            raise ValidationFailed("`verdict` is `allow` or `deny`", field="verdict")
+        action = ask.query.get("action")
         wanted = AuditFilter(
             identity_id=ask.query.get("identity_id"),
-            verdict=verdict,
-            action=ask.query.get("action"),
+            verdict=one_of(ask.query, "verdict", ("allow", "deny")),
+            action=None if action is None else check_action(action, "action"),
             from_us=instant(ask.query, "from"),
             to_us=instant(ask.query, "to"),
         )
-        request = page_request(ask.query, "audit")
+        name = list_name("audit", ask.query)
+        request = page_request(ask.query, name)
         tenant_id, page = self._auditor.listed(ask.caller, ask.tenant_id(), wanted, request)
         data = [render.entry(entry, tenant_id) for entry in page.values]
-        return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, "audit")})
+        return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, name)})
 
     async def verify(self, ask: Ask) -> Answer:
         """Check the chain; in a thread, since a full call reads 200,000 records."""

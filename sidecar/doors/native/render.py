@@ -249,6 +249,8 @@ def token(value: Token, tenant_id: str) -> Document:
         "may_release": value.may_release,
         "created_at": utc_text(value.created_at_us),
         "expires_at": instant(value.expires_at_us),
+        "rotated_at": instant(value.rotated_at_us),
+        "former_expires_at": None if value.former is None else instant(value.former.until_us),
     }
 
 

@@ -38,14 +38,17 @@ class Ask(msgspec.Struct, frozen=True):
         """Return the tenant that the call names in its body or query. Raises ValidationFailed when they differ."""
         in_query = self.query.get("tenant_id")
         if in_body is not None and in_query is not None and in_body != in_query:
-            raise ValidationFailed("the body and the query name different tenants", field="tenant_id")
+            raise ValidationFailed("the call names two different tenants", field="tenant_id")
         return in_body or in_query
 
     def idempotency_key(self) -> IdempotencyKey | None:
-        """Return the call's idempotency key, None without one."""
+        """Return the call's idempotency key, None without one; a tenant is content, in the body or in the query."""
         if self.key_text is None:
             return None
-        return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(self.document))
+        content, tenant_id = self.document, self.query.get("tenant_id")
+        if tenant_id is not None and isinstance(content, dict):
+            content = content | {"tenant_id": tenant_id}
+        return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(content))
 
 
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
