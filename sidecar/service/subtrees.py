@@ -78,7 +78,7 @@ def subtree(identities: Collection[Identity], top: str, *, after: int = 0) -> It
         path = _path(identities, top, after)
     else:
         path = (top,)
-        yield from _listed(identities, top)
+        yield Listed(identities.place_of(top), walk(top, identities.get)[0])
     # One open list per level, the deepest last: what follows each identity of the path among its siblings.
     below = [identities.owned(path[0])]
     levels = [identities.owned(parent, after=identities.place_of(child)) for child, parent in pairwise(path)]
@@ -90,12 +90,6 @@ def subtree(identities: Collection[Identity], top: str, *, after: int = 0) -> It
         else:
             yield found
             open_lists.append(identities.owned(found.value.identity_id))
-
-
-def _listed(identities: Collection[Identity], identity_id: str) -> Iterator[Listed[Identity]]:
-    identity = identities.get(identity_id)
-    if identity is not None:
-        yield Listed(identities.place_of(identity_id), identity)
 
 
 def _path(identities: Collection[Identity], top: str, place: int) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ CALLS: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/decisions/{decision}/refund", {"amount": 1}),
     ("POST", "/v1/tokens", {"name": "x", "identity_id": "{agent}"}),
     ("GET", "/v1/tokens?identity_id={agent}", None),
+    ("POST", "/v1/tokens/{agent_token_id}/rotate", {}),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit?identity_id={agent}", None),
 )
@@ -136,6 +137,7 @@ ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("DELETE", "/v1/budgets/{budget}", None),
     ("POST", "/v1/tokens", {"name": "x", "identity_id": "{agent}", "may_release": True}),
     ("GET", "/v1/tokens", None),
+    ("POST", "/v1/tokens/{agent_token_id}/rotate", {}),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit/verify", None),
 )

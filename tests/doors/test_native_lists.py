@@ -72,9 +72,7 @@ def test_a_cursor_is_good_for_its_own_list_with_its_own_filter(full: House, path
 def test_a_cursor_with_any_character_changed_is_refused(full: House, path: str) -> None:
     token = token_for(full, path)
     cursor = full.door.ok("GET", f"{path}?limit=1", token=token)["next_cursor"]
-    spoilt = [
-        cursor[:place] + ("B" if cursor[place] == "A" else "A") + cursor[place + 1 :] for place in range(len(cursor))
-    ]
+    spoilt = [f"{cursor[:at]}{'B' if cursor[at] == 'A' else 'A'}{cursor[at + 1 :]}" for at in range(len(cursor))]
     for other in (*spoilt, cursor[:-1], cursor + "A", cursor + "=", cursor.swapcase(), "a" * 10_000, "%F0%9F%92%A9"):
         check_refusal(full.door.call("GET", f"{path}?cursor={other}", token=token), 400, "cursor")
 

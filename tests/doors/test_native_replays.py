@@ -23,6 +23,7 @@ CALLS: tuple[tuple[str, Document], ...] = (
     ("/v1/tokens/{agent_token_id}/rotate", {"grace_seconds": 60}),
 )
 NAMES = [f"{path}{' cedar' if 'cedar' in body else ''}" for path, body in CALLS]
+PLACES = {"{team}", "{agent}"}
 SECRETS = {"/v1/tenants": "api_key", "/v1/tokens": "token", "/v1/tokens/{agent_token_id}/rotate": "token"}
 
 
@@ -36,7 +37,8 @@ def post(house: House, path: str, body: Document, key: str | None = "k") -> Answ
     """Make a call with the ids of ``house`` filled in, as the operator where only that one can."""
     names = house._asdict()
     content = {
-        name: names[str(value)[1:-1]] if str(value)[:1] == "{" and value else value for name, value in body.items()
+        name: value.format(**names) if isinstance(value, str) and value in PLACES else value
+        for name, value in body.items()
     }
     token = OPERATOR if path == "/v1/tenants" else house.key
     return house.door.call("POST", path.format(**names), content, token=token, key=key)

@@ -5,6 +5,7 @@ Counted in reads of the store, so nothing here depends on how fast the machine i
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, Self
 
 import msgspec
@@ -22,6 +23,8 @@ from tests.service.builders import OPERATOR, SECOND, World, limit
 SMALL, LARGE = 100, 20_000
 PAGE = 10
 BELOW_ANN = 15
+CHUNK = 500
+"""Made in one transaction, well within the time that a write may take."""
 
 
 class Reads:
@@ -97,11 +100,11 @@ def fill(world: World, count: int) -> None:
         ann = part.identities.get("ann")
     assert ann is not None
 
-    def work(txn: Transaction) -> None:
+    def work(txn: Transaction, numbers: range) -> None:
         tenant = txn.tenants.get(1)
         assert tenant is not None
         part = txn.of(tenant)
-        for number in range(count):
+        for number in numbers:
             revision = txn.tenants.advance(1)
             is_below = count // 2 <= number < count // 2 + BELOW_ANN
             owner, name = "ann" if is_below else "root", f"i{number}"
@@ -126,7 +129,8 @@ def fill(world: World, count: int) -> None:
             part.policies.add(policy.policy_id, policy, revision, owner=owner)
             part.audit.append("note", world.now_us + number * SECOND, {"identity": name})
 
-    world.write(work)
+    for start in range(0, count, CHUNK):
+        world.write(partial(work, numbers=range(start, min(start + CHUNK, count))))
 
 
 @pytest.fixture(scope="module")
