@@ -75,7 +75,7 @@ def subtree(identities: Collection[Identity], top: str, *, after: int = 0) -> It
     Raises ValidationFailed, naming the cursor, when no identity of the subtree is there.
     """
     if after:
-        path = _path(identities, top, after)
+        path = _at(identities, top, after)[1]
     else:
         path = (top,)
         yield Listed(identities.place_of(top), walk(top, identities.get)[0])
@@ -92,13 +92,13 @@ def subtree(identities: Collection[Identity], top: str, *, after: int = 0) -> It
             open_lists.append(identities.owned(found.value.identity_id))
 
 
-def _path(identities: Collection[Identity], top: str, place: int) -> tuple[str, ...]:
-    """Return the ids from the identity at ``place`` up to ``top``."""
+def _at(identities: Collection[Identity], top: str, place: int) -> tuple[Listed[Identity], tuple[str, ...]]:
+    """Return the identity at ``place``, and the ids from it up to ``top``. Raises ValidationFailed."""
     found = next(identities.all(after=place - 1), None)
     if found is not None and found.place == place:
         ids = [identity.identity_id for identity in walk(found.value.identity_id, identities.get)]
         if top in ids:
-            return tuple(ids[: ids.index(top) + 1])
+            return found, tuple(ids[: ids.index(top) + 1])
     raise ValidationFailed("the cursor is not one of this list's", field="cursor")
 
 
@@ -119,11 +119,13 @@ def budgets_within(part: TenantTransaction, caller: Caller, request: PageRequest
 
 def _budgets_below(part: TenantTransaction, top: str, request: PageRequest) -> Page[Budget]:
     at, after = divmod(request.after, 1 << _PLACE_BITS)
-    here = next(part.identities.all(after=at - 1), None) if at else None
+    begun: tuple[Listed[Identity], ...] = ()
+    if request.after:
+        # Before anything is shown: whoever makes up a cursor must not see an identity's budgets that is elsewhere.
+        begun = (_at(part.identities, top, at)[0],)
     values: list[Budget] = []
     place = request.after
-    rest = subtree(part.identities, top, after=at)
-    for looked, identity in enumerate(chain(() if here is None else (here,), rest)):
+    for looked, identity in enumerate(chain(begun, subtree(part.identities, top, after=at))):
         if looked == paging.SCANNED_MAX:
             return Page(tuple(values), place)
         seen = after if identity.place == at else 0

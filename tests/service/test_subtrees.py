@@ -144,6 +144,19 @@ def test_a_place_outside_the_subtree_is_a_cursor_of_another_list(org: World, pla
     assert refused.value.field == "cursor"
 
 
+@pytest.mark.parametrize("limit_", [1, 5])
+def test_a_cursor_that_somebody_made_up_shows_nobody_elses_budgets(org: World, limit_: int) -> None:
+    """A cursor is no secret: what it names is checked against the token before anything is shown."""
+    org.budget(named("bob", "secret"))
+    org.budget(named("bob", "secret too"))
+    with org.look() as part:
+        bob = part.identities.place_of("bob")
+    for place in ((bob << 64), (bob << 64) + 1, 1, (10**6 << 64), (1 << 127)):
+        with pytest.raises(ValidationFailed) as refused:
+            org.treasurer.listed(org.token("team"), None, None, PageRequest(place, limit_), org.now_us)
+        assert refused.value.field == "cursor"
+
+
 def test_an_external_id_is_looked_up_within_reach(org: World) -> None:
     team = org.token("team")
     by_ann, by_bob = IdentityFilter(external_id="e-ann"), IdentityFilter(external_id="e-bob")
