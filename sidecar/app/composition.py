@@ -105,7 +105,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk)
     return Worker(application(context, calls), duty, store, rates)
 
 

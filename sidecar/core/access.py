@@ -16,10 +16,18 @@ TokenKind = Literal["tenant", "agent", "follower"]
 CallerKind = Literal["operator", "tenant", "agent", "follower"]
 
 
+class Former(msgspec.Struct, frozen=True):
+    """The secret that a rotation replaced: its public part, and until when it still opens."""
+
+    key_id: str
+    until_us: int
+
+
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """A stored token: the digest of its secret, never the secret.
 
-    ``key_id`` is the public part, its key in the store.
+    ``key_id`` is the public part, its key in the store; it changes with the secret, ``token_id`` never does. ``former``
+    is None where no secret was left a grace time.
     """
 
     token_id: str
@@ -34,6 +42,8 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     expires_at_us: int | None
     rate_limit: RateLimit | None = None
+    rotated_at_us: int | None = None
+    former: Former | None = None
 
     def is_alive(self, now_us: int) -> bool:
         """Whether the token still opens anything."""
@@ -75,12 +85,16 @@ class Caller(msgspec.Struct, frozen=True):
         if self.kind != "operator":
             raise Forbidden("only the operator can do this")
 
+    @property
+    def top(self) -> str | None:
+        """The identity that reach is limited to, with everybody below; None for administrators, who reach all."""
+        return None if self.token is None else self.token.identity_id
+
     def reaches(self, chain: IdentityChain) -> bool:
         """Whether the first identity of ``chain`` is within reach: any for administrators, a subtree for the others."""
         if self.may_administer:
             return True
-        top = None if self.token is None else self.token.identity_id
-        return top is not None and any(identity.identity_id == top for identity in chain)
+        return self.top is not None and any(identity.identity_id == self.top for identity in chain)
 
     def require_reach(self, chain: IdentityChain) -> None:
         """Raise NotFound when the first identity of ``chain`` is outside the caller's reach."""

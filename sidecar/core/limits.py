@@ -53,5 +53,8 @@ IDEMPOTENCY_KEY_LENGTH_MAX: Final = 255
 IDEMPOTENCY_LIFE_SECONDS: Final = 86_400
 """How long a stored answer is kept for a retry."""
 
+GRACE_SECONDS_MAX: Final = 7 * 86_400
+"""How long a rotated token's last secret may open on: time for a weekly roll-out, and no second permanent secret."""
+
 AUDIT_BODY_BYTES_MAX: Final = 65_535
 """A C2SP entry bundle counts an entry's bytes in 16 bits."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cache, partial
 
 import msgspec
 import orjson
@@ -70,6 +71,7 @@ class Auditor:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if wanted.identity_id is not None:
                 caller.require_reach(walk(wanted.identity_id, part.identities.get))
+            reaches = cache(partial(_reaches, part, caller))
             start = request.after
             if wanted.from_us is not None:
                 start = max(start, _first_at(part.audit, wanted.from_us))
@@ -77,7 +79,7 @@ class Auditor:
             return part.tenant.tenant_id, page_of(
                 found,
                 PageRequest(start, request.limit),
-                lambda entry: wanted.fits(entry) and _reaches(part, caller, entry),
+                lambda entry: wanted.fits(entry) and reaches(_about(entry)),
             )
 
     def verify(self, caller: Caller, tenant_id: str | None, from_seq: int, to_seq: int | None) -> Verified:
@@ -137,6 +139,8 @@ def link_before(log: AuditLog, seq: int) -> bytes | None:
 
 def _entries(log: AuditLog, after: int, to_us: int | None) -> Iterator[Listed[Entry]]:
     """Yield records as list items; the place of a record is one above its seq, so that 0 stands before the first."""
+    if after >= log.head().next_index:
+        return
     for seq, body in log.read(after, SCANNED_MAX + 1):
         fields: Body = orjson.loads(body)
         ts = fields["ts"]
@@ -155,10 +159,14 @@ def _first_at(log: AuditLog, from_us: int) -> int:
     return bisect_left(range(log.head().next_index), from_us, key=time_of)
 
 
-def _reaches(part: TenantTransaction, caller: Caller, entry: Entry) -> bool:
+def _about(entry: Entry) -> str | None:
+    identity_id = entry.body.get("identity")
+    return identity_id if isinstance(identity_id, str) else None
+
+
+def _reaches(part: TenantTransaction, caller: Caller, identity_id: str | None) -> bool:
     if caller.may_administer:
         return True
-    identity_id = entry.body.get("identity")
-    if not isinstance(identity_id, str) or part.identities.get(identity_id) is None:
+    if identity_id is None or part.identities.get(identity_id) is None:
         return False
     return caller.reaches(walk(identity_id, part.identities.get))

@@ -12,14 +12,17 @@ from sidecar.core.currencies import places
 from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.facts import budget_fact
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import check_type
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.subtrees import budgets_within
 
 NOTIFY_AT_DEFAULT_BP: Final = 8_000
 """Four fifths of a limit, in hundredths of a percent: when its approach is announced unless told."""
@@ -80,7 +83,9 @@ class Treasurer:
         self._snapshots = snapshots
         self._new_id = new_id
 
-    async def create(self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int) -> Metered:
+    async def create(
+        self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Metered]:
         """Make a budget.
 
         Raises NotFound for an unknown identity or card, ValidationFailed for a draft that breaks a rule, Conflict for
@@ -88,10 +93,10 @@ class Treasurer:
         """
         caller.require_administrator()
 
-        def work(txn: Transaction) -> Metered:
+        def work(txn: Transaction) -> Done[Metered]:
             require_alive(txn, caller, now_us)
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return self.make(txn, part, draft, caller.name, now_us)
+            return once(part, key, now_us, Metered, lambda: self.make(txn, part, draft, caller.name, now_us))
 
         return await self._store.write(work)
 
@@ -146,9 +151,10 @@ class Treasurer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             owner = _owner(part, caller, wanted)
-            all_of_them = part.budgets.all(after=request.after)
-            found = all_of_them if owner is None else part.budgets.owned(owner, after=request.after)
-            page = page_of(found, request, lambda budget: _is_reached(part, caller, budget))
+            if owner is None:
+                page = budgets_within(part, caller, request)
+            else:
+                page = page_of(part.budgets.owned(owner, after=request.after), request)
             return Page(tuple(_metered(part, budget, now_us) for budget in page.values), page.next_after)
 
     async def change(

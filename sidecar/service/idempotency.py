@@ -1,14 +1,31 @@
-"""Calls that can be repeated: the stored outcome of a key, in the same transaction as its effect."""
+"""Calls that can be repeated: the stored outcome of a key, in the same transaction as its effect.
+
+A call that changes something takes the caller's key as ``key`` and answers with a ``Done``. Its work is one function
+of the transaction, in this order (DESIGN rule 11)::
+
+    def work(txn: Transaction) -> Done[Card]:
+        require_alive(txn, caller, now_us)                       # 1 the token
+        part = txn.of(tenant_of(txn, caller, tenant_id))         # 2 what it reaches
+        return once(part, key, now_us, Card, lambda: make(part)) # 3 the stored answer, or the effect with its answer
+
+    return await self._store.write(work)
+
+Duplicates that arrive together are answered once, since the writer lock orders them. What is stored is the service's
+value, never a door's bytes, so that a replay shows what this version shows. Its type must be readable from what an
+older version stored: a field that is added to it has a default. A value that holds a secret is stored through
+``kept``, which returns it without. What the caller must wait for before the transaction (vetting) is asked for with
+``replayed`` first. A call that belongs to no tenant gives the whole transaction in place of a tenant's part.
+"""
 
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from sidecar.core.errors import IdempotencyConflict
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.limits import IDEMPOTENCY_LIFE_SECONDS
-from sidecar.service.store import TenantTransaction
+from sidecar.service.store import Answers
 
 T = TypeVar("T")
 
@@ -20,23 +37,44 @@ class Done(NamedTuple, Generic[T]):
     replayed: bool = False
 
 
+class Answering(Protocol):
+    """Where answers are kept: a tenant's part of a transaction, or the whole for calls that belong to no tenant."""
+
+    @property
+    def answers(self) -> Answers:
+        """The answers that were given."""
+
+
 def once(
-    part: TenantTransaction, key: IdempotencyKey | None, now_us: int, answer_type: type[T], run: Callable[[], T]
+    part: Answering,
+    key: IdempotencyKey | None,
+    now_us: int,
+    answer_type: type[T],
+    run: Callable[[], T],
+    *,
+    kept: Callable[[T], T] = lambda value: value,
 ) -> Done[T]:
     """Return what ``run`` returns, or what it returned when ``key`` came first.
 
-    Raises IdempotencyConflict when the key came with other content. What ``run`` returns must hold no secret.
+    ``kept`` returns the value as it may be stored: without its secrets. Raises IdempotencyConflict when the key came
+    with other content; what ``run`` raises is stored nowhere, so the next try runs again.
     """
-    replay = None if key is None else find_replay(part, key, now_us)
-    if replay is not None:
-        return Done(msgspec.msgpack.decode(replay.answer, type=answer_type), replayed=True)
+    again = replayed(part, key, now_us, answer_type)
+    if again is not None:
+        return again
     value = run()
     if key is not None:
-        part.answers.keep_replay(replay_of(key, now_us, answer=msgspec.msgpack.encode(value)))
+        part.answers.keep_replay(replay_of(key, now_us, answer=msgspec.msgpack.encode(kept(value))))
     return Done(value)
 
 
-def find_replay(part: TenantTransaction, key: IdempotencyKey, now_us: int) -> Replay | None:
+def replayed(part: Answering, key: IdempotencyKey | None, now_us: int, answer_type: type[T]) -> Done[T] | None:
+    """Return the stored answer of ``key``, None without one. Raises IdempotencyConflict."""
+    replay = None if key is None else find_replay(part, key, now_us)
+    return None if replay is None else Done(msgspec.msgpack.decode(replay.answer, type=answer_type), replayed=True)
+
+
+def find_replay(part: Answering, key: IdempotencyKey, now_us: int) -> Replay | None:
     """Return the stored outcome of ``key``. Raises IdempotencyConflict when it was used with other content."""
     replay = part.answers.replay(key.scope, now_us)
     if replay is not None and replay.fingerprint != key.fingerprint:

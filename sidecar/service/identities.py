@@ -13,14 +13,17 @@ from sidecar.core.budget import Budget
 from sidecar.core.directory import Block, Identity, IdentityChain, Status, block_on, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.facts import identity_fact
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import BudgetCheck, Json
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.descent import descend
+from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
-from sidecar.service.subtree import descend
+from sidecar.service.subtrees import IdentityFilter, identities_within
 
 
 class IdentityDraft(msgspec.Struct, frozen=True):
@@ -41,15 +44,6 @@ class IdentityPatch(msgspec.Struct, frozen=True):
     name: str | None = None
     metadata: dict[str, Json] | None = None
     status: Status | None = None
-
-
-class IdentityFilter(msgspec.Struct, frozen=True):
-    """Which identities a list shows."""
-
-    parent_id: str | None = None
-    type: str | None = None
-    external_id: str | None = None
-    status: str | None = None
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -76,35 +70,47 @@ class Registry:
         self._snapshots = snapshots
         self._new_id = new_id
 
-    async def create(self, caller: Caller, tenant_id: str | None, draft: IdentityDraft, now_us: int) -> Described:
+    async def create(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        draft: IdentityDraft,
+        now_us: int,
+        key: IdempotencyKey | None = None,
+    ) -> Done[Described]:
         """Make an identity.
 
         Raises NotFound for an unknown parent, ValidationFailed for an undeclared type or a chain over the depth limit,
-        Conflict for an id or external id in use and for a parent that was revoked.
+        Conflict for an id or external id in use and for a parent that was revoked, IdempotencyConflict.
         """
         caller.require_administrator()
 
-        def work(txn: Transaction) -> Described:
+        def work(txn: Transaction) -> Done[Described]:
             require_alive(txn, caller, now_us)
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            self.require_type(txn, draft.type)
-            chain = _chain(part, draft.parent_id, "parent_id")
-            _require_place(part, chain, draft)
-            identity = Identity(
-                identity_id=draft.identity_id or self._new_id("id", now_us),
-                parent_id=draft.parent_id,
-                type=draft.type,
-                name=draft.name,
-                external_id=draft.external_id,
-                metadata=draft.metadata,
-                max_cards=draft.max_cards,
-                created_at_us=now_us,
-                revision=txn.tenants.advance(part.tenant.number),
-            )
-            add_identity(part, identity, caller.name, now_us)
-            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain)))
+            return once(part, key, now_us, Described, lambda: self._make(txn, part, caller, draft, now_us))
 
         return await self._store.write(work)
+
+    def _make(
+        self, txn: Transaction, part: TenantTransaction, caller: Caller, draft: IdentityDraft, now_us: int
+    ) -> Described:
+        self.require_type(txn, draft.type)
+        chain = _chain(part, draft.parent_id, "parent_id")
+        _require_place(part, chain, draft)
+        identity = Identity(
+            identity_id=draft.identity_id or self._new_id("id", now_us),
+            parent_id=draft.parent_id,
+            type=draft.type,
+            name=draft.name,
+            external_id=draft.external_id,
+            metadata=draft.metadata,
+            max_cards=draft.max_cards,
+            created_at_us=now_us,
+            revision=txn.tenants.advance(part.tenant.number),
+        )
+        add_identity(part, identity, caller.name, now_us)
+        return Described(part.tenant.tenant_id, identity, block_on((identity, *chain)))
 
     def require_type(self, txn: Transaction, type_name: str) -> None:
         """Raise ValidationFailed unless the schema declares ``type_name`` as a type of identities."""
@@ -132,19 +138,16 @@ class Registry:
     def listed(
         self, caller: Caller, tenant_id: str | None, wanted: IdentityFilter, request: PageRequest
     ) -> Page[Described]:
-        """Return a page of the identities that fit and are within reach, in order of creation."""
+        """Return a page of the identities that fit and are within reach, in order of creation.
+
+        A token of one identity sees its subtree depth first. By external id only who has it now is found, unless the
+        revoked are asked for.
+        """
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            if wanted.parent_id is None:
-                found = part.identities.all(after=request.after)
-            else:
+            if wanted.parent_id is not None:
                 caller.require_reach(_chain(part, wanted.parent_id, "parent_id"))
-                found = part.identities.owned(wanted.parent_id, after=request.after)
-
-            def fits(identity: Identity) -> bool:
-                return _fits(identity, wanted) and caller.reaches(walk(identity.identity_id, part.identities.get))
-
-            page = page_of(found, request, fits)
+            page = page_of(identities_within(part, caller, wanted, request.after), request, wanted.fits)
             described = tuple(
                 Described(part.tenant.tenant_id, identity, block_on(walk(identity.identity_id, part.identities.get)))
                 for identity in page.values
@@ -170,28 +173,36 @@ class Registry:
 
         return await self._store.write(work)
 
-    async def revoke(self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int) -> Revoked:
+    async def revoke(
+        self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Revoked]:
         """Revoke an identity for good, and with it everybody below. A second time changes nothing.
 
-        The tenant's root is the operator's to revoke (Forbidden for others). Raises NotFound.
+        The tenant's root is the operator's to revoke (Forbidden for others). Raises NotFound, IdempotencyConflict.
         """
         caller.require_administrator()
 
-        def work(txn: Transaction) -> Described:
+        def work(txn: Transaction) -> Done[Described]:
             require_alive(txn, caller, now_us)
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            chain = _chain(part, identity_id, "identity_id")
-            identity = chain[0]
-            if identity.parent_id is None:
-                caller.require_operator()
-            if identity.status != "revoked":
-                revoked = msgspec.structs.replace(identity, status="revoked")
-                identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
-            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
+            return once(part, key, now_us, Described, lambda: _end(txn, part, caller, identity_id, now_us))
 
-        described = await self._store.write(work)  # it has taken effect before the first is counted
-        affected = [True async for _ in descend(self._store, described.tenant_id, (described.identity,))]
-        return Revoked(described, len(affected))
+        done = await self._store.write(work)  # it has taken effect before the first is counted
+        top = done.value
+        affected = [True async for _ in descend(self._store, top.tenant_id, (top.identity,))]
+        # Nothing can be made below what is revoked, so a replay counts what the first call counted.
+        return Done(Revoked(top, len(affected)), done.replayed)
+
+
+def _end(txn: Transaction, part: TenantTransaction, caller: Caller, identity_id: str, now_us: int) -> Described:
+    chain = _chain(part, identity_id, "identity_id")
+    identity = chain[0]
+    if identity.parent_id is None:
+        caller.require_operator()
+    if identity.status != "revoked":
+        revoked = msgspec.structs.replace(identity, status="revoked")
+        identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
+    return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
 
 
 def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_us: int) -> None:
@@ -284,12 +295,4 @@ def _patched(identity: Identity, patch: IdentityPatch) -> Identity:
         name=identity.name if patch.name is None else patch.name,
         metadata=identity.metadata if patch.metadata is None else patch.metadata,
         status=identity.status if patch.status is None else patch.status,
-    )
-
-
-def _fits(identity: Identity, wanted: IdentityFilter) -> bool:
-    return (
-        wanted.type in {None, identity.type}
-        and wanted.external_id in {None, identity.external_id}
-        and wanted.status in {None, identity.status}
     )

@@ -9,10 +9,10 @@ from sidecar.core.cards import CARDS_LISTED_MAX, Card, standing
 from sidecar.core.directory import Identity, walk
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.descent import descend, paged
 from sidecar.service.idempotency import Done, once, replay_of
 from sidecar.service.identities import change_identity
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
-from sidecar.service.subtree import descend, paged
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True):

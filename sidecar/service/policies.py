@@ -2,7 +2,7 @@
 
 Cedar text from a caller is first parsed in a throw-away process, since the parser can be crashed by what it reads. A
 policy is then compiled together with all others of its tenant, outside the writer lock, and stored only if none of them
-changed meanwhile.
+changed meanwhile. The stored answer of a repeated call is looked for before any of this, and each time anew.
 """
 
 from collections.abc import Callable
@@ -13,13 +13,15 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import encode_hash
-from sidecar.core.directory import Tenant
+from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import Done, once, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, owned_policies, owner_type, revisions_of
 from sidecar.service.store import Revisions, Store, TenantTransaction, Transaction
@@ -69,26 +71,33 @@ class Legislator:
         self._new_id = new_id
         self._vet = vet
 
-    async def create(self, caller: Caller, tenant_id: str | None, draft: PolicyDraft, now_us: int) -> Stored:
+    async def create(
+        self, caller: Caller, tenant_id: str | None, draft: PolicyDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Stored]:
         """Make a policy, in force with the next decision.
 
         Raises PolicyInvalid naming the place in text that does not parse or fit the schema, ValidationFailed for rules
         that break one and for an ``@id`` in use, NotFound for an unknown identity, Conflict for a tenant that changes
-        all the time.
+        all the time, IdempotencyConflict.
         """
         caller.require_administrator()
         policy_id = self._new_id("pol", now_us)
-        if draft.cedar is not None:
+        with self._store.read() as txn:
+            again = _again(txn, caller, tenant_id, key, now_us)
+        if again is None and draft.cedar is not None:
             await self._vet(draft.cedar, f"{API_SOURCE}{policy_id}")
         for _ in range(TRIES_MAX):
             with self._store.read() as txn:
+                again = _again(txn, caller, tenant_id, key, now_us)
+                if again is not None:
+                    return again
                 tenant = tenant_of(txn, caller, tenant_id)
                 checked = self._check(txn, txn.of(tenant), policy_id, draft, now_us)
             stored = await self._store.write(
-                partial(_keep, caller=caller, tenant=tenant, checked=checked, now_us=now_us)
+                partial(_keep, caller=caller, tenant=tenant, checked=checked, key=key, now_us=now_us)
             )
             if stored is not None:
-                return Stored(tenant.tenant_id, stored)
+                return stored
         raise Conflict("the tenant's policies change all the time, try again")
 
     def _check(
@@ -144,13 +153,14 @@ class Legislator:
     def listed(
         self, caller: Caller, tenant_id: str | None, identity_id: str | None, request: PageRequest
     ) -> Page[Stored]:
-        """Return a page of the policies, of one identity or of all, in order of creation."""
+        """Return a page of the policies, of one identity or of all, in order of creation. Raises NotFound."""
         caller.require_administrator()
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if identity_id is None:
                 found = part.policies.all(after=request.after)
             else:
+                walk(identity_id, part.identities.get)
                 found = part.policies.owned(identity_id, after=request.after)
             page = page_of(found, request)
         return Page(tuple(Stored(part.tenant.tenant_id, record) for record in page.values), page.next_after)
@@ -169,19 +179,37 @@ class Legislator:
         await self._store.write(work)
 
 
-def _keep(txn: Transaction, *, caller: Caller, tenant: Tenant, checked: Checked, now_us: int) -> PolicyRecord | None:
+def _again(
+    txn: Transaction, caller: Caller, tenant_id: str | None, key: IdempotencyKey | None, now_us: int
+) -> Done[Stored] | None:
+    """Return the stored answer of a repeated call, None for a new one."""
+    require_alive(txn, caller, now_us)
+    return replayed(txn.of(tenant_of(txn, caller, tenant_id)), key, now_us, Stored)
+
+
+def _keep(
+    txn: Transaction, *, caller: Caller, tenant: Tenant, checked: Checked, key: IdempotencyKey | None, now_us: int
+) -> Done[Stored] | None:
     """Store a checked policy, or return None when what it was checked against has changed."""
     require_alive(txn, caller, now_us)
     part = txn.of(tenant)
+    again = replayed(part, key, now_us, Stored)
+    if again is not None:
+        return again
     if [revisions.policies for revisions in revisions_of(txn, part)] != [old.policies for old in checked.revisions]:
         return None
+    return once(part, key, now_us, Stored, lambda: _add(txn, part, caller, checked, now_us))
+
+
+def _add(txn: Transaction, part: TenantTransaction, caller: Caller, checked: Checked, now_us: int) -> Stored:
+    tenant = part.tenant
     revision = txn.tenants.advance(tenant.number, policies=True)
     record = msgspec.structs.replace(checked.record, revision=revision)
     part.policies.add(record.policy_id, record, revision, owner=record.identity_id)
     fact = part.audit.keep_fact(record.cedar.encode())
     body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": caller.name}
     part.audit.append("policy_created", now_us, body)
-    return record
+    return Stored(tenant.tenant_id, record)
 
 
 def _known(part: TenantTransaction, policy_id: str) -> PolicyRecord:

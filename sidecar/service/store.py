@@ -50,6 +50,9 @@ class Collection(Protocol[T]):
     def get(self, key: str) -> T | None:
         """Return the value with this id."""
 
+    def place_of(self, key: str) -> int:
+        """Return the place of an existing value in every list of its kind."""
+
     def by_external_id(self, external_id: str) -> T | None:
         """Return the value with this external id."""
 
@@ -104,10 +107,13 @@ class Tokens(Protocol):
         """Return the token with this public part."""
 
     def put(self, token: Token) -> None:
-        """Store a token."""
+        """Store a token under its public part, which no other token may have."""
+
+    def replace(self, old: Token, new: Token) -> None:
+        """Store ``new`` in place of ``old``; the secret of ``old`` opens on where ``new`` calls it its former one."""
 
     def delete(self, token: Token) -> None:
-        """Forget a token."""
+        """Forget a token and its former secret."""
 
 
 class Ledger(Protocol):
@@ -234,6 +240,10 @@ class Transaction(Protocol):
     def tokens(self) -> Tokens:
         """The tokens of every tenant."""
 
+    @property
+    def answers(self) -> Answers:
+        """The answers to calls that belong to no tenant."""
+
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
 
@@ -254,6 +264,9 @@ class Transaction(Protocol):
 
     def prune_replays(self, now_us: int, most: int) -> int:
         """Forget stored outcomes whose day is over; returns how many."""
+
+    def prune_former_secrets(self, now_us: int, most: int) -> int:
+        """Forget secrets whose grace time is over; returns how many."""
 
 
 class Store(Protocol):

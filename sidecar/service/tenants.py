@@ -11,13 +11,15 @@ from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.directory import Identity, Mode, Tenant
 from sidecar.core.errors import Conflict, NotFound
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.core.windows import zone
 from sidecar.service.access import tenant_of
+from sidecar.service.idempotency import Done, once
 from sidecar.service.identities import Registry, add_identity
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, Transaction
-from sidecar.service.tokens import Minted, TokenDesk, TokenDraft
+from sidecar.service.tokens import Minted, TokenDesk, TokenDraft, without_text
 
 
 class TenantDraft(msgspec.Struct, frozen=True):
@@ -57,14 +59,18 @@ class Tenancy:
         self._desk = desk
         self._new_id = new_id
 
-    async def create(self, caller: Caller, draft: TenantDraft, now_us: int) -> Founded:
-        """Make a tenant. Raises Forbidden for all but the operator, Conflict for an id in use, ValidationFailed for an
-        unknown time zone or root type.
-        """  # noqa: D205 -- one promise, one sentence of awkward cases
+    async def create(
+        self, caller: Caller, draft: TenantDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Founded]:
+        """Make a tenant.
+
+        Raises Forbidden for all but the operator, Conflict for an id in use, ValidationFailed for an unknown time zone
+        or root type, IdempotencyConflict.
+        """
         caller.require_operator()
         zone(draft.time_zone)
 
-        def work(txn: Transaction) -> Founded:
+        def make(txn: Transaction) -> Founded:
             self._registry.require_type(txn, draft.root_type)
             if draft.tenant_id is not None and txn.tenants.find(draft.tenant_id) is not None:
                 raise Conflict(f"tenant `{draft.tenant_id}` exists already", field="id")
@@ -81,10 +87,12 @@ class Tenancy:
                 revision=txn.tenants.advance(tenant.number),
             )
             add_identity(part, root, caller.name, now_us)
-            key = TokenDraft("first key", "tenant", None, may_release=True, expires_at_us=None)
-            return Founded(tenant, self._desk.mint(txn, tenant, key, caller.name, now_us))
+            first = TokenDraft("first key", "tenant", None, may_release=True, expires_at_us=None)
+            return Founded(tenant, self._desk.mint(txn, tenant, first, caller.name, now_us))
 
-        return await self._store.write(work)
+        return await self._store.write(
+            lambda txn: once(txn, key, now_us, Founded, lambda: make(txn), kept=_without_text)
+        )
 
     def _tenant(self, draft: TenantDraft, number: int, now_us: int) -> Tenant:
         return Tenant(
@@ -133,13 +141,20 @@ class Tenancy:
             raise NotFound(f"unknown tenant `{tenant_id}`")
         return tenant
 
-    def listed(self, caller: Caller, request: PageRequest) -> Page[Tenant]:
-        """Return a page of the tenants within reach: all for the operator, its own for a tenant key."""
+    def listed(self, caller: Caller, request: PageRequest, tenant_id: str | None = None) -> Page[Tenant]:
+        """Return a page of the tenants within reach: all for the operator, its own for a tenant key.
+
+        With ``tenant_id``, that one alone. Raises NotFound where it is unknown, Forbidden where it is another's.
+        """
         caller.require_administrator()
         with self._store.read() as txn:
-            if caller.token is not None:
-                return Page((tenant_of(txn, caller, None),), None)
+            if caller.token is not None or tenant_id is not None:
+                return Page((tenant_of(txn, caller, tenant_id),), None)
             return page_of((Listed(tenant.number, tenant) for tenant in txn.tenants.after(request.after)), request)
+
+
+def _without_text(founded: Founded) -> Founded:
+    return msgspec.structs.replace(founded, key=without_text(founded.key))
 
 
 def _opening(tenant: Tenant) -> Body:

@@ -1,4 +1,8 @@
-"""Tokens: made, listed, revoked, and recognised at the start of every request."""
+"""Tokens: made, listed, rotated, revoked, and recognised at the start of every request.
+
+A token's id outlives its secrets: a rotation gives it a new one, and the one before opens on for a grace time, in which
+a deployment can be moved over. There are at most two. A tenant may delete its last key: the operator makes a new one.
+"""
 
 import hashlib
 import hmac
@@ -8,14 +12,22 @@ from typing import Final
 import msgspec
 
 from sidecar.core import token_text
-from sidecar.core.access import Caller, Token, TokenKind
+from sidecar.core.access import Caller, Former, Token, TokenKind
 from sidecar.core.audit import Body
-from sidecar.core.directory import Tenant, walk
-from sidecar.core.errors import NotFound, Unauthenticated, ValidationFailed
+from sidecar.core.directory import Mode, Tenant, walk
+from sidecar.core.errors import Conflict, NotFound, Unauthenticated, Unavailable, ValidationFailed
+from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
-from sidecar.service.store import Store, Transaction
+from sidecar.service.store import Store, TenantTransaction, Transaction
+
+PRUNED_MAX: Final = 256
+"""Secrets whose grace time is over that one transaction forgets."""
+
+DRAWS_MAX: Final = 3
+"""How often a public part is drawn: one of 50 bits that is taken is rare, a second one in a row is a fault."""
 
 _NOBODY: Final = hashlib.sha256(b"nobody").digest()
 
@@ -39,11 +51,16 @@ class TokenPatch(msgspec.Struct, frozen=True):
 
 
 class Minted(msgspec.Struct, frozen=True):
-    """A new token with its text, which is shown this once and kept nowhere."""
+    """A token with its new text, which is shown this once and kept nowhere: empty in a stored answer."""
 
     tenant_id: str
     token: Token
     text: str
+
+
+def without_text(minted: Minted) -> Minted:
+    """Return what may be stored of a new token."""
+    return msgspec.structs.replace(minted, text="")
 
 
 class TokenDesk:
@@ -78,13 +95,23 @@ class TokenDesk:
             raise Unauthenticated("the token is missing, unknown or expired")
         return Caller(token.kind, token, None if tenant is None else tenant.rate_limit)
 
-    async def create(self, caller: Caller, tenant_id: str | None, draft: TokenDraft, now_us: int) -> Minted:
-        """Make a token. Raises NotFound for an unknown identity, Forbidden for a caller that may not."""
+    async def create(
+        self, caller: Caller, tenant_id: str | None, draft: TokenDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Minted]:
+        """Make a token.
+
+        Raises NotFound for an unknown identity, Forbidden for a caller that may not, IdempotencyConflict.
+        """
         caller.require_administrator()
 
-        def work(txn: Transaction) -> Minted:
+        def work(txn: Transaction) -> Done[Minted]:
             require_alive(txn, caller, now_us)
-            return self.mint(txn, tenant_of(txn, caller, tenant_id), draft, caller.name, now_us)
+            tenant = tenant_of(txn, caller, tenant_id)
+
+            def make() -> Minted:
+                return self.mint(txn, tenant, draft, caller.name, now_us)
+
+            return once(txn.of(tenant), key, now_us, Minted, make, kept=without_text)
 
         return await self._store.write(work)
 
@@ -99,9 +126,7 @@ class TokenDesk:
             raise ValidationFailed("a tenant key belongs to no identity", field="identity_id")
         if draft.expires_at_us is not None and draft.expires_at_us <= now_us:
             raise ValidationFailed("the token would have expired already", field="expires_at")
-        parts = token_text.mint(
-            draft.kind, tenant.mode, self._randomness(token_text.KEY_BYTES + token_text.SECRET_BYTES)
-        )
+        parts = self._draw(txn, draft.kind, tenant.mode)
         token = Token(
             token_id=self._new_id("tok", now_us),
             key_id=parts.key_id,
@@ -124,6 +149,61 @@ class TokenDesk:
             made["rate_limit"] = token.rate_limit.text
         part.audit.append("token_created", now_us, made)
         return Minted(tenant.tenant_id, token, parts.text())
+
+    def _draw(self, txn: Transaction, kind: TokenKind, mode: Mode) -> token_text.TokenText:
+        """Return a new text whose public part no other token has."""
+        for _ in range(DRAWS_MAX):
+            parts = token_text.mint(kind, mode, self._randomness(token_text.KEY_BYTES + token_text.SECRET_BYTES))
+            if txn.tokens.find(parts.key_id) is None:
+                return parts
+        raise Unavailable("no public part of a token was free, nothing was changed")
+
+    async def rotate(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        token_id: str,
+        grace_seconds: int,
+        now_us: int,
+        key: IdempotencyKey | None = None,
+    ) -> Done[Minted]:
+        """Give a token a new secret; its last one opens for ``grace_seconds`` more, and any before it never again.
+
+        Raises NotFound, Conflict for a token that ran out, Forbidden for a caller that may not, IdempotencyConflict.
+        """
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> Done[Minted]:
+            require_alive(txn, caller, now_us)
+            part = txn.of(tenant_of(txn, caller, tenant_id))
+
+            def turn() -> Minted:
+                return self._turn(txn, part, caller, _known(part, token_id), grace_seconds, now_us)
+
+            return once(part, key, now_us, Minted, turn, kept=without_text)
+
+        return await self._store.write(work)
+
+    def _turn(
+        self, txn: Transaction, part: TenantTransaction, caller: Caller, old: Token, grace_seconds: int, now_us: int
+    ) -> Minted:
+        if not old.is_alive(now_us):
+            raise Conflict(f"token `{old.token_id}` has expired, make a new one")
+        tenant = part.tenant
+        parts = self._draw(txn, old.kind, tenant.mode)
+        new = msgspec.structs.replace(
+            old,
+            key_id=parts.key_id,
+            digest=parts.digest(),
+            prefix=parts.shown,
+            rotated_at_us=now_us,
+            former=Former(old.key_id, now_us + grace_seconds * 1_000_000) if grace_seconds else None,
+        )
+        txn.tokens.replace(old, new)
+        part.tokens.change(new.token_id, new, txn.tenants.advance(tenant.number))
+        body: Body = {"token": new.token_id, "grace_seconds": grace_seconds, "by": caller.name}
+        part.audit.append("token_rotated", now_us, body)
+        return Minted(tenant.tenant_id, new, parts.text())
 
     def listed(
         self, caller: Caller, tenant_id: str | None, identity_id: str | None, request: PageRequest
@@ -172,11 +252,19 @@ class TokenDesk:
             require_alive(txn, caller, now_us)
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
-            token = part.tokens.get(token_id)
-            if token is None:
-                raise NotFound(f"unknown token `{token_id}`", field="token_id")
-            txn.tokens.delete(token)
+            txn.tokens.delete(_known(part, token_id))
             part.tokens.remove(token_id, txn.tenants.advance(tenant.number))
             part.audit.append("token_revoked", now_us, {"token": token_id, "by": caller.name})
 
         await self._store.write(work)
+
+    async def prune_former_secrets(self, now_us: int) -> int:
+        """Forget secrets whose grace time is over, which open nothing any more; returns how many."""
+        return await self._store.write(lambda txn: txn.prune_former_secrets(now_us, PRUNED_MAX))
+
+
+def _known(part: TenantTransaction, token_id: str) -> Token:
+    token = part.tokens.get(token_id)
+    if token is None:
+        raise NotFound(f"unknown token `{token_id}`", field="token_id")
+    return token

@@ -18,6 +18,7 @@ U64_PAIR: Final = Struct(">QQ")
 TENANT_U64: Final = Struct(">IQ")
 """Tenant number and a sequence number, revision or time."""
 
+U32_MAX: Final = 2**32 - 1
 U64_MAX: Final = 2**64 - 1
 DOCUMENT_VERSION: Final = b"\x01"
 HASH_BYTES: Final = 16

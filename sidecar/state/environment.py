@@ -46,6 +46,8 @@ TABLES: Final = (
     "index",
     "changes",
     "tokens",
+    "former_secrets",
+    "former_secrets_expiry",
     "counters",
     "rolling",
     "reservations",

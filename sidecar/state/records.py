@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.service.store import Listed
-from sidecar.state.codec import TENANT_U64, U32, U64, decode, encode, key_text, short_hash
+from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, key_text, short_hash
 from sidecar.state.environment import Table, Txn
 
 
@@ -68,6 +68,10 @@ class Collection(Generic[T]):
         """Return the value with this id."""
         record = self._find(key)
         return None if record is None else self._decoder.decode(record.document)
+
+    def place_of(self, key: str) -> int:
+        """Return the place of an existing value in every list of its kind."""
+        return self._known(key).place
 
     def by_external_id(self, external_id: str) -> T | None:
         """Return the value with this external id; a hit of the index is compared in full."""
@@ -138,7 +142,7 @@ class Collection(Generic[T]):
 
     def _listed(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[Listed[T]]:
         with self._txn.cursor(db=self._index) as cursor:
-            found = cursor.set_range(prefix + U64.pack(after + 1))
+            found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
             while found and bytes(cursor.key()).startswith(prefix):
                 record = self._known(bytes(cursor.value()).decode())
                 if wanted(record):

@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.core.directory import Tenant
 from sidecar.service.store import Revisions
-from sidecar.state.codec import U32, U64_PAIR, decode, encode, key_text
+from sidecar.state.codec import U32, U32_MAX, U64_PAIR, decode, encode, key_text
 from sidecar.state.environment import Table, Txn
 
 DEPLOYMENT: Final = 0
@@ -58,7 +58,7 @@ class Tenants:
     def after(self, number: int) -> Iterator[Tenant]:
         """Yield the tenants in order of creation, from the one after ``number``."""
         with self._txn.cursor(db=self._tenants) as cursor:
-            if cursor.set_range(U32.pack(number + 1)):
+            if number < U32_MAX and cursor.set_range(U32.pack(number + 1)):
                 for value in cursor.iternext(keys=False):
                     yield decode(bytes(value), _tenant)
 

@@ -18,7 +18,7 @@ from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Ledger, due_reservations
 from sidecar.state.records import Collection, Kind
 from sidecar.state.tenants import DEPLOYMENT, Tenants
-from sidecar.state.tokens import Tokens
+from sidecar.state.tokens import Tokens, prune_former_secrets
 
 _identity: Final = msgspec.msgpack.Decoder(Identity)
 _policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
@@ -98,6 +98,11 @@ class Transaction:
         """The tokens of every tenant."""
         return Tokens(self._txn, self._tables)
 
+    @cached_property
+    def answers(self) -> Answers:
+        """The answers to calls that belong to no tenant, under the number of the deployment."""
+        return Answers(self._txn, self._tables, DEPLOYMENT)
+
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
         return TenantTransaction(self._txn, self._tables, tenant)
@@ -129,3 +134,7 @@ class Transaction:
     def prune_replays(self, now_us: int, most: int) -> int:
         """Forget up to ``most`` stored outcomes whose day is over; returns how many."""
         return prune_replays(self._txn, self._tables, now_us, most)
+
+    def prune_former_secrets(self, now_us: int, most: int) -> int:
+        """Forget up to ``most`` secrets whose grace time is over; returns how many."""
+        return prune_former_secrets(self._txn, self._tables, now_us, most)

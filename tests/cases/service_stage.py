@@ -100,7 +100,7 @@ class ServiceStage:
         rules = None if policy.rules is None else msgspec.convert(policy.rules, Rules, dec_hook=major)
         text = None if policy.rules is None else msgspec.json.encode(policy.rules).decode()
         draft = PolicyDraft(policy.name, policy.of, rules, text, policy.cedar)
-        stored = self._run(self._legislator.create(OPERATOR, self._tenant, draft, self._now_us))
+        stored = self._run(self._legislator.create(OPERATOR, self._tenant, draft, self._now_us)).value
         return stored.record.policy_id
 
     def add_card(self, card: Plastic) -> str:
@@ -123,7 +123,7 @@ class ServiceStage:
             on_expiry="release",
             notify_at_bp=8_000,
         )
-        made = self._run(self._treasurer.create(OPERATOR, self._tenant, draft, self._now_us)).budget
+        made = self._run(self._treasurer.create(OPERATOR, self._tenant, draft, self._now_us)).value.budget
         self._budgets[made.budget_id] = made
         return made.budget_id
 

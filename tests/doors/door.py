@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from sidecar.app import composition
 from sidecar.app.composition import Health, Worker, compose
@@ -87,6 +88,10 @@ class Door:
         self._worker.store.close()
         self._worker.rates.close()
         self._runner.close()
+
+    def routes(self) -> list[Route]:
+        """Return what the application serves."""
+        return [route for route in self._worker.application.routes if isinstance(route, Route)]
 
     def call(
         self,

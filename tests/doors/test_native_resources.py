@@ -452,6 +452,8 @@ def test_a_token_is_shown_once_and_opens_until_it_is_deleted_or_runs_out(door: D
         "rate_limit": None,
         "created_at": "2026-03-09T12:00:00Z",
         "expires_at": "2026-03-09T12:01:00Z",
+        "rotated_at": None,
+        "former_expires_at": None,
     }
     assert made in house.ok("GET", f"/v1/tokens?identity_id={house.agent}")["data"]
     assert house.call("POST", "/v1/authorize", house.request(), token=token).status == 200

@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 
 import pytest
 
-from tests.process.server import Answer, Client, Server, check_at_rest, found_acme, serving
+from tests.process.server import Answer, Client, Document, Server, check_at_rest, found_acme, serving
 
 CALLERS = 200
 ADMITTED = 37
@@ -151,6 +152,48 @@ def test_a_deleted_token_opens_nothing_at_any_worker(tmp_path: Path) -> None:
             operator.ok("DELETE", f"/v1/tokens/{made['token_id']}", token=acme.key)
             after = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
         assert {(answer.status, answer.document["type"]) for answer in after} == {(401, "unauthenticated")}
+
+
+def test_a_rotated_token_opens_nothing_at_any_worker(tmp_path: Path) -> None:
+    """Nor does a secret in its grace time after the token was deleted."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator)
+        made = operator.ok("POST", "/v1/tokens", {"name": "a", "identity_id": acme.agent}, token=acme.key)
+        path = f"/v1/tokens/{made['token_id']}"
+
+        def statuses(clients: list[Client]) -> set[int]:
+            answers = at_once(clients, lambda client: client.call("POST", "/v1/authorize", acme.request()))
+            return {answer.status for answer in answers}
+
+        with everywhere(server, made["token"]) as first:
+            turned = operator.ok("POST", f"{path}/rotate", {"grace_seconds": 600}, token=acme.key)
+            with everywhere(server, turned["token"]) as second:
+                assert statuses(first) == statuses(second) == {200}
+                operator.ok("POST", f"{path}/rotate", {"grace_seconds": 600}, token=acme.key)
+                assert (statuses(first), statuses(second)) == ({401}, {200})
+                operator.ok("DELETE", path, token=acme.key)
+                assert (statuses(first), statuses(second)) == ({401}, {401})
+
+
+def test_one_key_makes_one_thing_however_often_it_is_sent_at_once(tmp_path: Path) -> None:
+    """Whatever is made, at two workers: one is made, one answer is new, and that one alone holds the secret."""
+    with serving(tmp_path, "--workers", "2") as (server, operator):
+        acme = found_acme(operator)
+        cedar = '@id("once") permit (principal, action == Action::"tool.call", resource);'
+        things: dict[str, tuple[str, Document]] = {
+            "identity_id": ("/v1/identities", {"parent_id": acme.team, "type": "agent", "name": "x"}),
+            "policy_id": ("/v1/policies", {"name": "x", "cedar": cedar}),
+            "token_id": ("/v1/tokens", {"name": "x", "identity_id": acme.agent}),
+        }
+        with everywhere(server, acme.key) as clients:
+            for name, (path, body) in things.items():
+                call = partial(Client.call, method="POST", path=path, body=body, key="k")
+                answers = at_once(clients[:8], call)
+                assert {answer.status for answer in answers} == {201}, name
+                assert sum(not answer.is_replayed for answer in answers) == 1
+                assert len({answer.document[name] for answer in answers}) == 1
+                shown = [answer for answer in answers if answer.document.get("token")]
+                assert len(shown) == (name == "token_id")
 
 
 def test_workers_hand_the_writer_lock_to_each_other(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ class World:
     ) -> Founded:
         """Make a tenant and its first key."""
         draft = TenantDraft("One", tenant_id, time_zone, mode, root_id, "Root", "user")
-        return self.run(self.tenancy.create(OPERATOR, draft, self.now_us))
+        return self.run(self.tenancy.create(OPERATOR, draft, self.now_us)).value
 
     def tenant(self, tenant_id: str = "t_one", *, time_zone: str = "UTC", mode: Mode = "live") -> Tenant:
         """Make a tenant in which every action is granted to everybody."""
@@ -214,12 +214,12 @@ class World:
     def grant(self, tenant_id: str = "t_one", rules: Rules | None = None, identity_id: str | None = None) -> str:
         """Make a policy of rules, one that grants every action unless told; returns its id."""
         draft = PolicyDraft("grant", identity_id, Rules() if rules is None else rules, "{}", None)
-        return self.run(self.legislator.create(OPERATOR, tenant_id, draft, self.now_us)).record.policy_id
+        return self.run(self.legislator.create(OPERATOR, tenant_id, draft, self.now_us)).value.record.policy_id
 
     def cedar(self, text: str, identity_id: str | None = None, *, tenant_id: str = "t_one") -> str:
         """Make a policy of Cedar text; returns its id."""
         draft = PolicyDraft("text", identity_id, None, None, text)
-        return self.run(self.legislator.create(OPERATOR, tenant_id, draft, self.now_us)).record.policy_id
+        return self.run(self.legislator.create(OPERATOR, tenant_id, draft, self.now_us)).value.record.policy_id
 
     def identity(
         self,
@@ -233,11 +233,11 @@ class World:
     ) -> Identity:
         """Make an identity below another one."""
         draft = IdentityDraft(parent_id, type_name, identity_id.title(), identity_id, external_id, metadata or {})
-        return self.run(self.registry.create(OPERATOR, tenant_id, draft, self.now_us)).identity
+        return self.run(self.registry.create(OPERATOR, tenant_id, draft, self.now_us)).value.identity
 
     def budget(self, draft: BudgetDraft, tenant_id: str = "t_one") -> Metered:
         """Make a budget."""
-        return self.run(self.treasurer.create(OPERATOR, tenant_id, draft, self.now_us))
+        return self.run(self.treasurer.create(OPERATOR, tenant_id, draft, self.now_us)).value
 
     def token(self, identity_id: str | None, *, may_release: bool = False, life_us: int | None = None) -> Caller:
         """Make a token of tenant `t_one`, of an agent or of the tenant; returns its caller."""
@@ -248,7 +248,7 @@ class World:
         expires_at_us = None if life_us is None else self.now_us + life_us
         kind: Literal["tenant", "agent"] = "tenant" if identity_id is None else "agent"
         draft = TokenDraft("made for a test", kind, identity_id, may_release, expires_at_us)
-        return self.run(self.desk.create(OPERATOR, "t_one", draft, self.now_us))
+        return self.run(self.desk.create(OPERATOR, "t_one", draft, self.now_us)).value
 
     # --- Deciding and settling ----------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def org(world: World) -> World:
 def test_rules_are_compiled_stored_and_in_force_with_the_next_decision(org: World) -> None:
     assert codes(org.decide(payment())) == ["not_permitted"]
     draft = PolicyDraft("spend", "ann", Rules(actions=("spend",), currencies=("CAD",)), '{"x":1}', None)
-    stored = org.run(org.legislator.create(OPERATOR, "t_one", draft, org.now_us))
+    stored = org.run(org.legislator.create(OPERATOR, "t_one", draft, org.now_us)).value
     record = stored.record
     assert (stored.tenant_id, record.name, record.identity_id, record.rules) == ("t_one", "spend", "ann", '{"x":1}')
     assert f'@id("{record.policy_id}/currencies")' in record.cedar

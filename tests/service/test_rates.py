@@ -85,7 +85,7 @@ def test_what_cannot_be_counted_is_let_in(org: World) -> None:
 
 def test_a_tenant_is_made_with_a_limit_and_its_log_opens_with_it(world: World) -> None:
     draft = TenantDraft("One", "t_one", "UTC", "live", "root", "Root", "user", SLOW)
-    founded = world.run(world.tenancy.create(OPERATOR, draft, world.now_us))
+    founded = world.run(world.tenancy.create(OPERATOR, draft, world.now_us)).value
     assert founded.tenant.rate_limit == SLOW
     assert world.bodies()[0]["rate_limit"] == "5/hour"
     assert world.desk.authenticate(founded.key.text, world.now_us).tenant_rate_limit == SLOW
@@ -93,7 +93,7 @@ def test_a_tenant_is_made_with_a_limit_and_its_log_opens_with_it(world: World) -
 
 def test_a_token_is_made_with_a_limit_and_its_record_tells_it(org: World) -> None:
     draft = TokenDraft("slow", "agent", "ann", may_release=False, expires_at_us=None, rate_limit=SLOW)
-    minted = org.run(org.desk.create(OPERATOR, "t_one", draft, org.now_us))
+    minted = org.run(org.desk.create(OPERATOR, "t_one", draft, org.now_us)).value
     assert minted.token.rate_limit == SLOW
     assert org.bodies()[-1]["rate_limit"] == "5/hour"
     assert "rate_limit" not in org.bodies()[-2], "a record of one without says nothing of it"

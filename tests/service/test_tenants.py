@@ -23,7 +23,7 @@ def test_a_tenant_is_made_with_its_root_its_first_key_and_a_log_that_opens_with_
 
 
 def test_ids_that_are_not_named_are_made(world: World) -> None:
-    tenant = world.run(world.tenancy.create(OPERATOR, DRAFT, world.now_us)).tenant
+    tenant = world.run(world.tenancy.create(OPERATOR, DRAFT, world.now_us)).value.tenant
     assert tenant.tenant_id.startswith("t_")
     assert tenant.root_identity_id.startswith("id_")
 

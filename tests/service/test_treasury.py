@@ -8,7 +8,7 @@ from sidecar.core.cards import CARDS_LISTED_MAX, ExternalRef
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import idempotency_key
 from sidecar.core.money import Major
-from sidecar.service import subtree
+from sidecar.service import descent
 from sidecar.service.authorize import Answered
 from sidecar.service.budgets import BudgetFilter
 from sidecar.service.identities import IdentityDraft, IdentityPatch
@@ -456,7 +456,7 @@ def test_one_mark_freezes_ten_thousand_cards(bank: Bank) -> None:
 
 
 def test_a_subtree_longer_than_a_page_is_read_to_its_end(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subtree, "PAGE", 2)
+    monkeypatch.setattr(descent, "PAGE", 2)
     for number in range(5):
         bank.world.identity(f"sub{number}", "team")
         bank.card(f"sub{number}")
@@ -464,4 +464,4 @@ def test_a_subtree_longer_than_a_page_is_read_to_its_end(bank: Bank, monkeypatch
     assert bank.kill("team").frozen == 9
     assert {bank.status(card_id) for card_id in cards} == {"frozen"}
     revoked = bank.world.run(bank.world.registry.revoke(OPERATOR, "t_one", "team", bank.world.now_us + DAY))
-    assert revoked.affected == 7
+    assert revoked.value.affected == 7

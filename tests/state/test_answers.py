@@ -74,6 +74,15 @@ def test_an_outcome_is_found_until_its_day_is_over(tmp_path: Path) -> None:
             assert txn.of(a_tenant(2)).answers.replay(replay().scope, 99) is None
 
 
+def test_an_outcome_that_belongs_to_no_tenant_is_kept_apart_from_every_tenants(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        txn.answers.keep_replay(replay())
+        assert txn.answers.replay(replay().scope, 99) == replay()
+        assert txn.of(a_tenant()).answers.replay(replay().scope, 99) is None
+        assert txn.prune_replays(100, 10) == 1
+        assert txn.answers.replay(replay().scope, 99) is None
+
+
 def test_two_scopes_that_share_a_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 18: a key that collides must never bring somebody else's answer."""
     monkeypatch.setattr(module, "short_hash", lambda _: b"all the same")

@@ -36,7 +36,7 @@ class Store:
         """Decide something of every kind."""
         self.world = world
         draft = TenantDraft("Acme", "acme", "UTC", "live", BUYER, "Dana", "user")
-        self.tenant: Tenant = world.run(world.tenancy.create(OPERATOR, draft, world.now_us)).tenant
+        self.tenant: Tenant = world.run(world.tenancy.create(OPERATOR, draft, world.now_us)).value.tenant
         policy = PolicyDraft("all", None, Rules(actions=("card.authorize", "tool.call")), "{}", None)
         world.run(world.legislator.create(OPERATOR, "acme", policy, world.now_us))
         self.budget("amount", "daily", "CAD")

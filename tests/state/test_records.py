@@ -167,6 +167,25 @@ def test_an_index_that_names_nothing_means_that_the_store_is_broken(tmp_path: Pa
             list(txn.of(a_tenant()).identities.all())
 
 
+def test_a_place_is_where_a_value_was_made_whatever_became_of_it(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        part = txn.of(a_tenant())
+        add(part, an_identity("ann"), 3)
+        part.identities.change("ann", an_identity("ann"), 9)
+        assert part.identities.place_of("ann") == 3
+        with pytest.raises(StoreUnusable, match="record `bob` does not exist"):
+            part.identities.place_of("bob")
+
+
+@pytest.mark.parametrize("after", [2**64 - 1, 2**64, 2**127])
+def test_nothing_comes_after_the_last_place_there_can_be(tmp_path: Path, after: int) -> None:
+    """A cursor that somebody made up asks for a page, never for an error."""
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        add(txn.of(a_tenant()), an_identity("ann"), 1)
+        assert list(txn.of(a_tenant()).identities.all(after=after)) == []
+        assert list(txn.tenants.after(after)) == []
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(("add", "change", "remove")), st.integers(0, 5), st.sampled_from((None, "x", "y", "z"))),
     max_size=30,

@@ -1,15 +1,19 @@
 """Calls about the audit log: its records, and whether the chain holds."""
 
+from typing import Final
+
 from starlette.concurrency import run_in_threadpool
 
-from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_action
+from sidecar.core.instants import utc_text
 from sidecar.doors.native import render
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
-from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, page_request
-from sidecar.service.audit import AuditFilter, Auditor
+from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, list_name, one_of, page_request
+from sidecar.service.audit import AuditFilter, Auditor, Entry, Verified
 
 _NONE = -1
+_OWN_NAMES: Final = {"i", "prev", "ts", "v", "log", "type", "decision", "identity"}
 
 
 class AuditCalls:
@@ -29,24 +33,66 @@ class AuditCalls:
 
     async def listed(self, ask: Ask) -> Answer:
         """List records, the newest last."""
-        verdict = ask.query.get("verdict")
-        if verdict not in {None, "allow", "deny"}:
-            raise ValidationFailed("`verdict` is `allow` or `deny`", field="verdict")
+        action = ask.query.get("action")
         wanted = AuditFilter(
             identity_id=ask.query.get("identity_id"),
-            verdict=verdict,
-            action=ask.query.get("action"),
+            verdict=one_of(ask.query, "verdict", ("allow", "deny")),
+            action=None if action is None else check_action(action, "action"),
             from_us=instant(ask.query, "from"),
             to_us=instant(ask.query, "to"),
         )
-        request = page_request(ask.query, "audit")
+        name = list_name("audit", ask.query)
+        request = page_request(ask.query, name)
         tenant_id, page = self._auditor.listed(ask.caller, ask.tenant_id(), wanted, request)
-        data = [render.entry(entry, tenant_id) for entry in page.values]
-        return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, "audit")})
+        data = [rendered(entry, tenant_id) for entry in page.values]
+        return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, name)})
 
     async def verify(self, ask: Ask) -> Answer:
         """Check the chain; in a thread, since a full call reads 200,000 records."""
         from_seq, to_seq = integer(ask.query, "from_seq", default=0), integer(ask.query, "to_seq", default=_NONE)
         last = None if to_seq == _NONE else to_seq
         found = await run_in_threadpool(self._auditor.verify, ask.caller, ask.tenant_id(), from_seq, last)
-        return json_answer(render.verified(found))
+        return json_answer(verified(found))
+
+
+def rendered(value: Entry, tenant_id: str) -> render.Document:
+    """Return an audit record: the names of the wire in front, everything else as it stands in the stored body."""
+    body = value.body
+    ts = body["ts"]
+    document: render.Document = {
+        "seq": value.seq,
+        "hash": value.hash,
+        "prev_hash": body["prev"],
+        "type": body["type"],
+        "tenant_id": tenant_id,
+        "recorded_at": utc_text(ts) if isinstance(ts, int) else None,
+    }
+    if "decision" in body:
+        document["decision_id"] = body["decision"]
+    if "identity" in body:
+        document["identity_id"] = body["identity"]
+    document |= {name: _shown(name, field, body) for name, field in body.items() if name not in _OWN_NAMES}
+    return document
+
+
+def _shown(name: str, field: object, body: render.Document) -> object:
+    currency = body.get("currency")
+    if name == "amount" and isinstance(field, int) and isinstance(currency, str):
+        return render.number(field, currency)
+    if name in {"now", "expires"} and isinstance(field, int):
+        return utc_text(field)
+    return field
+
+
+def verified(value: Verified) -> render.Document:
+    """Return what a check of the log found."""
+    report = value.report
+    document: render.Document = {"valid": report.valid, "entries_checked": report.entries_checked}
+    if report.first_invalid is not None:
+        document["first_invalid"] = {"seq": report.first_invalid.seq, "reason": report.first_invalid.reason}
+    else:
+        document["head"] = {"seq": report.head_seq, "hash": report.head_hash}
+        document["facts_missing"] = report.facts_missing
+    if value.next_seq is not None:
+        document["next_seq"] = value.next_seq
+    return document

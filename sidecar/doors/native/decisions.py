@@ -1,17 +1,16 @@
 """Calls about decisions: authorize, look up, settle, release, refund."""
 
-from typing import Final, cast
+from typing import cast
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.reservation import Reservation
 from sidecar.doors.native import drafts, render, shapes
+from sidecar.doors.native.replays import REPLAYED
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.authorize import Authorizer
 from sidecar.service.idempotency import Done
 from sidecar.service.settlement import Settler
-
-REPLAYED: Final = (("Idempotent-Replayed", "true"),)
 
 
 class DecisionCalls:

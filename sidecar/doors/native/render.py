@@ -11,7 +11,6 @@ from sidecar.core.instants import utc_text
 from sidecar.core.model import BudgetCheck, Decision, Reason
 from sidecar.core.money import major_text
 from sidecar.core.reservation import Measure, Reservation
-from sidecar.service.audit import Entry, Verified
 from sidecar.service.budgets import Metered
 from sidecar.service.identities import Described
 from sidecar.service.policies import Stored
@@ -250,50 +249,6 @@ def token(value: Token, tenant_id: str) -> Document:
         "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
         "created_at": utc_text(value.created_at_us),
         "expires_at": instant(value.expires_at_us),
+        "rotated_at": instant(value.rotated_at_us),
+        "former_expires_at": None if value.former is None else instant(value.former.until_us),
     }
-
-
-_OWN_NAMES = {"i", "prev", "ts", "v", "log", "type", "decision", "identity"}
-
-
-def entry(value: Entry, tenant_id: str) -> Document:
-    """Return an audit record: the names of the wire in front, everything else as it stands in the stored body."""
-    body = value.body
-    ts = body["ts"]
-    document: Document = {
-        "seq": value.seq,
-        "hash": value.hash,
-        "prev_hash": body["prev"],
-        "type": body["type"],
-        "tenant_id": tenant_id,
-        "recorded_at": utc_text(ts) if isinstance(ts, int) else None,
-    }
-    if "decision" in body:
-        document["decision_id"] = body["decision"]
-    if "identity" in body:
-        document["identity_id"] = body["identity"]
-    document |= {name: _shown(name, field, body) for name, field in body.items() if name not in _OWN_NAMES}
-    return document
-
-
-def _shown(name: str, field: object, body: Document) -> object:
-    currency = body.get("currency")
-    if name == "amount" and isinstance(field, int) and isinstance(currency, str):
-        return number(field, currency)
-    if name in {"now", "expires"} and isinstance(field, int):
-        return utc_text(field)
-    return field
-
-
-def verified(value: Verified) -> Document:
-    """Return what a check of the log found."""
-    report = value.report
-    document: Document = {"valid": report.valid, "entries_checked": report.entries_checked}
-    if report.first_invalid is not None:
-        document["first_invalid"] = {"seq": report.first_invalid.seq, "reason": report.first_invalid.reason}
-    else:
-        document["head"] = {"seq": report.head_seq, "hash": report.head_hash}
-        document["facts_missing"] = report.facts_missing
-    if value.next_seq is not None:
-        document["next_seq"] = value.next_seq
-    return document

@@ -9,7 +9,7 @@ import msgspec
 
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.directory import Mode
-from sidecar.core.limits import RESERVATION_TTL_SECONDS_DEFAULT, RESERVATION_TTL_SECONDS_MAX
+from sidecar.core.limits import GRACE_SECONDS_MAX, RESERVATION_TTL_SECONDS_DEFAULT, RESERVATION_TTL_SECONDS_MAX
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
@@ -200,3 +200,10 @@ class TokenPatchBody(_Body, frozen=True, kw_only=True):
     tenant_id: str | None = None
     name: str | None = None
     rate_limit: str | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class RotateBody(_Body, frozen=True, kw_only=True):
+    """``POST /v1/tokens/{id}/rotate``; without a grace time the last secret ends at once."""
+
+    tenant_id: str | None = None
+    grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)] = 0

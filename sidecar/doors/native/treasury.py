@@ -1,21 +1,19 @@
 """Calls about cards and the kill switch."""
 
-from typing import cast
+from typing import cast, get_args
 
 import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.cards import CardStatus
-from sidecar.core.errors import ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.instants import utc_text
 from sidecar.doors.native import drafts, render, shapes
-from sidecar.doors.native.decisions import REPLAYED
+from sidecar.doors.native.replays import done_answer
 from sidecar.doors.native.resources import page_answer
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
-from sidecar.doors.wire.query import PAGE, page_request
-from sidecar.service.idempotency import Done
+from sidecar.doors.wire.query import PAGE, list_name, one_of, page_request
 from sidecar.service.kill_switch import Killed, KillSwitch
 from sidecar.service.treasury import CardDesk, CardFilter, Shown
 
@@ -53,13 +51,14 @@ class TreasuryCalls:
         """Make a card: a reference to one that a network issued, with its limits."""
         body = cast("shapes.CardBody", ask.body)
         tenant_id, key = ask.tenant_id(body.tenant_id), ask.idempotency_key()
-        return _card(await self._desk.create(ask.caller, tenant_id, drafts.card(body), key, ask.now_us), 201)
+        return done_answer(await self._desk.create(ask.caller, tenant_id, drafts.card(body), key, ask.now_us), rendered)
 
     async def list(self, ask: Ask) -> Answer:
         """List cards."""
-        wanted = CardFilter(ask.query.get("identity_id"), _status(ask.query.get("status")))
-        page = self._desk.listed(ask.caller, ask.tenant_id(), wanted, page_request(ask.query, "cards"))
-        return page_answer(page, rendered, "cards")
+        name = list_name("cards", ask.query)
+        wanted = CardFilter(ask.query.get("identity_id"), one_of(ask.query, "status", get_args(CardStatus)))
+        page = self._desk.listed(ask.caller, ask.tenant_id(), wanted, page_request(ask.query, name))
+        return page_answer(page, rendered, name)
 
     async def get(self, ask: Ask) -> Answer:
         """Show a card."""
@@ -67,39 +66,27 @@ class TreasuryCalls:
 
     async def freeze(self, ask: Ask) -> Answer:
         """Freeze a card: the next decision with it is a denial."""
-        return _card(await self._desk.freeze(*_named(ask)))
+        return done_answer(await self._desk.freeze(*_named(ask)), rendered, 200)
 
     async def unfreeze(self, ask: Ask) -> Answer:
         """Make a frozen card active again, also after the kill switch."""
-        return _card(await self._desk.unfreeze(*_named(ask)))
+        return done_answer(await self._desk.unfreeze(*_named(ask)), rendered, 200)
 
     async def close(self, ask: Ask) -> Answer:
         """Close a card for good."""
-        return _card(await self._desk.close(*_named(ask)))
+        return done_answer(await self._desk.close(*_named(ask)), rendered, 200)
 
     async def kill(self, ask: Ask) -> Answer:
         """Freeze every active card of an identity and of everybody below, by one mark."""
         body = cast("shapes.KillSwitchBody", ask.body)
         tenant_id, key = ask.tenant_id(body.tenant_id), ask.idempotency_key()
         done = await self._kill_switch.kill(ask.caller, tenant_id, body.identity_id, key, ask.now_us)
-        return json_answer(killed(done.value), headers=REPLAYED if done.replayed else ())
+        return done_answer(done, killed, 200)
 
 
 def _named(ask: Ask) -> tuple[Caller, str | None, str, IdempotencyKey | None, int]:
     tenant_id = ask.tenant_id(cast("shapes.TenantOnlyBody", ask.body).tenant_id)
     return ask.caller, tenant_id, ask.path["card_id"], ask.idempotency_key(), ask.now_us
-
-
-def _status(value: str | None) -> CardStatus | None:
-    match value:
-        case None | "active" | "frozen" | "closed":
-            return value
-        case _:
-            raise ValidationFailed("a card is `active`, `frozen` or `closed`", field="status")
-
-
-def _card(done: Done[Shown], status: int = 200) -> Answer:
-    return json_answer(rendered(done.value), status, REPLAYED if done.replayed else ())
 
 
 def rendered(shown: Shown) -> render.Document:

@@ -40,14 +40,17 @@ class Ask(msgspec.Struct, frozen=True):
         """Return the tenant that the call names in its body or query. Raises ValidationFailed when they differ."""
         in_query = self.query.get("tenant_id")
         if in_body is not None and in_query is not None and in_body != in_query:
-            raise ValidationFailed("the body and the query name different tenants", field="tenant_id")
+            raise ValidationFailed("the call names two different tenants", field="tenant_id")
         return in_body or in_query
 
     def idempotency_key(self) -> IdempotencyKey | None:
-        """Return the call's idempotency key, None without one."""
+        """Return the call's idempotency key, None without one; a tenant is content, in the body or in the query."""
         if self.key_text is None:
             return None
-        return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(self.document))
+        content, tenant_id = self.document, self.query.get("tenant_id")
+        if tenant_id is not None and isinstance(content, dict):
+            content = content | {"tenant_id": tenant_id}
+        return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(content))
 
 
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
@@ -91,7 +94,7 @@ class Endpoint:
     def __init__(self, context: Context, calls: Mapping[str, Call]) -> None:
         """Serve ``calls`` by method."""
         self._context = context
-        self._calls = calls
+        self.calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
@@ -104,7 +107,7 @@ class Endpoint:
         except ClientGone:
             return
         except SidecarError as error:
-            answer = error_answer(error, request_id, tuple(self._calls))
+            answer = error_answer(error, request_id, tuple(self.calls))
             if isinstance(error, Unavailable):
                 log.warning("request_unavailable", path=incoming.path, reason=error.message, request_id=request_id)
         except Exception:
@@ -115,7 +118,7 @@ class Endpoint:
     async def _answer(
         self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int, limits: list[Header]
     ) -> Answer:
-        call = self._calls.get(incoming.method)
+        call = self.calls.get(incoming.method)
         if call is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
         body = await incoming.body(receive, call.body_bytes_max)
