@@ -33,6 +33,7 @@ class DecisionCalls:
                 run=self.authorize,
                 request=shapes.AuthorizeBody,
                 is_idempotent=True,
+                is_decision=True,
             ),
             Call(method="GET", path=one, run=self.get),
             Call(method="POST", path=f"{one}/settle", run=self.settle, request=shapes.SettleBody, is_idempotent=True),
