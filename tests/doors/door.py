@@ -12,6 +12,7 @@ import pytest
 from sidecar.app import composition
 from sidecar.app.composition import Health, Worker, compose
 from sidecar.app.prepare import prepare
+from sidecar.core.errors import StoreUnusable
 from sidecar.settings import Settings
 from tests.process.server import OPERATOR, ROOT, Answer, Document
 
@@ -58,7 +59,8 @@ class Door:
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
-            self._worker: Worker = compose(prepare(settings), lambda: None, Health())
+            self._health = Health()
+            self._worker: Worker = compose(prepare(settings), lambda: None, self._health)
         self._runner = asyncio.Runner()
         self._http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._worker.application), base_url="http://sidecar.test"
@@ -73,6 +75,10 @@ class Door:
         self._runner.run(self._http.aclose())
         self._worker.store.close()
         self._runner.close()
+
+    def break_store(self, error: StoreUnusable) -> None:
+        """Let the process know that its store broke."""
+        self._health.broken = error
 
     def call(
         self,
