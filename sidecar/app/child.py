@@ -1,4 +1,7 @@
-"""The main module of a worker process that a supervisor started: settings from standard input, the socket by number."""
+"""The main module of a worker process that a supervisor started.
+
+Settings come from standard input, the socket by its number, and where to count as the second argument.
+"""
 
 import os
 import signal
@@ -10,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from sidecar.app.logs import set_up_logs
+from sidecar.app.metrics import Share
 from sidecar.app.supervisor import READY
 from sidecar.app.worker import serve
 from sidecar.settings import Settings
@@ -21,7 +25,7 @@ def main() -> int:
     set_up_logs(settings.log_level)
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     listener = socket.socket(fileno=int(sys.argv[1]))
-    return serve(settings, listener, _announce)
+    return serve(settings, listener, _announce, msgspec.json.decode(sys.argv[2], type=Share, dec_hook=_decode))
 
 
 def _decode(wanted: type, value: object) -> object:

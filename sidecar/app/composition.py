@@ -9,6 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.app.duty import Duty
+from sidecar.app.exposition import Exposition
+from sidecar.app.metrics import Metrics, Share
 from sidecar.app.sources import AscendingIds, random_bytes
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
@@ -17,7 +19,7 @@ from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
 from sidecar.doors.native.treasury import TreasuryCalls
 from sidecar.doors.operations import OperationCalls
-from sidecar.doors.wire.endpoint import Call, Context, Endpoint, error_answer
+from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served, error_answer
 from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
@@ -36,6 +38,7 @@ from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
 from sidecar.state.clock import Clock
 from sidecar.state.environment import open_environment
+from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
 from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
@@ -63,10 +66,10 @@ class Health:
             raise self.broken
 
 
-def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Worker:
+def compose(settings: Settings, stop: Callable[[], None], health: Health, share: Share | None = None) -> Worker:
     """Open the store and return the parts of one worker.
 
-    ``stop`` is called once, from any thread, when the store broke.
+    ``stop`` is called once, from any thread, when the store broke. ``share`` is where it counts together with others.
     """
     if settings.admin_token is None:
         raise ConfigurationInvalid("the operator's token is not set")
@@ -79,10 +82,14 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         health.require_ready()
         store.require_room()
 
+    def look() -> Figures | None:
+        return measure(environment) if health.broken is None else None
+
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     headroom = Headroom(environment.data_file(), settings.free_bytes_min)
     clock = Clock(newest_time(environment))
-    store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail)
+    metrics = Metrics(share)
+    store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
     snapshots, new_id = Snapshots(), AscendingIds()
     registry = Registry(store, snapshots, new_id)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
@@ -96,15 +103,15 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         desk=desk,
     )
     calls = (
-        *DecisionCalls(Authorizer(store, snapshots, new_id), settler).calls(),
+        *DecisionCalls(Authorizer(store, snapshots, new_id, metrics), settler).calls(),
         *ResourceCalls(services).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
-        *OperationCalls(require_ready).calls(),
+        *OperationCalls(require_ready, Exposition(metrics, look, clock)).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
-    context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit)
+    context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit, metrics.served)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk)
     return Worker(application(context, calls), duty, store, rates)
 
@@ -126,6 +133,7 @@ def application(context: Context, calls: Iterable[Call]) -> Starlette:
         error = NotFound("no such path")
         request_id = Incoming(request.scope).request_id() or context.new_request_id(context.clock())
         answer = error_answer(error, request_id, ())
+        context.count(Served(OTHER, OTHER, answer.status))
         return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
 
     app = Starlette(routes=routes, exception_handlers={404: unknown_path})

@@ -6,6 +6,7 @@ The store is created or checked, the policy files are loaded into it.
 import fcntl
 import os
 import secrets
+import time
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -80,6 +81,7 @@ def _load(environment: Environment, files: PolicyFiles) -> None:
         if txn.policy_files_digest() != files.digest():
             _require_fit(txn, files)
             txn.keep_policy_files(files)
+            txn.keep_policy_files_since(time.time_ns() // 1_000)
             for tenant_id in files.by_tenant:
                 if txn.tenants.find(tenant_id) is None:
                     log.warning("policy_folder_without_tenant", tenant_id=tenant_id)

@@ -6,16 +6,21 @@ worker.
 """
 
 import asyncio
+import shutil
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import structlog
 import uvloop
 
+from sidecar.app.metrics import Share
+from sidecar.app.sharing import share_folder
 from sidecar.app.worker import EXIT_GOOD, EXIT_STORE
 from sidecar.settings import Settings
 
@@ -34,11 +39,16 @@ def supervise(settings: Settings, listener: socket.socket, ready: Callable[[], N
 
     ``ready`` is called once, when all of them answer.
     """
-    return uvloop.run(_Supervisor(settings, listener, ready).run())
+    folder = share_folder(settings.data_dir, settings.workers)
+    try:
+        return uvloop.run(_Supervisor(settings, listener, ready, folder).run())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Supervisor:
-    def __init__(self, settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, listener: socket.socket, ready: Callable[[], None], folder: Path) -> None:
+        self._share = Share(folder, 0, time.time())
         self._settings = settings
         self._listener = listener
         self._ready = ready
@@ -79,11 +89,13 @@ class _Supervisor:
             await asyncio.sleep(RESTART_SECONDS)
 
     async def _run_once(self, slot: int) -> int:
+        share = msgspec.structs.replace(self._share, slot=slot)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "sidecar.app.child",
             str(self._listener.fileno()),
+            msgspec.json.encode(share, enc_hook=str).decode(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             pass_fds=(self._listener.fileno(),),

@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from sidecar.app.composition import Health, Worker, compose
+from sidecar.app.metrics import Share
 from sidecar.settings import Settings
 
 log: Final = structlog.get_logger("sidecar.worker")
@@ -26,13 +27,16 @@ DRAIN_SECONDS: Final = 5
 """How long running requests may take to finish after SIGTERM."""
 
 
-def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
-    """Serve until SIGTERM or SIGINT and return the exit code; ``ready`` is called once requests are answered."""
+def serve(settings: Settings, listener: socket.socket, ready: Callable[[], None], share: Share | None = None) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code; ``ready`` is called once requests are answered.
+
+    ``share`` is where this worker counts together with others.
+    """
     sys.setswitchinterval(SWITCH_SECONDS)
-    return uvloop.run(_serve(settings, listener, ready))
+    return uvloop.run(_serve(settings, listener, ready, share))
 
 
-async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> int:
+async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[], None], share: Share | None) -> int:
     loop = asyncio.get_running_loop()
     health = Health()
     stopping = asyncio.Event()
@@ -40,7 +44,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     def stop() -> None:
         loop.call_soon_threadsafe(stopping.set)
 
-    worker = compose(settings, stop, health)
+    worker = compose(settings, stop, health, share)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = QuietServer(_config(worker))

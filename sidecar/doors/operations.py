@@ -1,6 +1,6 @@
-"""Calls for whoever runs the process: is it alive, can it decide. None needs a token."""
+"""Calls for whoever runs the process: is it alive, can it decide, what did it count. None needs a token."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sidecar.core.errors import SidecarError
 from sidecar.core.instants import utc_text
@@ -9,11 +9,17 @@ from sidecar.doors.wire.http import Answer
 
 
 class OperationCalls:
-    """The calls; ``require_ready`` raises the reason why the process cannot decide."""
+    """The calls; ``require_ready`` raises the reason why the process cannot decide.
 
-    def __init__(self, require_ready: Callable[[], None]) -> None:
-        """Ask ``require_ready`` at each call."""
+    ``expose`` returns the metrics and their content type for a header ``Accept``.
+    """
+
+    def __init__(
+        self, require_ready: Callable[[], None], expose: Callable[[str], Awaitable[tuple[bytes, str]]]
+    ) -> None:
+        """Ask both at each call."""
         self._require_ready = require_ready
+        self._expose = expose
 
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls."""
@@ -21,6 +27,7 @@ class OperationCalls:
             Call(method="GET", path="/v1/health", run=self.health, is_open=True),
             Call(method="GET", path="/livez", run=self.live, is_open=True),
             Call(method="GET", path="/readyz", run=self.ready, is_open=True),
+            Call(method="GET", path="/metrics", run=self.metrics, is_open=True),
         )
 
     async def health(self, ask: Ask) -> Answer:
@@ -38,3 +45,8 @@ class OperationCalls:
         except SidecarError as error:
             return json_answer({"status": "unavailable", "reason": error.message}, 503)
         return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us)})
+
+    async def metrics(self, ask: Ask) -> Answer:
+        """Show what all workers counted, also while nothing can be decided."""
+        body, content_type = await self._expose(ask.accept)
+        return Answer(200, body, content_type=content_type)

@@ -23,6 +23,7 @@ from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identities import suspend_for_budget
+from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Findings, Proposal, blocked_now, consult, rule
 from sidecar.service.snapshots import Snapshots, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -48,8 +49,15 @@ class Call(msgspec.Struct, frozen=True):
 class Authorizer:
     """Decides requests of this process."""
 
-    def __init__(self, store: Store, snapshots: Snapshots, new_id: Callable[[str, int], str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        new_id: Callable[[str, int], str],
+        observer: Observer | None = None,
+    ) -> None:
         """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
+        self._observer = observer or Unobserved()
         self._store = store
         self._snapshots = snapshots
         self._new_id = new_id
@@ -68,6 +76,7 @@ class Authorizer:
         new denial. Raises ValidationFailed and NotFound for a request that does not fit, IdempotencyConflict for a key
         with other content, Unavailable when it cannot be recorded; nothing is changed then.
         """
+        course = self._observer.course()
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
@@ -77,8 +86,12 @@ class Authorizer:
                 return Answered(stored, replayed=True)
             self._store.require_room()
             proposal = self._propose(txn, part, caller, request, now_us)
+        course.ruled()
         call = Call(caller, tenant, request, key, now_us)
-        return await self._store.write(lambda writing: self._decide(writing, call, proposal))
+        answered = await self._store.write(lambda writing: self._decide(writing, call, proposal))
+        if not answered.replayed:
+            course.decided(answered.decision)
+        return answered
 
     def dry_run(self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int) -> Decision:
         """Return what would be decided now; nothing is reserved or recorded."""

@@ -56,8 +56,9 @@ def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> N
 class AuditLog:
     """One tenant's log as one transaction sees it."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant) -> None:
-        """Look through ``txn`` at the log of ``tenant``."""
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, appended: list[str] | None = None) -> None:
+        """Look through ``txn`` at the log of ``tenant``; the type of each new record is added to ``appended``."""
+        self._appended = [] if appended is None else appended
         self._txn = txn
         self._audit = tables["audit"]
         self._heads = tables["heads"]
@@ -101,6 +102,7 @@ class AuditLog:
             raise StoreUnusable(f"record {sealed.index} of tenant `{self._tenant.tenant_id}` exists already")
         packed = _HEAD.pack(*msgspec.structs.astuple(sealed.head))
         self._txn.put(U32.pack(self._tenant.number), packed, db=self._heads)
+        self._appended.append(kind)
         return sealed
 
     def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:

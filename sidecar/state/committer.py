@@ -18,6 +18,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable, Unavailable
 from sidecar.state.environment import Environment, MapFull, MapResized, StoreError, Txn, translate
+from sidecar.state.observe import Batch, CommitObserver, Unobserved
 from sidecar.state.transaction import Transaction
 
 BATCH_MAX: Final = 64
@@ -46,16 +47,25 @@ class Work(msgspec.Struct):
     outcome: object = None
     error: Exception | None = None
     cause: Exception | None = None
+    appended: tuple[str, ...] = ()
 
 
 class Committer:
     """The one writer of this process."""
 
-    def __init__(self, environment: Environment, *, shared: bool, fail: Callable[[StoreUnusable], None]) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        shared: bool,
+        fail: Callable[[StoreUnusable], None],
+        observer: CommitObserver | None = None,
+    ) -> None:
         """Start the thread.
 
         ``shared`` says that other processes write too; ``fail`` is told once when the store broke.
         """
+        self._observer = observer or Unobserved()
         self._environment = environment
         self._pause = TURN_SECONDS if shared else 0.0
         self._fail = fail
@@ -81,6 +91,7 @@ class Committer:
         timer = loop.call_later(WAIT_SECONDS_MAX, _give_up, work)
         with self._ready:
             self._queue.append(work)
+            self._observer.waiting(len(self._queue))
             self._ready.notify()
         try:
             return await work.future  # type: ignore[return-value]  # the future carries what ``run`` returned
@@ -107,15 +118,20 @@ class Committer:
         with self._ready:
             while not self._queue and not self._closing:
                 self._ready.wait()
-            return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+            batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+            self._observer.waiting(len(self._queue))
+            return batch
 
     def _run(self, batch: list[Work]) -> None:
         """Do and commit ``batch``; every failure ends up in the work it belongs to."""
+        started = time.perf_counter()
         try:
             parent = self._begin(batch[0].loop)
+            begun = time.perf_counter()
             try:
                 for work in batch:
                     self._attempt(work, parent)
+                done = time.perf_counter()
                 parent.commit()
             except BaseException:
                 parent.abort()
@@ -124,6 +140,12 @@ class Committer:
             self._spoil(batch, error, self._explained(error))
         except Exception as error:  # noqa: BLE001 -- the thread must outlive whatever a batch does to it
             self._spoil(batch, error, Unavailable(f"the outcome is unknown: {type(error).__name__}"))
+        else:
+            appended = tuple(kind for work in batch for kind in work.appended)
+            seconds = time.perf_counter() - done
+            self._observer.committed(Batch(len(batch), appended, begun - started, seconds))
+            return
+        self._observer.commit_failed()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> Txn:
         try:
@@ -135,8 +157,10 @@ class Committer:
     def _attempt(self, work: Work, parent: Txn) -> None:
         child = self._environment.begin_child(parent)
         try:
-            work.outcome = work.run(Transaction(child, self._environment.tables))
+            transaction = Transaction(child, self._environment.tables)
+            work.outcome = work.run(transaction)
             child.commit()
+            work.appended = tuple(transaction.appended)
         except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
             child.abort()
             self._spoil([work], error, self._explained(error))

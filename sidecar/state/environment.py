@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import lmdb
 
@@ -62,6 +62,14 @@ TABLES: Final = (
 
 TABLES_MAX: Final = 64
 """Room for the tables of later formats without a new environment."""
+
+
+class Size(NamedTuple):
+    """How much of the address space is taken, and by how many read transactions of any process it is looked at."""
+
+    map_bytes: int
+    used_bytes: int
+    readers: int
 
 
 class Environment:
@@ -118,6 +126,13 @@ class Environment:
     def reap_readers(self) -> int:
         """Free the reader slots of processes that died, which would keep pages from being used again."""
         return int(self._env.reader_check())
+
+    def size(self) -> Size:
+        """Return how much is in use."""
+        info = self._env.info()
+        used = (int(info["last_pgno"]) + 1) * int(self._env.stat()["psize"])
+        lines = self._env.readers().splitlines()
+        return Size(int(info["map_size"]), used, len(lines) - 1)  # a heading, or the sentence that there is none
 
     def free_bytes(self) -> int:
         """Return what is free on the disk of the store."""

@@ -8,6 +8,7 @@ from sidecar.core.errors import StoreUnusable
 from sidecar.state.committer import Committer
 from sidecar.state.environment import Environment, StoreError, translate
 from sidecar.state.headroom import Headroom
+from sidecar.state.observe import CommitObserver
 from sidecar.state.transaction import Transaction
 
 T = TypeVar("T")
@@ -17,13 +18,19 @@ class LmdbStore:
     """Implements ``sidecar.service.store.Store``."""
 
     def __init__(
-        self, environment: Environment, headroom: Headroom, *, shared: bool, fail: Callable[[StoreUnusable], None]
+        self,
+        environment: Environment,
+        headroom: Headroom,
+        *,
+        shared: bool,
+        fail: Callable[[StoreUnusable], None],
+        observer: CommitObserver | None = None,
     ) -> None:
         """Take over an open environment; ``fail`` is told once when it must not be used any more."""
         self._environment = environment
         self._headroom = headroom
         self._fail = fail
-        self._committer = Committer(environment, shared=shared, fail=fail)
+        self._committer = Committer(environment, shared=shared, fail=fail, observer=observer)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

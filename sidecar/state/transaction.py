@@ -13,7 +13,7 @@ from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
 from sidecar.state.audit_log import AuditLog, keep_clock_event
-from sidecar.state.codec import decode, encode
+from sidecar.state.codec import U64, decode, encode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Ledger, due_reservations
 from sidecar.state.records import Collection, Kind
@@ -28,15 +28,17 @@ _token: Final = msgspec.msgpack.Decoder(Token)
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _POLICY_FILES: Final = b"policy_files"
 _POLICY_FILES_DIGEST: Final = b"policy_files_digest"
+_POLICY_FILES_SINCE: Final = b"policy_files_since"
 
 
 class TenantTransaction:
     """Everything of one tenant as one transaction sees it."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant) -> None:
-        """Look through ``txn`` at ``tenant``."""
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, appended: list[str]) -> None:
+        """Look through ``txn`` at ``tenant``; the type of each audit record that is added goes to ``appended``."""
         self._txn = txn
         self._tables = tables
+        self._appended = appended
         self.tenant = tenant
 
     @cached_property
@@ -72,7 +74,7 @@ class TenantTransaction:
     @cached_property
     def audit(self) -> AuditLog:
         """Its audit log."""
-        return AuditLog(self._txn, self._tables, self.tenant)
+        return AuditLog(self._txn, self._tables, self.tenant, self._appended)
 
     @cached_property
     def answers(self) -> Answers:
@@ -84,9 +86,10 @@ class Transaction:
     """One state of the whole store."""
 
     def __init__(self, txn: Txn, tables: dict[str, Table]) -> None:
-        """Look through ``txn``."""
+        """Look through ``txn``; ``appended`` gathers the types of the audit records that are added."""
         self._txn = txn
         self._tables = tables
+        self.appended: list[str] = []
 
     @cached_property
     def tenants(self) -> Tenants:
@@ -105,7 +108,7 @@ class Transaction:
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
-        return TenantTransaction(self._txn, self._tables, tenant)
+        return TenantTransaction(self._txn, self._tables, tenant, self.appended)
 
     def policy_files(self) -> PolicyFiles | None:
         """Return the policy files that hold, None before the first load."""
@@ -122,6 +125,15 @@ class Transaction:
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
         self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
+
+    def keep_policy_files_since(self, now_us: int) -> None:
+        """Note when the policy files were replaced."""
+        self._txn.put(_POLICY_FILES_SINCE, U64.pack(now_us), db=self._tables["meta"])
+
+    def policy_files_since(self) -> int | None:
+        """Return when the policy files were replaced, None where nobody noted it."""
+        data = self._txn.get(_POLICY_FILES_SINCE, db=self._tables["meta"])
+        return None if data is None else int(U64.unpack(bytes(data))[0])
 
     def keep_clock_event(self, expected_us: int, seen_us: int) -> None:
         """Note a jump of the clock; each tenant's log tells of it in front of its next record."""

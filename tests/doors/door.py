@@ -13,6 +13,7 @@ from starlette.routing import Route
 from sidecar.app import composition
 from sidecar.app.composition import Health, Worker, compose
 from sidecar.app.prepare import prepare
+from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
 from sidecar.settings import Settings
 from tests.process.server import OPERATOR, ROOT, Answer, Document
@@ -72,7 +73,8 @@ class Door:
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
-            self._worker: Worker = compose(prepare(settings), lambda: None, Health())
+            self._health = Health()
+            self._worker: Worker = compose(prepare(settings), lambda: None, self._health)
         self._runner = asyncio.Runner()
         self._http = httpx.AsyncClient(
             transport=httpx.ASGITransport(self._worker.application), base_url="http://sidecar.test"
@@ -92,6 +94,10 @@ class Door:
     def routes(self) -> list[Route]:
         """Return what the application serves."""
         return [route for route in self._worker.application.routes if isinstance(route, Route)]
+
+    def break_store(self, error: StoreUnusable) -> None:
+        """Let the process know that its store broke."""
+        self._health.broken = error
 
     def call(
         self,

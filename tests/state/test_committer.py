@@ -18,6 +18,7 @@ from sidecar.core.errors import NotFound, StoreUnusable, Unavailable
 from sidecar.state import committer as module
 from sidecar.state.committer import BATCH_MAX, Committer
 from sidecar.state.environment import Environment, Txn
+from sidecar.state.observe import CommitObserver
 from sidecar.state.transaction import Transaction
 from tests.state.builders import a_tenant, open_store, reading, store_in
 
@@ -30,11 +31,13 @@ PATIENCE = 10.0
 class Bench:
     """A committer on an environment, and what it was told of."""
 
-    def __init__(self, environment: Environment, *, shared: bool = False) -> None:
+    def __init__(
+        self, environment: Environment, *, shared: bool = False, observer: CommitObserver | None = None
+    ) -> None:
         """Start it."""
         self.environment = environment
         self.broken: list[StoreUnusable] = []
-        self.committer = Committer(environment, shared=shared, fail=self.broken.append)
+        self.committer = Committer(environment, shared=shared, fail=self.broken.append, observer=observer)
 
     async def together(self, *works: Callable[[Transaction], T]) -> list[T | BaseException]:
         """Submit several pieces of work while the committer is busy, so that they share a batch."""

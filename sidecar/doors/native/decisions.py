@@ -5,7 +5,7 @@ from typing import cast
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.reservation import Reservation
 from sidecar.doors.native import drafts, render, shapes
-from sidecar.doors.native.replays import REPLAYED
+from sidecar.doors.native.replays import MARKED
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.authorize import Authorizer
@@ -32,6 +32,7 @@ class DecisionCalls:
                 run=self.authorize,
                 request=shapes.AuthorizeBody,
                 is_idempotent=True,
+                is_decision=True,
             ),
             Call(method="GET", path=one, run=self.get),
             Call(method="POST", path=f"{one}/settle", run=self.settle, request=shapes.SettleBody, is_idempotent=True),
@@ -58,7 +59,7 @@ class DecisionCalls:
                 )
             return json_answer(render.decision(self._authorizer.dry_run(ask.caller, tenant_id, request, ask.now_us)))
         answered = await self._authorizer.authorize(ask.caller, tenant_id, request, key, ask.now_us)
-        return json_answer(render.decision(answered.decision), headers=REPLAYED if answered.replayed else ())
+        return json_answer(render.decision(answered.decision), headers=MARKED if answered.replayed else ())
 
     async def get(self, ask: Ask) -> Answer:
         """Show a decision with its reservation as it is now."""
@@ -98,4 +99,4 @@ class DecisionCalls:
 
 
 def _reservation(done: Done[Reservation]) -> Answer:
-    return json_answer(render.reservation_of(done.value), headers=REPLAYED if done.replayed else ())
+    return json_answer(render.reservation_of(done.value), headers=MARKED if done.replayed else ())

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 
 from sidecar.doors.native import render
 from sidecar.doors.native.render import Document
-from sidecar.doors.wire.endpoint import json_answer
+from sidecar.doors.wire.endpoint import REPLAYED, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.idempotency import Done
 from sidecar.service.identities import Revoked
@@ -14,12 +14,13 @@ from sidecar.service.tokens import Minted
 
 T = TypeVar("T")
 
-REPLAYED: Final = (("Idempotent-Replayed", "true"),)
+MARKED: Final = (REPLAYED,)
+"""The headers of a stored answer."""
 
 
 def done_answer(done: Done[T], shown: Callable[[T], object], status: int = 201) -> Answer:
     """Return what a call did, with the header that says so where it is the stored answer of an earlier one."""
-    return json_answer(shown(done.value), status, REPLAYED if done.replayed else ())
+    return json_answer(shown(done.value), status, MARKED if done.replayed else ())
 
 
 def founded(value: Founded) -> Document:

@@ -1,11 +1,12 @@
 """One path of a door as an ASGI application: authenticate, read, call, answer; and every error in the door's shape.
 
-Time is read here, once per request. A plain ASGI callable is a Starlette route's endpoint, so the framework routes and
-its request and response classes stay off the decision's way.
+Time is read here, once per request, and how long it took is told to whoever counts. A plain ASGI callable is a
+Starlette route's endpoint, so the framework routes and its request and response classes stay off the decision's way.
 """
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 import orjson
@@ -35,6 +36,7 @@ class Ask(msgspec.Struct, frozen=True):
     document: object
     key_text: str | None
     name: str
+    accept: str = ""
 
     def tenant_id(self, in_body: str | None = None) -> str | None:
         """Return the tenant that the call names in its body or query. Raises ValidationFailed when they differ."""
@@ -53,6 +55,9 @@ class Ask(msgspec.Struct, frozen=True):
         return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(content))
 
 
+REPLAYED: Final = ("Idempotent-Replayed", "true")
+"""The header of a stored answer."""
+
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
 
 
@@ -60,7 +65,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One documented call. ``query`` names the fields that it takes beside ``tenant_id``.
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
-    ``is_open`` that it needs no token, and that no rate limit holds for it.
+    ``is_open`` that it needs no token, and that no rate limit holds for it; ``is_decision`` that its answer is a
+    decision, or several.
     """
 
     method: str
@@ -71,12 +77,37 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     query: frozenset[str] = frozenset()
     is_idempotent: bool = False
     is_open: bool = False
+    is_decision: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
 
 
 def unlimited(_caller: Caller, _now_us: int) -> Admission | None:
     """Let every request in."""
     return None
+
+
+OTHER: Final = "other"
+"""Stands for every method and path that is none of ours, which a caller could make up without end."""
+
+
+class Served(NamedTuple):
+    """One answered request, as it is counted. ``route`` is a path template or ``other``.
+
+    ``parse_seconds`` is how long it took until the request was read, known to be someone's and understood; None when
+    it was refused before that.
+    """
+
+    method: str
+    route: str
+    status: int
+    seconds: float = 0.0
+    parse_seconds: float | None = None
+    is_decision: bool = False
+    is_replay: bool = False
+
+
+def uncounted(_served: Served) -> None:
+    """Count nothing."""
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -86,6 +117,7 @@ class Context(msgspec.Struct, frozen=True):
     clock: Callable[[], int]
     new_request_id: Callable[[int], str]
     admit: Callable[[Caller, int], Admission | None] = unlimited
+    count: Callable[[Served], None] = uncounted
 
 
 class Endpoint:
@@ -113,7 +145,22 @@ class Endpoint:
         except Exception:
             log.exception("request_failed", path=incoming.path, request_id=request_id)
             answer = error_answer(SidecarError("the request failed inside the sidecar"), request_id, ())
+        self._count(incoming, answer)
         await send_answer(send, answer, request_id, limits)
+
+    def _count(self, incoming: Incoming, answer: Answer) -> None:
+        """Tell of an answer before it is sent, so that whoever has read it finds it counted."""
+        call = self.calls.get(incoming.method)
+        served = Served(
+            method=OTHER if call is None else call.method,
+            route=next(iter(self.calls.values())).path,
+            status=answer.status,
+            seconds=time.perf_counter() - incoming.arrived,
+            parse_seconds=None if incoming.parsed is None else incoming.parsed - incoming.arrived,
+            is_decision=call is not None and call.is_decision,
+            is_replay=REPLAYED in answer.headers,
+        )
+        self._context.count(served)
 
     async def _answer(
         self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int, limits: list[Header]
@@ -132,7 +179,8 @@ class Endpoint:
         document = self._document(incoming, call, body)
         request = None if call.request is None else typed.convert(document, call.request)
         name = " ".join((call.method, call.path, *path.values()))
-        ask = Ask(caller, now_us, path, query, request, document, self._key(incoming, call), name)
+        ask = Ask(caller, now_us, path, query, request, document, self._key(incoming, call), name, incoming.accept())
+        incoming.parsed = time.perf_counter()
         return await call.run(ask)
 
     def _admit(self, caller: Caller, now_us: int, limits: list[Header]) -> None:

@@ -1,6 +1,7 @@
 """One HTTP request and its answer, over plain ASGI: headers read once, the body bounded while it arrives."""
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -64,7 +65,9 @@ class Incoming:
     """The head of one request."""
 
     def __init__(self, scope: Scope) -> None:
-        """Read the headers of ``scope``; nothing is judged yet."""
+        """Read the headers of ``scope``; nothing is judged yet. ``parsed`` is when the request was understood."""
+        self.arrived = time.perf_counter()
+        self.parsed: float | None = None
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._query: bytes = scope.get("query_string", b"")
@@ -91,6 +94,10 @@ class Incoming:
         """Return the caller's request id when it is one that can stand in a log."""
         value = self._headers.get(b"x-request-id", b"").decode("latin-1")
         return value if _REQUEST_ID.fullmatch(value) else None
+
+    def accept(self) -> str:
+        """Return the content types that the caller takes, as they were written."""
+        return self._headers.get(b"accept", b"").decode("latin-1")
 
     def bearer(self) -> str:
         """Return the bearer token. Raises Unauthenticated when there is none."""

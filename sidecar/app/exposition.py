@@ -1,0 +1,106 @@
+"""The answer of ``/metrics``: what all workers counted, and what the store says of itself at this moment.
+
+Counted figures come from this process or from the files of all slots. What lies in the store is the same for every
+worker, so whichever answers looks it up; while the store cannot be read, those families are left out.
+"""
+
+import asyncio
+import platform
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from sidecar.app.metrics import Metrics
+from sidecar.state.figures import Figures
+
+MICRO: Final = 1_000_000
+
+
+class Exposition:
+    """Renders the metrics of one worker, or of all that share its folder."""
+
+    def __init__(self, metrics: Metrics, look: Callable[[], Figures | None], clock: Callable[[], int]) -> None:
+        """Show ``metrics``; ``look`` is called in the event loop, ``clock`` gives the time in microseconds."""
+        self._metrics = metrics
+        self._look = look
+        self._clock = clock
+        self._turn = asyncio.Lock()
+
+    async def __call__(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their content type, as OpenMetrics where ``accept`` asks for it.
+
+        They are gathered in a thread, a few milliseconds for each worker; two calls at a time do not multiply that.
+        """
+        async with self._turn:
+            present = Present(self._metrics.started_at, self._look(), self._clock())
+            return await asyncio.to_thread(self._render, accept, present)
+
+    def _render(self, accept: str, present: "Present") -> tuple[bytes, str]:
+        share = self._metrics.share
+        registry = CollectorRegistry()
+        if share is None:
+            registry.register(self._metrics.registry)
+        else:
+            MultiProcessCollector(registry, path=str(share.folder))  # type: ignore[no-untyped-call]
+        registry.register(present)
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+
+
+class Present(Collector):
+    """What is looked up when it is asked for."""
+
+    def __init__(self, started_at: float, figures: Figures | None, now_us: int) -> None:
+        """Show ``figures`` as of ``now_us``."""
+        self._started_at = started_at
+        self._figures = figures
+        self._now_us = now_us
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the families."""
+        build = {
+            "version": version("agent-authorization-sidecar"),
+            "python": platform.python_version(),
+            "cedar": version("cedarpy"),
+        }
+        yield InfoMetricFamily("sidecar_build", "Versions of the sidecar, of Python and of the policy engine.", build)
+        yield GaugeMetricFamily(
+            "process_start_time_seconds", "When the server started, in seconds since 1970.", self._started_at
+        )
+        if self._figures is not None:
+            yield from self._of_store(self._figures)
+            yield from self._of_policies(self._figures)
+
+    def _of_store(self, seen: Figures) -> Iterator[Metric]:
+        late_us = 0 if seen.next_expiry_us is None else max(0, self._now_us - seen.next_expiry_us)
+        for name, text, value in (
+            ("sidecar_reservations_held", "Reservations that are held now.", seen.entries["expiry"]),
+            ("sidecar_audit_records", "Audit records in the store, over all logs.", seen.entries["audit"]),
+            ("sidecar_expiry_lag_seconds", "How long the oldest overdue hold waits to be ended.", late_us / MICRO),
+            ("sidecar_store_map_bytes", "Address space of the store, which grows by itself.", seen.map_bytes),
+            ("sidecar_store_used_bytes", "Bytes of the store's file that were ever in use.", seen.used_bytes),
+            ("sidecar_store_disk_free_bytes", "Free bytes on the store's disk.", seen.free_disk_bytes),
+            ("sidecar_store_readers", "Read transactions that are open, in all processes.", seen.readers),
+        ):
+            yield GaugeMetricFamily(name, text, value)
+        entries = GaugeMetricFamily("sidecar_store_entries", "Rows in a table of the store.", labels=["table"])
+        for table, rows in seen.entries.items():
+            entries.add_metric([table], rows)
+        yield entries
+
+    def _of_policies(self, seen: Figures) -> Iterator[Metric]:
+        if seen.policies is not None:
+            revision = {"revision": f"sha256:{seen.policies.hex()}"}
+            yield InfoMetricFamily("sidecar_policy_revision", "The policy and schema files that hold.", revision)
+        if seen.policies_since_us is not None:
+            yield GaugeMetricFamily(
+                "sidecar_policy_revision_age_seconds",
+                "Time since the policy and schema files that hold were loaded for the first time.",
+                max(0, self._now_us - seen.policies_since_us) / MICRO,
+            )

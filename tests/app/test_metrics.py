@@ -1,0 +1,201 @@
+"""What is counted, alone and over the slots of several workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.app.metrics import Metrics, Share
+from sidecar.app.sharing import FILES, share_folder
+from sidecar.core.model import Decision, Reason
+from sidecar.core.reasons import CODES
+from sidecar.doors.wire.endpoint import Served
+from sidecar.state.observe import Batch
+
+Figures = dict[str, float]
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    """The figures of one worker alone."""
+    return Metrics()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for two workers; afterwards this process counts alone again."""
+    yield share_folder(tmp_path, 2)
+    Metrics()
+
+
+def decision(*codes: str, expires_at_us: int | None = None) -> Decision:
+    """A denial for these reasons, a permit without any."""
+    reasons = tuple(Reason(verdict="deny", code=code, message="no") for code in codes)
+    return Decision(
+        decision_id="dec_1",
+        identity_id="id_1",
+        action="act",
+        allowed=not codes,
+        reasons=reasons,
+        budget_checks=(),
+        reserved_minor=None,
+        currency=None,
+        reserved_quantities={},
+        expires_at_us=expires_at_us,
+        evaluated_at_us=0,
+        policy_revision="",
+        entity_revision=0,
+        audit=None,
+    )
+
+
+def read(registry: CollectorRegistry) -> Figures:
+    """Every sample that is not 0, by its name and the values of its labels."""
+    text = generate_latest(registry).decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {" ".join((s.name, *(s.labels[name] for name in sorted(s.labels)))): s.value for s in samples if s.value}
+
+
+def shared(folder: Path) -> Figures:
+    """Every sample of all slots together."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    return read(registry)
+
+
+def test_a_denial_counts_by_its_most_important_code(metrics: Metrics) -> None:
+    metrics.course().decided(decision("forbidden", "budget_exceeded"))
+    seen = read(metrics.registry)
+    assert seen["sidecar_decisions_total forbidden deny"] == 1
+    assert "sidecar_decisions_total budget_exceeded deny" not in seen
+    assert "sidecar_decisions_total permitted allow" not in seen
+
+
+def test_each_budget_code_of_a_denial_counts_once(metrics: Metrics) -> None:
+    codes = ("currency_not_budgeted", "budget_exceeded", "budget_exceeded", "per_transaction_limit")
+    metrics.course().decided(decision(*codes))
+    seen = read(metrics.registry)
+    assert {code: seen[f"sidecar_budget_denials_total {code}"] for code in codes} == dict.fromkeys(codes, 1)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_of_a_denial_can_be_counted(metrics: Metrics, code: str) -> None:
+    metrics.course().decided(decision(code))
+    assert read(metrics.registry)[f"sidecar_decisions_total {code} deny"] == 1
+
+
+def test_a_permit_counts_as_held_only_where_something_is_held(metrics: Metrics) -> None:
+    metrics.course().decided(decision(), decision(expires_at_us=5))
+    seen = read(metrics.registry)
+    assert seen["sidecar_decisions_total permitted allow"] == 2
+    assert seen["sidecar_reservation_transitions_total held"] == 1
+
+
+def test_the_decisions_of_one_batch_share_its_time(metrics: Metrics) -> None:
+    """A stage is timed once per call, however many decisions the call brings."""
+    course = metrics.course()
+    course.ruled()
+    course.decided(decision(), decision())
+    seen = read(metrics.registry)
+    assert seen["sidecar_decision_stage_duration_seconds_count rule"] == 1
+    assert seen["sidecar_decision_stage_duration_seconds_count commit"] == 1
+
+
+def test_a_commit_counts_its_size_its_times_and_what_it_recorded(metrics: Metrics) -> None:
+    metrics.committed(Batch(3, ("decision", "settle", "decision", "policy_created"), 0.2, 0.004))
+    seen = read(metrics.registry)
+    assert seen["sidecar_commit_batch_size_sum"] == 3
+    assert seen["sidecar_commit_duration_seconds_sum"] == 0.004
+    assert seen["sidecar_commit_lock_wait_seconds_sum"] == 0.2
+    assert seen["sidecar_audit_appends_total decision"] == 2
+    assert seen["sidecar_audit_appends_total policy_created"] == 1
+    assert seen["sidecar_reservation_transitions_total settled"] == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("settle", "settled"), ("release", "released"), ("expire", "expired"), ("refund", "refunded")]
+)
+def test_what_became_of_reservations_is_counted(metrics: Metrics, kind: str, state: str) -> None:
+    metrics.committed(Batch(1, (kind, kind), 0, 0))
+    assert read(metrics.registry)[f"sidecar_reservation_transitions_total {state}"] == 2
+
+
+def test_a_lost_transaction_and_refused_files_are_counted(metrics: Metrics) -> None:
+    metrics.commit_failed()
+    metrics.policy_load_failed()
+    seen = read(metrics.registry)
+    assert seen["sidecar_commit_failures_total"] == 1
+    assert seen["sidecar_policy_load_failures_total"] == 1
+
+
+def test_only_answered_decisions_are_timed_as_a_whole(metrics: Metrics) -> None:
+    """A refusal shows in the requests by status; it would make the decisions look faster than they are."""
+    metrics.served(Served("POST", "/v1/authorize", 200, 0.25, 0.125, is_decision=True))
+    metrics.served(Served("POST", "/v1/authorize", 503, 2.0, 0.125, is_decision=True))
+    metrics.served(Served("POST", "/v1/authorize", 401, 0.5, None, is_decision=True))
+    metrics.served(Served("GET", "/livez", 200, 0.5, 0.5))
+    seen = read(metrics.registry)
+    assert seen["sidecar_decision_duration_seconds_sum"] == 0.25
+    assert seen["sidecar_decision_stage_duration_seconds_count parse"] == 2
+    assert seen["sidecar_http_requests_total POST /v1/authorize 401"] == 1
+
+
+def test_two_servers_in_one_process_do_not_count_together() -> None:
+    """Whoever embeds an application twice, as these tests do, sees each one's own figures."""
+    first, second = Metrics(), Metrics()
+    first.commit_failed()
+    assert "sidecar_commit_failures_total" not in read(second.registry)
+
+
+def test_the_figures_of_all_slots_are_summed(folder: Path) -> None:
+    for slot in range(2):
+        metrics = Metrics(Share(folder, slot, 0))
+        metrics.course().decided(decision())
+        metrics.waiting(3)
+        metrics.committed(Batch(2, ("decision",), 0.5, 0.25))
+    seen = shared(folder)
+    assert seen["sidecar_decisions_total permitted allow"] == 2
+    assert seen["sidecar_commit_queue_length"] == 6
+    assert seen["sidecar_commit_batch_size_bucket 2.0"] == 2
+    assert seen["sidecar_commit_duration_seconds_sum"] == 0.5
+
+
+def test_a_worker_goes_on_where_its_predecessor_was_killed(folder: Path) -> None:
+    """No sum goes backwards, no file is added, and what waited in the dead process waits no more."""
+    for _ in range(3):
+        metrics = Metrics(Share(folder, 0, 0))
+        metrics.course().decided(decision())
+        metrics.waiting(9)
+    files = len(list(folder.iterdir()))
+    Metrics(Share(folder, 0, 0))
+    seen = shared(folder)
+    assert seen["sidecar_decisions_total permitted allow"] == 3
+    assert seen["sidecar_worker_starts_total"] == 4
+    assert "sidecar_commit_queue_length" not in seen
+    assert files == len(list(folder.iterdir())) == 2 * len(FILES)
+
+
+def test_no_file_outgrows_the_blocks_that_it_was_given(folder: Path) -> None:
+    """A page without a block would end the worker on a full disk: even every route with 15 statuses fits."""
+    metrics = Metrics(Share(folder, 1, 0))
+    for code in CODES:
+        metrics.course().decided(decision(code))
+    for route in range(60):
+        for status in range(15):
+            path = f"/v1/some-resources/{{resource_id}}/call-{route}"
+            metrics.served(Served("DELETE", path, 400 + status, is_decision=True))
+    metrics.committed(Batch(1, tuple(f"something_{number}_changed" for number in range(60)), 0, 0))
+    assert {path.name: path.stat().st_size for path in folder.glob("*_1.db")} == {
+        f"{name}_1.db": length for name, length in FILES.items()
+    }
+
+
+def test_somebody_elses_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library's variable in the environment decides nothing."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    Metrics().commit_failed()
+    assert list(tmp_path.iterdir()) == []
