@@ -18,6 +18,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a server is started with.
 
     ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one.
+    ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
     host: str = "127.0.0.1"
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     map_size: int = MAP_SIZE_DEFAULT
     log_level: str = "info"
     admin_token: str | None = None
+    webhooks_allow_private: bool = False
 
     @property
     def store(self) -> Path:

@@ -9,25 +9,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.app.duty import Duty
-from sidecar.app.sources import AscendingIds, random_bytes
+from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
+from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
+from sidecar.doors.webhooks.addresses import anywhere, public_only
+from sidecar.doors.webhooks.courier import Courier
+from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.endpoint import Call, Context, Endpoint, error_answer
 from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.deliveries import Dispatch
 from sidecar.service.identities import Registry
 from sidecar.service.policies import Legislator
 from sidecar.service.settlement import Settler
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
 from sidecar.state.clock import Clock
@@ -88,14 +94,18 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         treasurer=Treasurer(store, snapshots, new_id),
         desk=desk,
     )
+    is_local = settings.webhooks_allow_private
+    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
     calls = (
         *DecisionCalls(Authorizer(store, snapshots, new_id), settler).calls(),
         *ResourceCalls(services).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *OperationCalls(require_ready).calls(),
     )
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us))
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock)
+    courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, courier)
     return Worker(application(context, calls), duty, store)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from sidecar.core.errors import SidecarError
+from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.settlement import EXPIRE_BATCH, Settler
 from sidecar.state.clock import Clock
 from sidecar.state.store import LmdbStore
@@ -26,12 +27,13 @@ TEND_SECONDS: Final = 10.0
 class Duty:
     """The background work of this process, which stands by while another one does it."""
 
-    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock) -> None:
+    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock, courier: Courier) -> None:
         """Compete for ``lock_file``."""
         self._lock_file = lock_file
         self._store = store
         self._settler = settler
         self._clock = clock
+        self._courier = courier
         self._descriptor: int | None = None
         self._tended = 0.0
 
@@ -43,6 +45,7 @@ class Duty:
                     await self._attempt()
                 await asyncio.sleep(TICK_SECONDS)
         finally:
+            await self._courier.close()
             if self._descriptor is not None:
                 os.close(self._descriptor)
 
@@ -68,6 +71,7 @@ class Duty:
 
     async def _work(self) -> None:
         now_us = self._clock()
+        self._courier.tick()
         await self._tell_jump()
         while await self._settler.expire_due(now_us) == EXPIRE_BATCH:
             pass
@@ -75,6 +79,7 @@ class Duty:
             self._tended = time.monotonic()
             self._store.tend()
             await self._settler.prune_replays(now_us)
+            await self._courier.sweep()
 
     async def _tell_jump(self) -> None:
         jump = self._clock.take_jump()

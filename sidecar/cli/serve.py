@@ -63,6 +63,12 @@ FOLDER: Final = click.Path(path_type=Path, file_okay=False)
     help="Address space for the store; grows by itself, takes no disk.",
 )
 @click.option(
+    "--webhooks-allow-private",
+    is_flag=True,
+    default=DEFAULTS.webhooks_allow_private,
+    help="Let webhooks reach plain HTTP and private addresses: for local development only.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default=DEFAULTS.log_level,

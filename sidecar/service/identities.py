@@ -17,6 +17,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import BudgetCheck, Json
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_identity
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -236,6 +237,7 @@ def _record(part: TenantTransaction, kind: str, identity: Identity, by: str, now
         "by": by,
     }
     part.audit.append(kind, now_us, body)
+    tell_identity(part, kind, identity, by, now_us)
 
 
 def suspend_for_budget(

@@ -12,6 +12,7 @@ from sidecar.core.access import Caller, Token, TokenKind
 from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import NotFound, Unauthenticated, ValidationFailed
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_token
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Store, Transaction
 
@@ -108,6 +109,7 @@ class TokenDesk:
         txn.tokens.put(token)
         part.tokens.add(token.token_id, token, revision, owner=token.identity_id)
         part.audit.append("token_created", now_us, {"token": token.token_id, "kind": token.kind, "by": made_by})
+        tell_token(part, "token.created", token, made_by, now_us)
         return Minted(tenant.tenant_id, token, parts.text())
 
     def listed(
@@ -136,5 +138,6 @@ class TokenDesk:
             txn.tokens.delete(token)
             part.tokens.remove(token_id, txn.tenants.advance(tenant.number))
             part.audit.append("token_revoked", now_us, {"token": token_id, "by": caller.name})
+            tell_token(part, "token.revoked", token, caller.name, now_us)
 
         await self._store.write(work)

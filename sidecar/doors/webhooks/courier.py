@@ -1,0 +1,105 @@
+"""Which attempts run at a time: many endpoints at once, a few attempts each, and none waits for another's.
+
+An endpoint gets up to ``LANE_ATTEMPTS_MAX`` attempts at a time, one while it fails, and failing ones together get half
+of all there are, so that endpoints that hang until they time out cannot keep the others waiting. Work that is done
+brings the next of the same endpoint at once; a failing one waits for the next tick.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from sidecar.core.errors import SidecarError
+from sidecar.doors.webhooks.sender import Sender
+from sidecar.service.deliveries import SWEPT_AT_ONCE, Dispatch, Parcel, Place
+
+log: Final = structlog.get_logger("sidecar.webhooks")
+
+ATTEMPTS_MAX: Final = 256
+"""Attempts at a time: a socket and some ten KB each."""
+
+FAILING_ATTEMPTS_MAX: Final = 128
+"""Of them, those of endpoints whose newest attempt failed."""
+
+LANE_ATTEMPTS_MAX: Final = 4
+"""Attempts at a time for one endpoint that is well; more would take its events further out of order."""
+
+UNRECORDED_SECONDS: Final = 30.0
+"""How long an event rests whose outcome could not be written: without it, it would be sent again at each tick."""
+
+
+class Courier:
+    """Sends what is due. Every method belongs to one event loop."""
+
+    def __init__(self, dispatch: Dispatch, sender: Sender, clock: Callable[[], int]) -> None:
+        """Send what ``dispatch`` gives out."""
+        self._dispatch = dispatch
+        self._sender = sender
+        self._clock = clock
+        self._running: dict[Place, dict[str, asyncio.Task[None]]] = {}
+        self._failing: set[Place] = set()
+
+    def tick(self) -> None:
+        """Start what is due and has room; returns at once."""
+        for place in self._dispatch.ready(self._clock()):
+            if self._count() >= ATTEMPTS_MAX:
+                break
+            self._fill(place)
+
+    async def sweep(self) -> None:
+        """Remove what waits for endpoints that were disabled or deleted."""
+        while await self._dispatch.sweep() == SWEPT_AT_ONCE:
+            pass
+
+    async def close(self) -> None:
+        """Give up what is under way, which is sent again by whoever comes next, and close the connections."""
+        tasks = [task for running in self._running.values() for task in running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._sender.close()
+
+    def _count(self) -> int:
+        return sum(map(len, self._running.values()))
+
+    def _fill(self, place: Place) -> None:
+        """Start what is due in one lane, as far as there is room."""
+        work = self._dispatch.due(place, self._clock(), LANE_ATTEMPTS_MAX)
+        if work is None:
+            return
+        running = self._running.setdefault(place, {})
+        (self._failing.add if work.is_failing else self._failing.discard)(place)
+        room = self._room(place) - len(running)
+        for parcel in [each for each in work.parcels if each.waiting.event_id not in running][: max(0, room)]:
+            running[parcel.waiting.event_id] = asyncio.create_task(self._attempt(parcel))
+        if not running:
+            self._forget(place)
+
+    def _room(self, place: Place) -> int:
+        if place not in self._failing:
+            return LANE_ATTEMPTS_MAX
+        others = sum(len(running) for other, running in self._running.items() if other in self._failing)
+        return 1 if others < FAILING_ATTEMPTS_MAX else 0
+
+    async def _attempt(self, parcel: Parcel) -> None:
+        place, event_id = parcel.place, parcel.waiting.event_id
+        is_success = False
+        try:
+            response = await self._sender.send(parcel, self._clock())
+            await self._dispatch.record(parcel, response, self._clock())
+            is_success = response.is_success
+        except SidecarError as error:
+            log.warning("webhook_outcome_not_recorded", event_id=event_id, reason=error.message)
+            await asyncio.sleep(UNRECORDED_SECONDS)
+        finally:
+            del self._running[place][event_id]
+            if not self._running[place]:
+                self._forget(place)
+        if is_success:
+            self._fill(place)
+
+    def _forget(self, place: Place) -> None:
+        del self._running[place]
+        self._failing.discard(place)
