@@ -55,7 +55,7 @@ def _read(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         raise _refusal("expected a URL such as `https://example.com/hook`") from None
-    if parsed.userinfo or "@" in parsed.netloc.decode("ascii"):
+    if parsed.userinfo or "@" in url.partition("//")[2].partition("?")[0].partition("/")[0]:
         raise _refusal("expected a URL without user or password")
     if "#" in url:
         raise _refusal("expected a URL without a fragment")

@@ -71,17 +71,19 @@ class Courier:
             return
         running = self._running.setdefault(place, {})
         (self._failing.add if work.is_failing else self._failing.discard)(place)
-        room = self._room(place) - len(running)
-        for parcel in [each for each in work.parcels if each.waiting.event_id not in running][: max(0, room)]:
+        fresh = [each for each in work.parcels if each.waiting.event_id not in running]
+        for parcel in fresh[: self._room(place)]:
             running[parcel.waiting.event_id] = asyncio.create_task(self._attempt(parcel))
         if not running:
             self._forget(place)
 
     def _room(self, place: Place) -> int:
-        if place not in self._failing:
-            return LANE_ATTEMPTS_MAX
-        others = sum(len(running) for other, running in self._running.items() if other in self._failing)
-        return 1 if others < FAILING_ATTEMPTS_MAX else 0
+        """Return how many attempts may be added in one lane."""
+        most, room = LANE_ATTEMPTS_MAX, ATTEMPTS_MAX - self._count()
+        if place in self._failing:
+            failing = sum(len(running) for other, running in self._running.items() if other in self._failing)
+            most, room = 1, min(room, FAILING_ATTEMPTS_MAX - failing)
+        return max(0, min(room, most - len(self._running[place])))
 
     async def _attempt(self, parcel: Parcel) -> None:
         place, event_id = parcel.place, parcel.waiting.event_id
@@ -93,12 +95,21 @@ class Courier:
         except SidecarError as error:
             log.warning("webhook_outcome_not_recorded", event_id=event_id, reason=error.message)
             await asyncio.sleep(UNRECORDED_SECONDS)
+        except Exception:
+            log.exception("webhook_attempt_failed", event_id=event_id)
+            await asyncio.sleep(UNRECORDED_SECONDS)
         finally:
             del self._running[place][event_id]
             if not self._running[place]:
                 self._forget(place)
         if is_success:
+            self._go_on(place)
+
+    def _go_on(self, place: Place) -> None:
+        try:
             self._fill(place)
+        except SidecarError as error:
+            log.warning("webhook_work_failed", reason=error.message)
 
     def _forget(self, place: Place) -> None:
         del self._running[place]
