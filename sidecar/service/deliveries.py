@@ -15,7 +15,7 @@ from sidecar.service.events import disable
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 LANES_MAX: Final = 4_096
-"""Lanes that are looked at for work at once: some 20 ms, and far more than are sent to at a time."""
+"""Lanes that are found ready at once: a few ms, and far more than are sent to at a time."""
 
 SWEPT_AT_ONCE: Final = 512
 """Rows of dropped lanes that one transaction removes: some 5 ms of the writer lock."""

@@ -1,7 +1,11 @@
 """Which URLs a tenant may have called: every way of pointing inwards is refused when it is given."""
 
+from contextlib import suppress
+
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.doors.webhooks.addresses import URL_LENGTH_MAX, anywhere, public_only
@@ -15,6 +19,7 @@ PUBLIC = [
     "https://[2606:4700::1111]/hook",
     "https://xn--mnchen-3ya.de/",
     "https://example.com./",
+    "https://xn--zz99.example.com/",
 ]
 
 INWARDS = {
@@ -66,6 +71,8 @@ NO_URL = {
     "full-width digits": "https://１２７.0.0.1/",  # noqa: RUF001 -- digits that some readers take for ASCII
     "port 0": "https://example.com:0/",
     "port too large": "https://example.com:65536/",
+    "open bracket": "https://[::1/",
+    "no address in brackets": "https://[example.com]/",
     "port no number": "https://example.com:http/",
     "too long": "https://example.com/" + "a" * URL_LENGTH_MAX,
 }
@@ -104,3 +111,10 @@ def test_the_library_that_calls_reads_the_same_host() -> None:
     """The guard judges what `httpx` reads; should that change, this fails."""
     assert httpx.URL("https://example.com:8443/x").host == "example.com"
     assert httpx.URL("https://[::ffff:7f00:1]/").host == "::ffff:7f00:1"
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=40), st.sampled_from(["", "http://", "https://", "https://["]))
+def test_any_text_is_accepted_or_refused(text: str, start: str) -> None:
+    for check in (public_only, anywhere):
+        with suppress(ValidationFailed):
+            check(start + text)

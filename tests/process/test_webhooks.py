@@ -61,7 +61,8 @@ def test_an_event_arrives_signed_and_is_logged(tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:
-    with Receiver() as hanging, Receiver() as well, serving(tmp_path, LOCAL) as (_, client):
+    """Neither another endpoint nor the end of the server."""
+    with Receiver() as hanging, Receiver() as well, serving(tmp_path, LOCAL) as (server, client):
         hanging.hang()
         acme = found_acme(client)
         for receiver in (hanging, hanging, well):
@@ -69,6 +70,7 @@ def test_an_endpoint_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:
         for _ in range(12):
             client.ok("POST", "/v1/authorize", acme.request(500), token=acme.key)
         assert len({each.event_id for each in well.wait_for(12, 5.0)}) == 12
+        assert server.stop() == 0
         hanging.go_on()
 
 

@@ -30,7 +30,7 @@ def public_only(url: str) -> None:
     port = HTTPS_PORT if parsed.port is None else parsed.port
     if port != HTTPS_PORT and port < PORT_UNPRIVILEGED_MIN:
         raise _refusal(f"expected port {HTTPS_PORT} or one from {PORT_UNPRIVILEGED_MIN} on")
-    host = parsed.host.rstrip(".")
+    host = host_of(parsed).rstrip(".")
     address = literal(host)
     if address is not None:
         if not is_public(address):
@@ -43,6 +43,11 @@ def anywhere(url: str) -> None:
     """Raise ValidationFailed, naming ``url``, unless it is an HTTP or HTTPS URL; for local development only."""
     if _read(url).scheme not in {"http", "https"}:
         raise _refusal("expected an `http` or `https` URL")
+
+
+def host_of(url: httpx.URL) -> str:
+    """Return the host as it is connected to: a name in ASCII, or an address without brackets."""
+    return url.raw_host.decode("ascii")
 
 
 def _read(url: str) -> httpx.URL:
@@ -59,7 +64,7 @@ def _read(url: str) -> httpx.URL:
         raise _refusal("expected a URL without user or password")
     if "#" in url:
         raise _refusal("expected a URL without a fragment")
-    if not parsed.host or "%" in parsed.host:
+    if not host_of(parsed) or "%" in host_of(parsed):
         raise _refusal("expected a URL with a host")
     if parsed.port is not None and not 0 < parsed.port < 1 << 16:
         raise _refusal("expected a port of 1 to 65535")

@@ -40,13 +40,18 @@ class Courier:
         self._clock = clock
         self._running: dict[Place, dict[str, asyncio.Task[None]]] = {}
         self._failing: set[Place] = set()
+        self._count = 0
+        self._failing_count = 0
 
     def tick(self) -> None:
-        """Start what is due and has room; returns at once."""
-        for place in self._dispatch.ready(self._clock()):
-            if self._count() >= ATTEMPTS_MAX:
+        """Start what is due and has room; returns at once. A lane without room is passed over without a look."""
+        ready = self._dispatch.ready(self._clock())
+        self._failing.intersection_update(ready)
+        for place in ready:
+            if self._count >= ATTEMPTS_MAX:
                 break
-            self._fill(place)
+            if self._room(place) > 0:
+                self._fill(place)
 
     async def sweep(self) -> None:
         """Remove what waits for endpoints that were disabled or deleted."""
@@ -61,31 +66,27 @@ class Courier:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._sender.close()
 
-    def _count(self) -> int:
-        return sum(map(len, self._running.values()))
-
     def _fill(self, place: Place) -> None:
         """Start what is due in one lane, as far as there is room."""
         work = self._dispatch.due(place, self._clock(), LANE_ATTEMPTS_MAX)
-        if work is None:
-            return
-        running = self._running.setdefault(place, {})
-        (self._failing.add if work.is_failing else self._failing.discard)(place)
-        fresh = [each for each in work.parcels if each.waiting.event_id not in running]
+        is_failing = work is not None and work.is_failing
+        (self._failing.add if is_failing else self._failing.discard)(place)
+        running = self._running.get(place, {})
+        fresh = [each for each in (() if work is None else work.parcels) if each.waiting.event_id not in running]
         for parcel in fresh[: self._room(place)]:
-            running[parcel.waiting.event_id] = asyncio.create_task(self._attempt(parcel))
-        if not running:
-            self._forget(place)
+            task = asyncio.create_task(self._attempt(parcel, is_failing=is_failing))
+            self._running.setdefault(place, {})[parcel.waiting.event_id] = task
+            self._count += 1
+            self._failing_count += is_failing
 
     def _room(self, place: Place) -> int:
         """Return how many attempts may be added in one lane."""
-        most, room = LANE_ATTEMPTS_MAX, ATTEMPTS_MAX - self._count()
+        most, room = LANE_ATTEMPTS_MAX, ATTEMPTS_MAX - self._count
         if place in self._failing:
-            failing = sum(len(running) for other, running in self._running.items() if other in self._failing)
-            most, room = 1, min(room, FAILING_ATTEMPTS_MAX - failing)
-        return max(0, min(room, most - len(self._running[place])))
+            most, room = 1, min(room, FAILING_ATTEMPTS_MAX - self._failing_count)
+        return max(0, min(room, most - len(self._running.get(place, ()))))
 
-    async def _attempt(self, parcel: Parcel) -> None:
+    async def _attempt(self, parcel: Parcel, *, is_failing: bool) -> None:
         place, event_id = parcel.place, parcel.waiting.event_id
         is_success = False
         try:
@@ -99,9 +100,11 @@ class Courier:
             log.exception("webhook_attempt_failed", event_id=event_id)
             await asyncio.sleep(UNRECORDED_SECONDS)
         finally:
+            self._count -= 1
+            self._failing_count -= is_failing
             del self._running[place][event_id]
             if not self._running[place]:
-                self._forget(place)
+                del self._running[place]
         if is_success:
             self._go_on(place)
 
@@ -110,7 +113,3 @@ class Courier:
             self._fill(place)
         except SidecarError as error:
             log.warning("webhook_work_failed", reason=error.message)
-
-    def _forget(self, place: Place) -> None:
-        del self._running[place]
-        self._failing.discard(place)

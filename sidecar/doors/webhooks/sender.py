@@ -20,7 +20,7 @@ from sidecar.core.destinations import Address, is_public, literal
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.instants import to_datetime
 from sidecar.core.webhooks import Response
-from sidecar.doors.webhooks.addresses import public_only
+from sidecar.doors.webhooks.addresses import host_of, public_only
 from sidecar.service.deliveries import Parcel
 
 ATTEMPT_SECONDS: Final = 15.0
@@ -133,10 +133,10 @@ async def is_public_url(url: str) -> bool:
         public_only(url)
     except ValidationFailed:
         return False
-    parsed = httpx.URL(url)
-    if literal(parsed.host) is not None:
+    host = host_of(httpx.URL(url))
+    if literal(host) is not None:
         return True
-    found = await asyncio.get_running_loop().getaddrinfo(parsed.host, parsed.port or 443, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     addresses = [literal(str(row[4][0])) for row in found]
     return bool(addresses) and all(address is not None and is_public(address) for address in addresses)
 
