@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.app.logs import mask_secrets
 from sidecar.core.webhooks import ENDPOINTS_MAX
 from tests.doors.door import Door, House, build, check_refusal, named
 from tests.process.server import ROOT, Document
@@ -180,3 +181,10 @@ def test_changed_policy_files_are_told_to_every_tenant_with_an_endpoint(tmp_path
     (policies / "more.cedar").write_text('@id("more") forbid (principal, action, resource) when { false };')
     assert waiting() == ["policy.changed"]
     assert waiting() == ["policy.changed"]
+
+
+def test_a_secret_that_found_its_way_into_a_log_line_is_cut(own: House) -> None:
+    secret = own.ok("POST", "/v1/webhooks", {"url": URL, "events": ["*"]})["secret"]
+    assert mask_secrets(None, "info", {"reason": f"signed with {secret}, sent"}) == {
+        "reason": "signed with whsec_…, sent"
+    }

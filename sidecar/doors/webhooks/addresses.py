@@ -72,4 +72,4 @@ def _read(url: str) -> httpx.URL:
 
 
 def _refusal(sentence: str) -> ValidationFailed:
-    return ValidationFailed(f"{sentence}, which can be called as a webhook", field="url")
+    return ValidationFailed(f"this URL cannot be called as a webhook, {sentence}", field="url")
