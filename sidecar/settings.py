@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one; ``rate_limit`` is that of
     each tenant that has none of its own.
+    ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
     host: str = "127.0.0.1"
@@ -35,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None = None
     log_level: str = "info"
     admin_token: str | None = None
+    webhooks_allow_private: bool = False
 
     @property
     def store(self) -> Path:

@@ -11,20 +11,25 @@ from starlette.routing import Route
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
-from sidecar.app.sources import AscendingIds, random_bytes
+from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
 from sidecar.doors.native.treasury import TreasuryCalls
+from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
+from sidecar.doors.webhooks.addresses import anywhere, public_only
+from sidecar.doors.webhooks.courier import Courier
+from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served, error_answer
 from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.deliveries import Dispatch
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
@@ -34,6 +39,7 @@ from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
 from sidecar.service.treasury import CardDesk
+from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
 from sidecar.state.clock import Clock
@@ -102,17 +108,21 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         treasurer=treasurer,
         desk=desk,
     )
+    is_local = settings.webhooks_allow_private
+    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
     calls = (
         *DecisionCalls(Authorizer(store, snapshots, new_id, metrics), settler).calls(),
         *ResourceCalls(services).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock)).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit, metrics.served)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk)
+    courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier)
     return Worker(application(context, calls), duty, store, rates)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from sidecar.core.errors import SidecarError
+from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.settlement import EXPIRE_BATCH, Settler
 from sidecar.service.tokens import TokenDesk
 from sidecar.state.clock import Clock
@@ -30,13 +31,22 @@ PRUNE_ROUNDS: Final = 4
 class Duty:
     """The background work of this process, which stands by while another one does it."""
 
-    def __init__(self, lock_file: Path, store: LmdbStore, settler: Settler, clock: Clock, desk: TokenDesk) -> None:
+    def __init__(
+        self,
+        lock_file: Path,
+        store: LmdbStore,
+        settler: Settler,
+        clock: Clock,
+        desk: TokenDesk,
+        courier: Courier,
+    ) -> None:
         """Compete for ``lock_file``."""
         self._lock_file = lock_file
         self._store = store
         self._settler = settler
         self._clock = clock
         self._desk = desk
+        self._courier = courier
         self._descriptor: int | None = None
         self._tended = 0.0
         self._is_behind = False
@@ -49,6 +59,7 @@ class Duty:
                     await self._attempt()
                 await asyncio.sleep(TICK_SECONDS)
         finally:
+            await self._courier.close()
             if self._descriptor is not None:
                 os.close(self._descriptor)
 
@@ -74,6 +85,7 @@ class Duty:
 
     async def _work(self) -> None:
         now_us = self._clock()
+        self._courier.tick()
         await self._tell_jump()
         while await self._settler.expire_due(now_us) == EXPIRE_BATCH:
             pass
@@ -81,6 +93,7 @@ class Duty:
             self._tended = time.monotonic()
             self._store.tend()
             await self._desk.prune_former_secrets(now_us)
+            await self._courier.sweep()
             self._is_behind = True
         if self._is_behind:
             self._is_behind = await self._prune(now_us)

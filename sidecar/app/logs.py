@@ -13,6 +13,9 @@ import structlog
 SECRET = re.compile(r"\b((?:sk_live|sk_test|at_live|at_dev|fw)_[A-Z2-7]{10})_[0-9A-Za-z_]+")
 
 
+SIGNING_SECRET = re.compile(r"\bwhsec_[0-9A-Za-z+/=]+")
+
+
 def set_up_logs(level: str) -> None:
     """Send the logs of this process, libraries' included, to standard error from ``level`` on."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -36,5 +39,5 @@ def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, objec
     """Cut every token that found its way into a field down to its public part."""
     for name, value in event.items():
         if isinstance(value, str):
-            event[name] = SECRET.sub(r"\1_…", value)
+            event[name] = SIGNING_SECRET.sub("whsec_…", SECRET.sub(r"\1_…", value))
     return event

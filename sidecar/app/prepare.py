@@ -6,7 +6,6 @@ The store is created or checked, the policy files are loaded into it.
 import fcntl
 import os
 import secrets
-import time
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -17,9 +16,11 @@ from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, StoreUnusab
 from sidecar.core.ids import pascal_case
 from sidecar.core.snapshot import PolicyFiles, compile_files, compile_tenant
 from sidecar.replica.files import read_files
+from sidecar.service.events import tell_policy_files
 from sidecar.service.snapshots import owned_policies
 from sidecar.settings import Settings
-from sidecar.state.boot import probe
+from sidecar.state.boot import newest_time, probe
+from sidecar.state.clock import Clock
 from sidecar.state.environment import Environment, StoreError, open_environment, translate
 from sidecar.state.transaction import Transaction
 
@@ -75,13 +76,15 @@ def _checked(settings: Settings) -> PolicyFiles:
 
 def _load(environment: Environment, files: PolicyFiles) -> None:
     """Write the files as the ones that hold, unless they are those already."""
+    now_us = Clock(newest_time(environment))()
     parent = environment.begin_write()
     try:
         txn = Transaction(parent, environment.tables)
         if txn.policy_files_digest() != files.digest():
             _require_fit(txn, files)
             txn.keep_policy_files(files)
-            txn.keep_policy_files_since(time.time_ns() // 1_000)
+            txn.keep_policy_files_since(now_us)
+            tell_policy_files(txn, files.digest(), now_us)
             for tenant_id in files.by_tenant:
                 if txn.tenants.find(tenant_id) is None:
                     log.warning("policy_folder_without_tenant", tenant_id=tenant_id)

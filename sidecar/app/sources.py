@@ -1,9 +1,11 @@
 """Where ids and secrets come from: the operating system's randomness, with ids that ascend within a process."""
 
 import os
+import random
 from typing import Final
 
 from sidecar.core.ids import RANDOMNESS_BYTES, new_id
+from sidecar.core.webhooks import JITTER_BP_MAX
 
 POOL_BYTES: Final = 409 * RANDOMNESS_BYTES
 """Randomness for ids that is fetched at once, about a page: a system call per id costs more than the id."""
@@ -42,3 +44,8 @@ class AscendingIds:
 def random_bytes(length: int) -> bytes:
     """Return ``length`` unpredictable bytes."""
     return os.urandom(length)
+
+
+def retry_jitter_bp() -> int:
+    """Return by how much the pause before a webhook's next attempt grows, in hundredths of a percent."""
+    return random.randint(0, JITTER_BP_MAX)  # noqa: S311 -- spreads load, guards nothing

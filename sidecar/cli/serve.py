@@ -83,6 +83,12 @@ class RateLimitType(click.ParamType[RateLimit]):
     help="Requests of one tenant, such as 100/second, unless it has a limit of its own [default: no limit].",
 )
 @click.option(
+    "--webhooks-allow-private",
+    is_flag=True,
+    default=DEFAULTS.webhooks_allow_private,
+    help="Let webhooks reach plain HTTP and private addresses: for local development only.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default=DEFAULTS.log_level,

@@ -21,8 +21,9 @@ from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_decision
 from sidecar.service.idempotency import find_replay, replay_of
-from sidecar.service.identities import suspend_for_budget
+from sidecar.service.identity_changes import suspend_for_budget
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Findings, Proposal, blocked_now, consult, rule
 from sidecar.service.snapshots import Snapshots, revisions_of
@@ -189,6 +190,7 @@ class Authorizer:
         part.answers.keep_decision(decision)
         if call.key is not None and replay is None:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
+        tell_decision(part, request, decision, findings.claimed, now_us)
         suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return decision
 

@@ -8,18 +8,16 @@ from collections.abc import Callable
 import msgspec
 
 from sidecar.core.access import Caller
-from sidecar.core.audit import encode_hash
-from sidecar.core.budget import Budget
 from sidecar.core.directory import Block, Identity, IdentityChain, Status, block_on, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
-from sidecar.core.facts import identity_fact
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
-from sidecar.core.model import BudgetCheck, Json
+from sidecar.core.model import Json
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.descent import descend
 from sidecar.service.idempotency import Done, once
+from sidecar.service.identity_changes import add_identity, change_identity
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -203,70 +201,6 @@ def _end(txn: Transaction, part: TenantTransaction, caller: Caller, identity_id:
         revoked = msgspec.structs.replace(identity, status="revoked")
         identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
     return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
-
-
-def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_us: int) -> None:
-    """Store a new identity with its fact and its record."""
-    part.identities.add(
-        identity.identity_id,
-        identity,
-        identity.revision,
-        owner=identity.parent_id,
-        external_id=identity.external_id,
-    )
-    _record(part, "identity_created", identity, made_by, now_us)
-
-
-def change_identity(
-    txn: Transaction,
-    part: TenantTransaction,
-    identity: Identity,
-    kind: str,
-    changed_by: str,
-    now_us: int,
-    *,
-    kills: bool = False,
-) -> Identity:
-    """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id.
-
-    ``kills`` freezes every card of it and of everybody below.
-    """
-    revision = txn.tenants.advance(part.tenant.number)
-    changed = msgspec.structs.replace(
-        identity, revision=revision, killed_revision=revision if kills else identity.killed_revision
-    )
-    found_by = None if changed.status == "revoked" else changed.external_id
-    part.identities.change(changed.identity_id, changed, changed.revision, external_id=found_by)
-    _record(part, kind, changed, changed_by, now_us)
-    return changed
-
-
-def _record(part: TenantTransaction, kind: str, identity: Identity, by: str, now_us: int) -> None:
-    fact = part.audit.keep_fact(identity_fact(identity))
-    body = {
-        "identity": identity.identity_id,
-        "revision": identity.revision,
-        "status": identity.status,
-        "chain": [[identity.identity_id, identity.revision, encode_hash(fact)]],
-        "by": by,
-    }
-    part.audit.append(kind, now_us, body)
-
-
-def suspend_for_budget(
-    txn: Transaction,
-    part: TenantTransaction,
-    identity: Identity,
-    checks: tuple[BudgetCheck, ...],
-    budgets: tuple[Budget, ...],
-    now_us: int,
-) -> None:
-    """Suspend the acting identity, and freeze its cards, when a budget that says so refused it."""
-    refusing = {check.budget_id for check in checks if not check.allowed}
-    suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
-    if suspends and identity.status == "active":
-        suspended = msgspec.structs.replace(identity, status="suspended")
-        change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us, kills=True)
 
 
 def _chain(part: TenantTransaction, identity_id: str, field: str) -> IdentityChain:

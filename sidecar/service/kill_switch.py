@@ -11,7 +11,7 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.descent import descend, paged
 from sidecar.service.idempotency import Done, once, replay_of
-from sidecar.service.identities import change_identity
+from sidecar.service.identity_changes import change_identity
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
 
 

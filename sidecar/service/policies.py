@@ -21,6 +21,7 @@ from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, once, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, owned_policies, owner_type, revisions_of
@@ -175,6 +176,7 @@ class Legislator:
             _known(part, policy_id)
             part.policies.remove(policy_id, txn.tenants.advance(part.tenant.number, policies=True))
             part.audit.append("policy_deleted", now_us, {"policy": policy_id, "by": caller.name})
+            tell_policy(part, policy_id, "deleted", caller.name, now_us)
 
         await self._store.write(work)
 
@@ -209,6 +211,7 @@ def _add(txn: Transaction, part: TenantTransaction, caller: Caller, checked: Che
     fact = part.audit.keep_fact(record.cedar.encode())
     body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": caller.name}
     part.audit.append("policy_created", now_us, body)
+    tell_policy(part, record.policy_id, "created", caller.name, now_us)
     return Stored(tenant.tenant_id, record)
 
 

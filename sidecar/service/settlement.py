@@ -19,6 +19,7 @@ from sidecar.core.model import Decision
 from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_ending
 from sidecar.service.idempotency import Done, once
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
@@ -170,6 +171,7 @@ def _apply(
     )
     part.ledger.keep(reservation)
     part.audit.append(kind, now_us, _body(reservation, overdrawn, caller))
+    tell_ending(part, kind, reservation, overdrawn, now_us)
     return reservation
 
 

@@ -19,6 +19,7 @@ from sidecar.core.model import AuditMark, Decision
 from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 from sidecar.core.windows import Window
+from sidecar.service.event_store import Outbox, Ready, Webhooks
 
 T = TypeVar("T")
 
@@ -228,6 +229,14 @@ class TenantTransaction(Protocol):
     def answers(self) -> Answers:
         """The answers given in it."""
 
+    @property
+    def webhooks(self) -> Webhooks:
+        """Its webhook endpoints."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """Its events that wait to be delivered."""
+
 
 class Transaction(Protocol):
     """One state of the whole store, and in a write everything that this write changed."""
@@ -267,6 +276,12 @@ class Transaction(Protocol):
 
     def prune_former_secrets(self, now_us: int, most: int) -> int:
         """Forget secrets whose grace time is over; returns how many."""
+
+    def ready_lanes(self, now_us: int, most: int) -> list[Ready]:
+        """Return lanes of any tenant whose next attempt is due, the earliest first."""
+
+    def sweep_lanes(self, most: int) -> int:
+        """Remove rows of lanes that were dropped; returns how many."""
 
 
 class Store(Protocol):

@@ -16,7 +16,8 @@ from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.core.windows import zone
 from sidecar.service.access import tenant_of
 from sidecar.service.idempotency import Done, once
-from sidecar.service.identities import Registry, add_identity
+from sidecar.service.identities import Registry
+from sidecar.service.identity_changes import add_identity
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, Transaction
 from sidecar.service.tokens import Minted, TokenDesk, TokenDraft, without_text

@@ -19,6 +19,7 @@ from sidecar.core.errors import Conflict, NotFound, Unauthenticated, Unavailable
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.rates import RateLimit, rate_limit_text
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.events import tell_token
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -148,6 +149,7 @@ class TokenDesk:
         if token.rate_limit is not None:
             made["rate_limit"] = token.rate_limit.text
         part.audit.append("token_created", now_us, made)
+        tell_token(part, "token.created", token, made_by, now_us)
         return Minted(tenant.tenant_id, token, parts.text())
 
     def _draw(self, txn: Transaction, kind: TokenKind, mode: Mode) -> token_text.TokenText:
@@ -252,9 +254,11 @@ class TokenDesk:
             require_alive(txn, caller, now_us)
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
-            txn.tokens.delete(_known(part, token_id))
+            token = _known(part, token_id)
+            txn.tokens.delete(token)
             part.tokens.remove(token_id, txn.tenants.advance(tenant.number))
             part.audit.append("token_revoked", now_us, {"token": token_id, "by": caller.name})
+            tell_token(part, "token.revoked", token, caller.name, now_us)
 
         await self._store.write(work)
 

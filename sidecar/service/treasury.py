@@ -30,6 +30,7 @@ from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.budgets import BudgetDraft, Treasurer
+from sidecar.service.events import tell_card
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import budgets_of
@@ -255,3 +256,4 @@ def _record(part: TenantTransaction, kind: str, card: Card, by: str, now_us: int
         "by": by,
     }
     part.audit.append(kind, now_us, body)
+    tell_card(part, kind, card, by, now_us)

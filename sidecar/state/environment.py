@@ -58,6 +58,17 @@ TABLES: Final = (
     "audit",
     "heads",
     "facts",
+    "webhooks",
+    "webhook_secrets",
+    "webhook_interests",
+    "webhook_deliveries",
+    "outbox_heads",
+    "outbox_lanes",
+    "outbox",
+    "outbox_due",
+    "outbox_ready",
+    "outbox_dropped",
+    "budget_marks",
 )
 
 TABLES_MAX: Final = 64

@@ -21,6 +21,7 @@ from sidecar.core.verification import Anchor, verify
 from sidecar.state.codec import U32, U64, U64_MAX, decode
 from sidecar.state.environment import Environment, Table, Txn
 from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter
+from sidecar.state.outbox_check import check_outbox
 from sidecar.state.transaction import TenantTransaction, Transaction
 
 FAULTS_MAX: Final = 100
@@ -85,6 +86,8 @@ class _Check:
         self._check_reservations()
         self._check_windows()
         self._check_expiry()
+        for message in check_outbox(self._txn, self._tables, self._tenant):
+            self._blame("outbox", message)
         faults = tuple(self._faults[:FAULTS_MAX])
         return Checked(self._tenant.tenant_id, self._records, self._reservations, self._windows, faults)
 

@@ -10,15 +10,18 @@ from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord
+from sidecar.service.event_store import Ready
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
 from sidecar.state.audit_log import AuditLog, keep_clock_event
 from sidecar.state.codec import U64, decode, encode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Ledger, due_reservations
+from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
 from sidecar.state.records import Collection, Kind
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
+from sidecar.state.webhooks import Webhooks
 
 _identity: Final = msgspec.msgpack.Decoder(Identity)
 _policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
@@ -80,6 +83,16 @@ class TenantTransaction:
     def answers(self) -> Answers:
         """The answers given in it."""
         return Answers(self._txn, self._tables, self.tenant.number)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """Its webhook endpoints."""
+        return Webhooks(self._txn, self._tables, self.tenant.number)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Its events that wait to be delivered."""
+        return Outbox(self._txn, self._tables, self.tenant)
 
 
 class Transaction:
@@ -150,3 +163,11 @@ class Transaction:
     def prune_former_secrets(self, now_us: int, most: int) -> int:
         """Forget up to ``most`` secrets whose grace time is over; returns how many."""
         return prune_former_secrets(self._txn, self._tables, now_us, most)
+
+    def ready_lanes(self, now_us: int, most: int) -> list[Ready]:
+        """Return up to ``most`` lanes of any tenant whose next attempt is due, the earliest first."""
+        return ready_lanes(self._txn, self._tables, now_us, most)
+
+    def sweep_lanes(self, most: int) -> int:
+        """Remove up to ``most`` rows of lanes that were dropped; returns how many."""
+        return sweep_lanes(self._txn, self._tables, most)

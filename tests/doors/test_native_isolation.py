@@ -46,6 +46,12 @@ CALLS: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/treasury/cards/{card}/close", {}),
     ("POST", "/v1/treasury/kill-switch", {"identity_id": "{agent}"}),
     ("GET", "/v1/budgets?card_id={card}", None),
+    ("GET", "/v1/webhooks/{webhook}", None),
+    ("PATCH", "/v1/webhooks/{webhook}", {"description": "mine"}),
+    ("DELETE", "/v1/webhooks/{webhook}", None),
+    ("POST", "/v1/webhooks/{webhook}/test", {}),
+    ("POST", "/v1/webhooks/{webhook}/rotate", {}),
+    ("GET", "/v1/webhooks/{webhook}/deliveries", None),
     (
         "POST",
         "/v1/budgets",
@@ -61,6 +67,7 @@ LISTS = (
     "/v1/audit",
     "/v1/audit/verify",
     "/v1/treasury/cards",
+    "/v1/webhooks",
 )
 NAMES = [f"{method} {path}" for method, path, _ in CALLS]
 
@@ -71,9 +78,17 @@ def decision(house: House) -> str:
     return house.permit()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _endpoints(house: House, neighbour: House) -> None:
+    """A webhook of each tenant."""
+    for each in (house, neighbour):
+        each.ok("POST", "/v1/webhooks", {"url": "https://hooks.example.com/sidecar", "events": ["webhook.disabled"]})
+
+
 def filled(house: House, decision: str, path: str, body: Document | None) -> tuple[str, Document | None]:
     """Return a call with the ids of ``house`` filled in."""
-    names = house._asdict() | {"decision": decision}
+    webhook = house.ok("GET", "/v1/webhooks")["data"][0]["webhook_id"]
+    names = house._asdict() | {"decision": decision, "webhook": webhook}
     if body is None:
         return path.format(**names), None
     return path.format(**names), {
@@ -115,7 +130,16 @@ def test_a_list_shows_its_own_tenant_only(house: House, neighbour: House, path: 
     answer = neighbour.call("GET", path)
     assert answer.status == 200
     text = answer.body.decode()
-    for foreign in (house.tenant_id, house.root, house.team, house.agent, house.policy, house.budget, house.card):
+    for foreign in (
+        house.tenant_id,
+        house.root,
+        house.team,
+        house.agent,
+        house.policy,
+        house.budget,
+        house.card,
+        house.webhook,
+    ):
         assert foreign not in text
     check_refusal(neighbour.call("GET", f"{path}?tenant_id={house.tenant_id}"), 403, "tenant_id")
 
@@ -169,6 +193,14 @@ ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/treasury/cards/{card}/unfreeze", {}),
     ("POST", "/v1/treasury/cards/{card}/close", {}),
     ("POST", "/v1/treasury/kill-switch", {"identity_id": "{agent}"}),
+    ("POST", "/v1/webhooks", {"url": "https://hooks.example.com/x", "events": ["*"]}),
+    ("GET", "/v1/webhooks", None),
+    ("GET", "/v1/webhooks/{webhook}", None),
+    ("PATCH", "/v1/webhooks/{webhook}", {"description": "mine"}),
+    ("DELETE", "/v1/webhooks/{webhook}", None),
+    ("POST", "/v1/webhooks/{webhook}/test", {}),
+    ("POST", "/v1/webhooks/{webhook}/rotate", {}),
+    ("GET", "/v1/webhooks/{webhook}/deliveries", None),
 )
 
 

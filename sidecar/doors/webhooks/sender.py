@@ -1,0 +1,153 @@
+"""One attempt: an event signed as Standard Webhooks says, posted, and what came back in a word.
+
+Nothing of an answer but its status is kept: whoever chose the URL must not learn what an internal service says. The
+words for failures are few for the same reason: a closed port, an open one behind a private address and a failed
+handshake read alike, since telling them apart would map a network.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Final
+
+import httpx
+from httpx_secure import httpx_ssrf_protection
+from standardwebhooks import Webhook
+
+from sidecar.core.destinations import Address, is_public, literal
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.instants import to_datetime
+from sidecar.core.webhooks import Response
+from sidecar.doors.webhooks.addresses import host_of, public_only
+from sidecar.service.deliveries import Parcel
+
+ATTEMPT_SECONDS: Final = 15.0
+"""How long an attempt may take as a whole; Standard Webhooks recommends 15 to 30."""
+
+ANSWER_BYTES_MAX: Final = 4_096
+"""How much of an answer is read, so that its connection can be used again; beyond it the connection is closed."""
+
+IDLE_CONNECTIONS_MAX: Final = 32
+"""Connections kept for the next event; those in use are bounded by the courier."""
+
+NAME_SECONDS: Final = 60.0
+"""How long the address of a name is used for new connections without asking again."""
+
+NOT_ALLOWED: Final = "address_not_allowed"
+TIMED_OUT: Final = "timed_out"
+UNREACHABLE: Final = "connection_failed"
+
+HEADERS: Final = {"content-type": "application/json", "user-agent": "agent-authorization-sidecar"}
+
+
+class Sender:
+    """Posts events; made and used in one event loop. ``public_sender`` and ``local_sender`` make the two there are."""
+
+    def __init__(
+        self, make_client: Callable[[], httpx.AsyncClient], is_allowed: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """Post what ``is_allowed`` lets pass; the client is made with the first event, since loading roots is slow."""
+        self._make_client = make_client
+        self._is_allowed = is_allowed
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, parcel: Parcel, now_us: int) -> Response:
+        """Make one attempt and return what it met; every failure of the network is a value."""
+        started = time.monotonic()
+        status, error = None, None
+        try:
+            async with asyncio.timeout(ATTEMPT_SECONDS):
+                if await self._is_allowed(parcel.url):
+                    status = await self._post(parcel, now_us)
+                else:
+                    error = NOT_ALLOWED
+        except (TimeoutError, httpx.TimeoutException):
+            error = TIMED_OUT
+        except (httpx.HTTPError, OSError, ValueError):
+            error = UNREACHABLE
+        return Response(status, error, round((time.monotonic() - started) * 1000))
+
+    async def _post(self, parcel: Parcel, now_us: int) -> int:
+        """Post the event and return the answer's status; a redirection is an answer like any other."""
+        if self._client is None:
+            self._client = self._make_client()
+        headers = HEADERS | signed_headers(parcel, now_us)
+        async with self._client.stream("POST", parcel.url, content=parcel.waiting.body, headers=headers) as response:
+            read = 0
+            async for chunk in response.aiter_raw():
+                read += len(chunk)
+                if read > ANSWER_BYTES_MAX:
+                    break
+            return response.status_code
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+def public_sender() -> Sender:
+    """Return a sender that reaches public addresses only."""
+
+    def make() -> httpx.AsyncClient:
+        client = _client()
+        httpx_ssrf_protection(client, custom_validator=_is_public_peer, dns_cache_ttl=NAME_SECONDS)
+        return client
+
+    return Sender(make, is_public_url)
+
+
+def local_sender() -> Sender:
+    """Return a sender that reaches every address; for local development only."""
+
+    async def always(_url: str) -> bool:
+        return True
+
+    return Sender(_client, always)
+
+
+def _client() -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        trust_env=False,  # a proxy from the environment would connect in our place, past every check
+        follow_redirects=False,
+        timeout=ATTEMPT_SECONDS,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=IDLE_CONNECTIONS_MAX),
+        headers={"accept": "*/*", "accept-encoding": "identity"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # what one tenant's endpoint sets is nobody's
+    )
+
+
+def _is_public_peer(_host: str, address: Address, _port: int) -> bool:
+    return is_public(address)
+
+
+async def is_public_url(url: str) -> bool:
+    """Whether a URL may be called and every address of its host is public.
+
+    The name is resolved here although the protected client resolves it again: that one tries a connection before it
+    looks at the address, and a name that openly points inwards shall not even get that far.
+    """
+    try:
+        public_only(url)
+    except ValidationFailed:
+        return False
+    host = host_of(httpx.URL(url))
+    if literal(host) is not None:
+        return True
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    addresses = [literal(str(row[4][0])) for row in found]
+    return bool(addresses) and all(address is not None and is_public(address) for address in addresses)
+
+
+def signed_headers(parcel: Parcel, now_us: int) -> dict[str, str]:
+    """Return the three headers of Standard Webhooks; during a rotation with a signature of each secret."""
+    waiting, moment = parcel.waiting, to_datetime(now_us)
+    body = waiting.body.decode()
+    signatures = [Webhook(secret).sign(waiting.event_id, moment, body) for secret in parcel.secrets]
+    return {
+        "webhook-id": waiting.event_id,
+        "webhook-timestamp": str(now_us // 1_000_000),
+        "webhook-signature": " ".join(signatures),
+    }
