@@ -21,6 +21,7 @@ from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
+from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import Registry
 from sidecar.service.policies import Legislator
@@ -88,8 +89,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
         treasurer=Treasurer(store, snapshots, new_id),
         desk=desk,
     )
+    authorizer = Authorizer(store, snapshots, new_id)
     calls = (
-        *DecisionCalls(Authorizer(store, snapshots, new_id), settler).calls(),
+        *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer), settler).calls(),
         *ResourceCalls(services).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *OperationCalls(require_ready).calls(),

@@ -16,7 +16,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.policy import EntityUid, Ruling, entity_slice
-from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
 
@@ -26,10 +26,27 @@ REACHED_MAX: Final = 64
 NO_RULING: Final = Ruling("deny", (), ())
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What Cedar was asked, and the stored identities outside the chain that it could see, each with its parent.
+
+    ``target`` is the identity chain of the resource where that is an identity; ``reached`` has it too.
+    """
+
+    question: Question
+    target: IdentityChain | None
+    reached: tuple[tuple[Identity, Identity | None], ...]
+
+    def entities(self) -> list[dict[str, object]]:
+        """Return the entities of the request."""
+        known = self.target or ()
+        return [*self.question.entities, *(entity_of(*pair) for pair in self.reached if pair[0] not in known)]
+
+
 class Proposal(msgspec.Struct, frozen=True):
     """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at.
 
-    ``others`` are the stored identities outside the chain that policies could see.
+    ``others`` are the stored identities outside the chain that policies could see; ``asked`` is None where Cedar was
+    not asked.
     """
 
     view: View
@@ -37,6 +54,7 @@ class Proposal(msgspec.Struct, frozen=True):
     permits: tuple[Reason, ...]
     denials: tuple[Reason, ...]
     others: tuple[Identity, ...] = ()
+    asked: Asked | None = None
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -59,13 +77,12 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (reasons.not_permitted(posed.message),))
-    reached = _reached(part, view, target, posed.references)
-    others = tuple(identity for identity, _ in reached)
-    seen = [*posed.entities, *(entity_of(*pair) for pair in reached if pair[0] not in (target or ()))]
-    ruling = policies.evaluate(posed.request, entity_slice(seen, view.policies.schema))
+    asked = Asked(posed, target, tuple(_reached(part, view, target, posed.references)))
+    others = tuple(identity for identity, _ in asked.reached)
+    ruling = policies.evaluate(posed.request, entity_slice(asked.entities(), view.policies.schema))
     if ruling.effect == "deny":
-        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), others)
-    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), others)
+        return Proposal(view, ruling, (), reasons.refused(ruling, policies, request, posed.seen), others, asked)
+    return Proposal(view, ruling, reasons.permitted(ruling, policies), (), others, asked)
 
 
 def _reached(
