@@ -29,6 +29,9 @@ PIECES_MAX: Final = 500
 UNMATCHED_MAX: Final = 20
 """Policies listed whose scope does not match; the others are only counted."""
 
+TEXT_SHOWN_MAX: Final = 1_000
+"""Characters of a condition that are shown; lists of a thousand categories are longer."""
+
 Entity: TypeAlias = dict[str, object]
 Truth = bool | Literal["error"] | None
 
@@ -180,22 +183,27 @@ def _verdict(entry: Entry, pieces: Sequence[Condition], truths: Mapping[str, boo
     applied: Truth = True
     for index, piece in enumerate(pieces):
         truth = truths[piece.text]
-        values = tuple(look.at(path) for path in paths(piece.text))
-        reached = applied is True and all(each.satisfied for each in judged if each.clause == piece.clause)
-        if isinstance(truth, str):
-            judged.append(
-                Judged(piece.clause, piece.kind, piece.text, "error", values, truth)
-                if reached
-                else Judged(piece.clause, piece.kind, piece.text, None, values)
-            )
-            applied = "error" if reached else applied
-        else:
-            judged.append(Judged(piece.clause, piece.kind, piece.text, truth, values))
+        before = [each for each in judged if each.clause == piece.clause]
+        is_reached = applied is True and all(each.satisfied for each in before)
+        judged.append(_judged(piece, truth, look, is_reached=is_reached))
+        if is_reached and isinstance(truth, str):
+            applied = "error"
         is_last = index + 1 == len(pieces) or pieces[index + 1].clause != piece.clause
-        if is_last and applied is True:
-            holds = all(each.satisfied for each in judged if each.clause == piece.clause)
+        if applied is True and is_last:
+            holds = is_reached and truth is True
             applied = holds is (piece.kind == "when")
     return Verdict(entry.id, entry.unit, Scoped(principal=True, action=True, resource=True), applied, tuple(judged))
+
+
+def _judged(piece: Condition, truth: bool | str, look: "_Look", *, is_reached: bool) -> Judged:  # noqa: FBT001
+    is_cut = len(piece.text) > TEXT_SHOWN_MAX
+    text = f"{piece.text[:TEXT_SHOWN_MAX]}…" if is_cut else piece.text
+    values = tuple(look.at(path) for path in paths(piece.text))
+    if isinstance(truth, bool):
+        return Judged(piece.clause, piece.kind, text, truth, values)
+    if is_reached:
+        return Judged(piece.clause, piece.kind, text, "error", values, truth)
+    return Judged(piece.clause, piece.kind, text, None, values)
 
 
 def _unmatched(entry: Entry, asked: Asking) -> Verdict:

@@ -131,10 +131,9 @@ class _Search:
         """Yield what can be changed but amount and time."""
         request, hints = self._request, self._hints
         budgets = [row.budget.currency for row in self._standings.rows if row.budget.currency is not None]
-        if request.amount_minor is not None:
-            for currency in _others([*hints.currencies, *budgets], request.currency):
-                if self._in(currency) is not None:
-                    yield Change(currency=currency)
+        for currency in _others([*hints.currencies, *budgets], request.currency):
+            if self._in(currency) is not None:
+                yield Change(currency=currency)
         for category in _others(hints.merchant_categories, request.merchant_category):
             yield Change(merchant_category=category)
         for resource in _others(hints.resources, request.resource):
@@ -143,7 +142,7 @@ class _Search:
             yield Change(action=action)
 
     def _in(self, currency: str) -> int | None:
-        """Return the same figure in another currency; None where that has fewer places."""
+        """Return the same figure in another currency; None where that has fewer places, and without an amount."""
         request = self._request
         if request.amount_minor is None or request.currency is None:
             return None

@@ -4,9 +4,18 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.explanation import PIECES_MAX, PolicyVerdicts, Seen, Verdict, entries, judge
-from sidecar.core.policy import CedarRequest, EntityUid, Link, PolicySet, PolicyUnit, compile_statements, entity_slice
-from tests.core.builders import SCHEMA
+from sidecar.core.explanation import PIECES_MAX, TEXT_SHOWN_MAX, PolicyVerdicts, Seen, Verdict, entries, judge
+from sidecar.core.policy import (
+    CedarRequest,
+    EntityUid,
+    Link,
+    PolicySet,
+    PolicyUnit,
+    compile_schema,
+    compile_statements,
+    entity_slice,
+)
+from tests.core.builders import SCHEMA, SCHEMA_TEXT
 
 ENTITIES: list[dict[str, object]] = [
     {
@@ -137,6 +146,31 @@ def test_what_is_inside_of_what_is_missing_is_missing() -> None:
     ruling = policies.evaluate(request, entity_slice(ENTITIES, SCHEMA))
     (verdict,) = judge(policies, ruling, request, ENTITIES, SCHEMA, hidden=frozenset(), unmatched_max=0).listed
     assert verdict.conditions[1].values == (Seen("context.quantities.tokens", None),)
+
+
+def test_a_set_is_shown_as_a_list() -> None:
+    schema = compile_schema(
+        (
+            (
+                "s",
+                SCHEMA_TEXT
+                + "action look appliesTo { principal: [Agent], resource: [Tool], context: { of: Set<Tool> } };",
+            ),
+        )
+    )
+    text = 'permit(principal, action == Action::"look", resource) when { context.of.isEmpty() };'
+    policies = PolicySet(compile_statements(text, "f.cedar", schema, shared=False), (), schema)
+    context: dict[str, object] = {"of": [{"__entity": {"type": "Tool", "id": "saw"}}]}
+    request = CedarRequest(principal=("Agent", "bot"), action="look", resource=("Tool", "t"), context=context)
+    ruling = policies.evaluate(request, entity_slice(ENTITIES, schema))
+    (verdict,) = judge(policies, ruling, request, ENTITIES, schema, hidden=frozenset(), unmatched_max=0).listed
+    assert verdict.conditions[0].values == (Seen("context.of", [{"type": "Tool", "id": "saw"}]),)
+
+
+def test_a_very_long_condition_is_cut() -> None:
+    names = ", ".join(f'"{number:04}"' for number in range(500))
+    (piece,) = only(f"permit({OPEN}) when {{ [{names}].contains(context.currency) }};").conditions
+    assert (len(piece.text), piece.text[-1], piece.satisfied) == (TEXT_SHOWN_MAX + 1, "…", False)
 
 
 # --- Policies

@@ -15,6 +15,7 @@ from sidecar.core.money import Major, major_text
 from sidecar.core.nearest import Change, Nearest
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Rules
+from sidecar.core.snapshot import SourceFile
 from sidecar.service import explain as explaining
 from sidecar.service.authorize import Answered
 from sidecar.service.explain import Explanation, explain
@@ -241,6 +242,18 @@ def test_other_currencies_categories_resources_and_actions_are_named(world: Worl
     found = near(world, replaced(tool_call(), action="model.invoke", resource=ResourceRef("model", "m")))
     assert found is None
     assert near(world, replaced(tool_call(), action="http.request", resource=ResourceRef("url", "u"))) is None
+
+
+def test_an_action_is_named_where_it_applies_to_the_identity(tmp_path: Path) -> None:
+    lend = """action lend in [spend] appliesTo { principal: [Agent], resource: [Merchant],
+        context: { amount: Long, currency: String } };"""
+    files = only_schemas('permit(principal, action == Action::"lend", resource);')
+    files = msgspec.structs.replace(files, schemas=(*files.schemas, SourceFile("schemas/lend.cedarschema", lend)))
+    with World(tmp_path, files=files) as world:
+        world.found()
+        world.identity("ann")
+        assert near(world, payment(identity_id="ann")) == Nearest(actions=("lend",))
+        assert near(world, payment()) is None
 
 
 def test_a_category_that_is_permitted_is_named(world: World) -> None:
