@@ -37,7 +37,7 @@ class Thing(Note, frozen=True, kw_only=True):
 
 
 class Question(Note, frozen=True, kw_only=True):
-    """One request to decide; ``key`` is an idempotency key."""
+    """One request to decide; ``key`` is an idempotency key, ``explain`` asks for the nearest that would pass."""
 
     identity: str
     action: str = "card.authorize"
@@ -45,6 +45,7 @@ class Question(Note, frozen=True, kw_only=True):
     context: Document = {}
     ttl_seconds: int = 604_800
     key: str | None = None
+    explain: bool = False
 
 
 class Member(Note, frozen=True, kw_only=True):
@@ -79,9 +80,14 @@ class Limit(Note, frozen=True, kw_only=True):
 
 
 class Event(Note, frozen=True, kw_only=True):
-    """Something that happened before the request; ``at`` sets the clock first."""
+    """Something that happened before the request; ``at`` sets the clock first.
 
-    do: Literal["authorize", "settle", "release", "refund", "revoke", "suspend", "resume", "limit", "drop_policy"]
+    A batch has ``requests`` and what came out, the ``verdicts`` of those that were decided.
+    """
+
+    do: Literal[
+        "authorize", "settle", "release", "refund", "revoke", "suspend", "resume", "limit", "drop_policy", "batch"
+    ]
     at: str | None = None
     request: Question | None = None
     allowed: bool = True
@@ -93,6 +99,9 @@ class Event(Note, frozen=True, kw_only=True):
     amount: Figure | None = None
     limit: Figure = 0
     final: bool = True
+    requests: list[Question] = []
+    semantics: str = "execute_all"
+    verdicts: list[bool] = []
 
 
 class Expected(Note, frozen=True, kw_only=True):
@@ -102,6 +111,7 @@ class Expected(Note, frozen=True, kw_only=True):
     reasons: list[Document]
     budgets: list[Document] = []
     reservation: Document | None = None
+    nearest: Document | None = None
     record: Document
 
 
@@ -129,6 +139,7 @@ class Decided(NamedTuple):
     budgets: list[Document]
     reservation: Document | None
     record: Document
+    nearest: Document | None = None
 
 
 class Stage(Protocol):
@@ -151,6 +162,9 @@ class Stage(Protocol):
 
     def decide(self, question: Question) -> Decided:
         """Have a request decided."""
+
+    def batch(self, questions: list[Question], semantics: str) -> list[bool]:
+        """Have several requests decided as one; returns what was decided."""
 
     def end(self, kind: str, decision_id: str, amount: Figure | None, *, final: bool) -> None:
         """Settle, release or refund."""
@@ -232,6 +246,8 @@ class Play:
                 decided = self._stage.decide(event.request)
                 assert decided.allowed is event.allowed, decided
                 self._call(event.name, decided.decision_id)
+            case "batch":
+                assert self._stage.batch(event.requests, event.semantics) == event.verdicts
             case "settle" | "release" | "refund":
                 self._stage.end(event.do, self._ids[event.decision], event.amount, final=event.final)
             case "revoke" | "suspend" | "resume":
@@ -250,6 +266,8 @@ class Play:
             self._match(decided.reservation, expected.reservation, "reservation")
         if not expected.allowed:
             assert decided.reservation is None
+        if self._story.request.explain:
+            self._match(decided.nearest, expected.nearest, "nearest")
         self._match(decided.record, expected.record, "record")
 
     def _match(self, found: object, expected: object, place: str) -> None:
