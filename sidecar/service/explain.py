@@ -28,6 +28,11 @@ from sidecar.service.store import TenantTransaction
 NEAREST_POLICIES_MAX: Final = 500
 """Policies that may reach an identity for its nearest requests to be sought: each trial evaluates all of them."""
 
+CURABLE: Final = frozenset(
+    {"policy_error", "forbidden", "not_permitted", "currency_not_budgeted", "budget_exceeded", "per_transaction_limit"}
+)
+"""Codes of denials that another request could be spared; whoever is blocked is blocked for every request."""
+
 
 class Grounds(msgspec.Struct, frozen=True):
     """What one decision rested on."""
@@ -83,7 +88,7 @@ def explain(caller: Caller, grounds: Grounds, decision: Decision) -> Explanation
             hidden=_hidden(caller, grounds.proposal.view.chain, asked),
             unmatched_max=UNMATCHED_MAX if caller.may_administer else 0,
         )
-        if not decision.allowed:
+        if not decision.allowed and all(reason.code in CURABLE for reason in decision.reasons):
             nearest = _nearest(grounds, asked)
     return Explanation(verdicts, grounds.standings.checks(), nearest)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.core.access import Caller
 from sidecar.core.explanation import Seen
-from sidecar.core.model import AuthorizeRequest, ResourceRef
+from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major, major_text
 from sidecar.core.nearest import Change, Nearest
 from sidecar.core.restrictions import RuleResource
@@ -102,6 +102,17 @@ def test_where_cedar_is_not_asked_there_are_budgets_only(world: World) -> None:
         world.revoke("ann")
         found = explained(world, request)
         assert (found.policies.listed, found.nearest, len(found.budgets)) == ((), None, 1)
+
+
+def test_no_nearest_is_sought_where_no_other_request_would_help(world: World) -> None:
+    world.tenant()
+    world.budget(limit(100))
+    answered = decided(world, payment("150"))
+    assert answered.grounds is not None
+    frozen = Reason(verdict="deny", code="card_frozen", message="the card is frozen")
+    denied = msgspec.structs.replace(answered.decision, reasons=(frozen, *answered.decision.reasons))
+    assert explain(OPERATOR, answered.grounds, answered.decision).nearest is not None
+    assert explain(OPERATOR, answered.grounds, denied).nearest is None
 
 
 def test_a_decision_is_explained_from_its_own_state_and_not_from_a_later_one(world: World) -> None:
