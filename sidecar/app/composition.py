@@ -28,6 +28,7 @@ from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
+from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.identities import Registry
@@ -110,8 +111,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     )
     is_local = settings.webhooks_allow_private
     check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
+    authorizer = Authorizer(store, snapshots, new_id, metrics)
     calls = (
-        *DecisionCalls(Authorizer(store, snapshots, new_id, metrics), settler).calls(),
+        *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *ResourceCalls(services).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),

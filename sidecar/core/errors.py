@@ -5,6 +5,8 @@ translate the code into their protocol's status and shape, the command line into
 module subclasses ``SidecarError``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -118,3 +120,13 @@ class StoreUnusable(SidecarError):
     """The store must not be used any more; the process ends with exit code 75 and the next boot checks decide."""
 
     code = "store_unusable"
+
+
+@contextmanager
+def inside(place: str) -> Iterator[None]:
+    """Name the place of a mistake as seen from outside: `resource.amount` becomes `requests[3].resource.amount`."""
+    try:
+        yield
+    except (ValidationFailed, NotFound, Forbidden, Conflict) as error:
+        error.field = place if error.field is None else f"{place}.{error.field}"
+        raise

@@ -8,6 +8,12 @@ from typing import Final
 BODY_BYTES_MAX: Final = 64 * 1024
 """One request; a decision needs well under 4 KiB, so this only stops waste and attacks."""
 
+BATCH_REQUESTS_MAX: Final = 100
+"""Requests of one batch: they are decided one after the other while nobody else can write."""
+
+BATCH_BODY_BYTES_MAX: Final = 256 * 1024
+"""One batch: 2.5 KiB for each of its requests, several times what a decision needs."""
+
 JSON_DEPTH_MAX: Final = 16
 """Nesting of a request body; the deepest documented shape uses 5."""
 

@@ -17,15 +17,14 @@ import cedarpy
 import msgspec
 import orjson
 
-from sidecar.core import policy_text, policy_tree, schema
+from sidecar.core import policy_scope, policy_text, policy_tree, schema
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
+from sidecar.core.policy_scope import Scope, scope_of
 from sidecar.core.policy_text import Statement, refusal
 from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
 
 Effect = Literal["permit", "forbid"]
-EntityUid = tuple[str, str]
-"""A Cedar type, such as ``Agent``, and an id."""
-
+EntityUid = policy_scope.EntityUid
 ID_LENGTH_MAX: Final = 200
 """Characters of a policy's ``@id``: it is repeated in every answer that the policy decides."""
 
@@ -58,6 +57,7 @@ class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
     effect: Effect
     source: str
     text: str
+    scope: Scope = Scope()
     description: str | None = None
     advice: str | None = None
     slots: tuple[str, ...] = ()
@@ -230,6 +230,7 @@ def _unit(statement: Statement, tree: policy_tree.Tree, file: str, number: int, 
         effect=cast("Effect", tree["effect"]),
         source=f"{file}:{statement.line}",
         text=statement.text,
+        scope=scope_of(tree),
         description=annotations.get("description"),
         advice=annotations.get("advice"),
         slots=policy_tree.slots(tree),
@@ -249,6 +250,7 @@ class PolicySet:
         Of a template, the slot ``?principal`` alone is filled: another one, or a link of what is no template, is
         refused.
         """
+        self.parts = (tuple(units), tuple(links))
         self._units = _by_id(units)
         self._schema = compiled
         self._digest = _digest(units, links, compiled)

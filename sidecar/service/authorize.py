@@ -22,29 +22,35 @@ from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.events import tell_decision
+from sidecar.service.explain import Grounds, weigh
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Findings, Proposal, blocked_now, consult, rule
-from sidecar.service.snapshots import Snapshots, revisions_of
+from sidecar.service.snapshots import Snapshots, View, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A decision, and whether it is the stored one of an earlier call with the same key."""
+    """A decision, and whether it is the stored one of an earlier call with the same key.
+
+    ``grounds`` are what ``sidecar.service.explain`` explains it from; a stored one has none.
+    """
 
     decision: Decision
     replayed: bool = False
+    grounds: Grounds | None = None
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Who asks what, and when."""
+    """Who asks what, and when; ``explain`` asks for the grounds of the decision as well."""
 
     caller: Caller
     tenant: Tenant
     request: AuthorizeRequest
     key: IdempotencyKey | None
     now_us: int
+    explain: bool = False
 
 
 class Authorizer:
@@ -70,6 +76,8 @@ class Authorizer:
         request: AuthorizeRequest,
         key: IdempotencyKey | None,
         now_us: int,
+        *,
+        explain: bool = False,
     ) -> Answered:
         """Decide ``request`` and return once the decision is on disk.
 
@@ -86,9 +94,9 @@ class Authorizer:
                 require_alive(txn, caller, now_us)
                 return Answered(stored, replayed=True)
             self._store.require_room()
-            proposal = self._propose(txn, part, caller, request, now_us)
+            proposal = self.propose(txn, part, caller, request, now_us)
         course.ruled()
-        call = Call(caller, tenant, request, key, now_us)
+        call = Call(caller, tenant, request, key, now_us, explain)
         answered = await self._store.write(lambda writing: self._decide(writing, call, proposal))
         if not answered.replayed:
             course.decided(answered.decision)
@@ -96,12 +104,19 @@ class Authorizer:
 
     def dry_run(self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int) -> Decision:
         """Return what would be decided now; nothing is reserved or recorded."""
+        return self.rehearse(caller, tenant_id, request, now_us).decision
+
+    def rehearse(
+        self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int, *, explain: bool = False
+    ) -> Answered:
+        """Return what would be decided now, with its grounds when they are asked for."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            proposal = self._propose(txn, part, caller, request, now_us)
+            proposal = self.propose(txn, part, caller, request, now_us)
             findings = consult(part, proposal, request, now_us)
+            grounds = weigh(part, proposal, request, now_us) if explain else None
         denials = reasons.in_order((*proposal.denials, *findings.denials))
-        return Decision(
+        decision = Decision(
             decision_id=None,
             identity_id=request.identity_id,
             action=request.action,
@@ -118,10 +133,12 @@ class Authorizer:
             audit=None,
             dry_run=True,
         )
+        return Answered(decision, grounds=grounds)
 
-    def _propose(
+    def propose(
         self, txn: Transaction, part: TenantTransaction, caller: Caller, request: AuthorizeRequest, now_us: int
     ) -> Proposal:
+        """Return the ruling on the committed state. Raises NotFound outside of the caller's reach."""
         view = self._snapshots.current(txn, part, request.identity_id, request.card_id)
         caller.require_reach(view.chain)
         return rule(part, view, request, now_us)
@@ -132,18 +149,28 @@ class Authorizer:
         stored = None if call.key is None else _replayed(part, call.key, call.request, call.now_us)
         if stored is not None:
             return Answered(stored, replayed=True)
-        if proposal.view.revisions != revisions_of(txn, part):
-            view = self._snapshots.fresh(txn, part, proposal.view)
-            proposal = rule(part, view, call.request, call.now_us)
+        proposal = self.renew(txn, part, call, proposal)
         replay = None if call.key is None else find_replay(part, call.key, call.now_us)
-        return Answered(self._record(txn, part, call, proposal, replay))
+        return self.record(txn, part, call, proposal, replay)
 
-    def _record(
+    def renew(
+        self, txn: Transaction, part: TenantTransaction, call: Call, proposal: Proposal, seen: View | None = None
+    ) -> Proposal:
+        """Return ``proposal``, or a new ruling if the tenant's revision moved.
+
+        The policies of a view that was ``seen`` in this transaction need not be compiled again.
+        """
+        if proposal.view.revisions == revisions_of(txn, part):
+            return proposal
+        return rule(part, self._snapshots.fresh(txn, part, proposal.view, seen), call.request, call.now_us)
+
+    def record(
         self, txn: Transaction, part: TenantTransaction, call: Call, proposal: Proposal, replay: Replay | None
-    ) -> Decision:
+    ) -> Answered:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
         findings = consult(part, proposal, request, now_us)
+        grounds = weigh(part, proposal, request, now_us) if call.explain else None
         denials = reasons.in_order((*proposal.denials, *findings.denials))
         decision_id = self._new_id("dec", now_us)
         placed = None if denials else _reserve(part, decision_id, request, findings, now_us)
@@ -192,7 +219,7 @@ class Authorizer:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         tell_decision(part, request, decision, findings.claimed, now_us)
         suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
-        return decision
+        return Answered(decision, grounds=grounds)
 
 
 def _reserve(
@@ -243,14 +270,18 @@ def _replayed(part: TenantTransaction, key: IdempotencyKey, request: AuthorizeRe
     Raises IdempotencyConflict when the key was used with other content.
     """
     replay = find_replay(part, key, now_us)
-    stored = None if replay is None else _stored(part, replay)
-    if stored is None or (stored.allowed and blocked_now(part, request)):
-        return None
-    return stored
+    stored = None if replay is None else stored_decision(part, replay.decision_id)
+    return None if stored is None or is_withdrawn(part, request, stored) else stored
 
 
-def _stored(part: TenantTransaction, replay: Replay) -> Decision:
-    decision = part.answers.decision(replay.decision_id or "")
+def is_withdrawn(part: TenantTransaction, request: AuthorizeRequest, stored: Decision) -> bool:
+    """Whether it was a permit whose chain or card was blocked since: it must not be answered again (DESIGN rule 11)."""
+    return stored.allowed and blocked_now(part, request)
+
+
+def stored_decision(part: TenantTransaction, decision_id: str | None) -> Decision:
+    """Return a decision that a stored outcome names."""
+    decision = part.answers.decision(decision_id or "")
     if decision is None:
-        raise StoreUnusable(f"the stored decision `{replay.decision_id}` does not exist")
+        raise StoreUnusable(f"the stored decision `{decision_id}` does not exist")
     return decision

@@ -17,7 +17,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.policy import EntityUid, Ruling, entity_slice
-from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
 
@@ -27,10 +27,27 @@ REACHED_MAX: Final = 64
 NO_RULING: Final = Ruling("deny", (), ())
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What Cedar was asked, and the stored identities outside the chain that it could see, each with its parent.
+
+    ``target`` is the identity chain of the resource where that is an identity; ``reached`` has it too.
+    """
+
+    question: Question
+    target: IdentityChain | None
+    reached: tuple[tuple[Identity, Identity | None], ...]
+
+    def entities(self) -> list[dict[str, object]]:
+        """Return the entities of the request."""
+        known = self.target or ()
+        return [*self.question.entities, *(entity_of(*pair) for pair in self.reached if pair[0] not in known)]
+
+
 class Proposal(msgspec.Struct, frozen=True):
     """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at.
 
-    ``others`` are the stored identities outside the chain that policies could see.
+    ``others`` are the stored identities outside the chain that policies could see; ``asked`` is None where Cedar was
+    not asked.
     """
 
     view: View
@@ -38,6 +55,7 @@ class Proposal(msgspec.Struct, frozen=True):
     permits: tuple[Reason, ...]
     denials: tuple[Reason, ...]
     others: tuple[Identity, ...] = ()
+    asked: Asked | None = None
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -59,15 +77,14 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     target = _target(part, request, schema.identity_types)
     posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
-        return Proposal(view, NO_RULING, (), (*_card_refused(view, request), reasons.not_permitted(posed.message)))
-    reached = _reached(part, view, target, posed.references)
-    others = tuple(identity for identity, _ in reached)
-    seen = [*posed.entities, *(entity_of(*pair) for pair in reached if pair[0] not in (target or ()))]
-    ruling = policies.evaluate(posed.request, entity_slice(seen, view.policies.schema))
-    denials = _card_refused(view, request)
+        return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
+    asked = Asked(posed, target, tuple(_reached(part, view, target, posed.references)))
+    others = tuple(identity for identity, _ in asked.reached)
+    ruling = policies.evaluate(posed.request, entity_slice(asked.entities(), view.policies.schema))
+    denials = card_denials(view, request)
     if ruling.effect == "deny":
         denials += reasons.refused(ruling, policies, request, posed.seen)
-    return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others)
+    return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others, asked)
 
 
 def blocked(view: View) -> tuple[Reason, ...]:
@@ -85,7 +102,8 @@ def blocked_now(part: TenantTransaction, request: AuthorizeRequest) -> bool:
     return card is not None and standing(card, chain).status != "active"
 
 
-def _card_refused(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
+def card_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
+    """Return why the card itself takes no such payment, whatever the policies say; empty without a card."""
     return () if view.card is None else reasons.card_refused(view.card, request)
 
 
@@ -139,10 +157,7 @@ def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeReque
     wanted = claims(request, view.budgets, names, now_us, view.zone)
     if len(wanted) > BUDGETS_PER_CHAIN_MAX:
         raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
-    denials = list(reasons.unbudgeted(unbudgeted(request, view.budgets, names), request.currency))
-    card, currency = view.card, request.currency
-    if card is not None and currency is not None and is_foreign(card, request, view.budgets, names):
-        denials.append(reasons.foreign_currency(card, currency))
+    denials = list(unbudgeted_denials(view, request, names))
     claimed, checks = [], []
     for claim in wanted:
         usage = part.ledger.usage(claim)
@@ -152,6 +167,17 @@ def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeReque
         if not check.allowed:
             denials.append(reasons.exceeded(check, _retry_at(part, claim, usage)))
     return Findings(tuple(claimed), tuple(checks), tuple(denials))
+
+
+def unbudgeted_denials(view: View, request: AuthorizeRequest, action_names: frozenset[str]) -> tuple[Reason, ...]:
+    """Return why the currency is one that an owner of budgets, or the card, knows nothing of."""
+    lacking = unbudgeted(request, view.budgets, action_names)
+    found = reasons.unbudgeted(lacking, request.currency)
+    card, currency = view.card, request.currency
+    if card is None or currency is None or not is_foreign(card, request, view.budgets, action_names):
+        return found
+    named = any(budget.card_id == card.card_id for budget in lacking)
+    return found if named else (*found, reasons.foreign_currency(card, currency))
 
 
 def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:

@@ -79,12 +79,17 @@ class Snapshots:
             _keep(self._views, key, view, VIEWS_MAX)
         return view
 
-    def fresh(self, txn: Transaction, part: TenantTransaction, stale: View) -> View:
-        """Return ``stale`` as a write transaction sees it now; its policies serve again unless those have changed."""
+    def fresh(self, txn: Transaction, part: TenantTransaction, stale: View, seen: View | None = None) -> View:
+        """Return ``stale`` as a write transaction sees it now.
+
+        Its policies serve again, or those of a view that was ``seen`` in this transaction, unless they have changed.
+        """
         revisions = revisions_of(txn, part)
-        same = all(new.policies == old.policies for new, old in zip(revisions, stale.revisions, strict=True))
-        policies = stale.policies if same else self._compile(txn, part)
-        return self._read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies)
+        known = (stale,) if seen is None else (stale, seen)
+        policies = next((view.policies for view in known if _same_policies(view.revisions, revisions)), None)
+        return self._read(
+            part, (stale.chain[0].identity_id, stale.card_id), revisions, policies or self._compile(txn, part)
+        )
 
     def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
         """Return the committed policies of a tenant."""
@@ -143,6 +148,10 @@ class Snapshots:
 def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:
     """Return how far a tenant and the deployment have changed: what a ruling rests on."""
     return txn.tenants.revisions(part.tenant.number), txn.tenants.revisions(DEPLOYMENT)
+
+
+def _same_policies(old: tuple[Revisions, Revisions], new: tuple[Revisions, Revisions]) -> bool:
+    return all(before.policies == after.policies for before, after in zip(old, new, strict=True))
 
 
 def budgets_of(part: TenantTransaction, owner: str) -> list[Budget]:

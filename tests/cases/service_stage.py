@@ -19,8 +19,10 @@ from sidecar.core.snapshot import PolicyFiles
 from sidecar.core.windows import Period
 from sidecar.replica.files import read_files
 from sidecar.service.audit import AuditFilter, Auditor, Entry
-from sidecar.service.authorize import Authorizer
+from sidecar.service.authorize import Answered, Authorizer
+from sidecar.service.batch import Batch, BatchAuthorizer, Item, Semantics
 from sidecar.service.budgets import BudgetDraft, BudgetPatch, Treasurer
+from sidecar.service.explain import explain
 from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.paging import PageRequest
@@ -60,6 +62,7 @@ class ServiceStage:
         self._cards = CardDesk(self._store, self._treasurer, new_id)
         self._kill_switch = KillSwitch(self._store)
         self._authorizer = Authorizer(self._store, snapshots, new_id)
+        self._batches = BatchAuthorizer(self._store, self._authorizer)
         self._settler = Settler(self._store)
         self._auditor = Auditor(self._store)
         files: PolicyFiles = read_files(policies, schemas)
@@ -131,7 +134,9 @@ class ServiceStage:
         """Have a request decided."""
         request = asked(question)
         key = None if question.key is None else idempotency_key("operator", "decide", question.key, request.canonical())
-        answered = self._run(self._authorizer.authorize(OPERATOR, self._tenant, request, key, self._now_us))
+        answered = self._run(
+            self._authorizer.authorize(OPERATOR, self._tenant, request, key, self._now_us, explain=question.explain)
+        )
         decision = answered.decision
         assert decision.decision_id is not None
         assert decision.audit is not None
@@ -145,7 +150,15 @@ class ServiceStage:
             budgets=[checked(each) for each in decision.budget_checks],
             reservation=held(decision),
             record=self._record(page.values[0]),
+            nearest=near(answered),
         )
+
+    def batch(self, questions: list[Question], semantics: str) -> list[bool]:
+        """Have several requests decided as one."""
+        items = tuple(Item(asked(question), question.explain) for question in questions)
+        batch = Batch(OPERATOR, self._tenant, items, msgspec.convert(semantics, Semantics), self._now_us)
+        answered = self._run(self._batches.authorize(batch, None))
+        return [each.decision.allowed for each in answered.answers]
 
     def _record(self, entry: Entry) -> Document:
         body: Document = dict(entry.body)
@@ -270,6 +283,21 @@ def held(decision: Decision) -> Document | None:
         "currency": decision.currency,
         "expires_at": utc_text(decision.expires_at_us),
     }
+
+
+def near(answered: Answered) -> Document | None:
+    """Return the nearest that would pass in the words of a story: amount and currency, and from when."""
+    if answered.grounds is None:
+        return None
+    found = explain(OPERATOR, answered.grounds, answered.decision).nearest
+    if found is None:
+        return None
+    document: Document = {}
+    if found.amount_minor is not None:
+        document |= {"amount": shown(found.amount_minor, found.currency), "currency": found.currency}
+    if found.currencies:
+        document["currencies"] = found.currencies
+    return document if found.at_us is None else document | {"at": utc_text(found.at_us)}
 
 
 def claim_row(row: list[Any], currency: str | None) -> Document:

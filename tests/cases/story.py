@@ -37,7 +37,7 @@ class Thing(Note, frozen=True, kw_only=True):
 
 
 class Question(Note, frozen=True, kw_only=True):
-    """One request to decide; ``key`` is an idempotency key."""
+    """One request to decide; ``key`` is an idempotency key, ``explain`` asks for the nearest that would pass."""
 
     identity: str
     action: str = "card.authorize"
@@ -46,6 +46,7 @@ class Question(Note, frozen=True, kw_only=True):
     ttl_seconds: int = 604_800
     card: str | None = None
     key: str | None = None
+    explain: bool = False
 
 
 class Member(Note, frozen=True, kw_only=True):
@@ -90,7 +91,10 @@ class Limit(Note, frozen=True, kw_only=True):
 
 
 class Event(Note, frozen=True, kw_only=True):
-    """Something that happened before the request; ``at`` sets the clock first."""
+    """Something that happened before the request; ``at`` sets the clock first.
+
+    A batch has ``requests`` and what came out, the ``verdicts`` of those that were decided.
+    """
 
     do: Literal[
         "authorize",
@@ -106,6 +110,7 @@ class Event(Note, frozen=True, kw_only=True):
         "unfreeze",
         "close",
         "kill",
+        "batch",
     ]
     at: str | None = None
     request: Question | None = None
@@ -119,6 +124,9 @@ class Event(Note, frozen=True, kw_only=True):
     amount: Figure | None = None
     limit: Figure = 0
     final: bool = True
+    requests: list[Question] = []
+    semantics: str = "execute_all"
+    verdicts: list[bool] = []
 
 
 class Expected(Note, frozen=True, kw_only=True):
@@ -128,6 +136,7 @@ class Expected(Note, frozen=True, kw_only=True):
     reasons: list[Document]
     budgets: list[Document] = []
     reservation: Document | None = None
+    nearest: Document | None = None
     record: Document
 
 
@@ -156,6 +165,7 @@ class Decided(NamedTuple):
     budgets: list[Document]
     reservation: Document | None
     record: Document
+    nearest: Document | None = None
 
 
 class Stage(Protocol):
@@ -181,6 +191,9 @@ class Stage(Protocol):
 
     def decide(self, question: Question) -> Decided:
         """Have a request decided."""
+
+    def batch(self, questions: list[Question], semantics: str) -> list[bool]:
+        """Have several requests decided as one; returns what was decided."""
 
     def end(self, kind: str, decision_id: str, amount: Figure | None, *, final: bool) -> None:
         """Settle, release or refund."""
@@ -275,6 +288,8 @@ class Play:
                 decided = self._decide(event.request)
                 assert decided.allowed is event.allowed, decided
                 self._call(event.name, decided.decision_id)
+            case "batch":
+                assert self._stage.batch(event.requests, event.semantics) == event.verdicts
             case "settle" | "release" | "refund":
                 self._stage.end(event.do, self._ids[event.decision], event.amount, final=event.final)
             case "revoke" | "suspend" | "resume":
@@ -297,6 +312,8 @@ class Play:
             self._match(decided.reservation, expected.reservation, "reservation")
         if not expected.allowed:
             assert decided.reservation is None
+        if self._story.request.explain:
+            self._match(decided.nearest, expected.nearest, "nearest")
         self._match(decided.record, expected.record, "record")
 
     def _match(self, found: object, expected: object, place: str) -> None:

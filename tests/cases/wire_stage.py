@@ -76,13 +76,12 @@ class WireStage:
         self._currencies[made] = limit.currency
         return made
 
-    def decide(self, question: Question) -> Decided:
-        """Have a request decided."""
+    def _body(self, question: Question) -> Document:
         thing = question.resource
         resource: Document = {"type": thing.type, "id": thing.id}
         optional = ("amount", "currency", "merchant_category", "quantities", "attributes")
         resource |= {name: getattr(thing, name) for name in optional if getattr(thing, name)}
-        body = {
+        body: Document = {
             "identity_id": question.identity,
             "action": question.action,
             "resource": resource,
@@ -90,7 +89,11 @@ class WireStage:
             "reservation_ttl_seconds": question.ttl_seconds,
             "card_id": question.card,
         }
-        decision = self._send("POST", "/v1/authorize", body, question.key)
+        return body | {"explain": True} if question.explain else body
+
+    def decide(self, question: Question) -> Decided:
+        """Have a request decided."""
+        decision = self._send("POST", "/v1/authorize", self._body(question), question.key)
         return Decided(
             decision_id=decision["decision_id"],
             allowed=decision["allowed"],
@@ -98,7 +101,14 @@ class WireStage:
             budgets=[each | {"budget": each["budget_id"]} for each in decision["budget_checks"]],
             reservation=decision["reservation"],
             record=self._record(decision),
+            nearest=decision.get("explanation", {}).get("nearest"),
         )
+
+    def batch(self, questions: list[Question], semantics: str) -> list[bool]:
+        """Have several requests decided as one."""
+        requests = [self._body(question) for question in questions]
+        answer = self._send("POST", "/v1/authorize/batch", {"requests": requests, "semantics": semantics})
+        return [decision["allowed"] for decision in answer["decisions"]]
 
     def _record(self, decision: Document) -> Document:
         records = self._send("GET", "/v1/audit?limit=200")["data"]

@@ -6,7 +6,15 @@ import inspect
 import pytest
 
 from sidecar.core import errors
-from sidecar.core.errors import PolicyInvalid, RateLimited, SidecarError, ValidationFailed
+from sidecar.core.errors import (
+    NotFound,
+    PolicyInvalid,
+    RateLimited,
+    SidecarError,
+    Unavailable,
+    ValidationFailed,
+    inside,
+)
 
 FAMILY = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, SidecarError)]
 
@@ -50,3 +58,13 @@ def test_a_refused_policy_reads_as_compilers_write_it() -> None:
 def test_each_error_says_what_it_means() -> None:
     classes = [node for node in ast.parse(inspect.getsource(errors)).body if isinstance(node, ast.ClassDef)]
     assert [node.name for node in classes if not ast.get_docstring(node)] == []
+
+
+def test_a_mistake_inside_of_something_names_its_place_from_outside() -> None:
+    for field, seen in (("resource.amount", "requests[3].resource.amount"), (None, "requests[3]")):
+        with pytest.raises(NotFound) as caught, inside("requests[3]"):
+            raise NotFound("unknown", field=field)
+        assert caught.value.field == seen
+    with pytest.raises(Unavailable) as other, inside("requests[3]"):
+        raise Unavailable("full")
+    assert other.value.field is None

@@ -138,7 +138,6 @@ def test_a_list_shows_its_own_tenant_only(house: House, neighbour: House, path: 
         house.policy,
         house.budget,
         house.card,
-        house.webhook,
     ):
         assert foreign not in text
     check_refusal(neighbour.call("GET", f"{path}?tenant_id={house.tenant_id}"), 403, "tenant_id")

@@ -36,6 +36,7 @@ from sidecar.core.windows import Period
 from sidecar.replica.files import read_files
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Answered, Authorizer
+from sidecar.service.batch import AnsweredBatch, Batch, BatchAuthorizer, Item, Semantics
 from sidecar.service.budgets import BudgetDraft, Metered, Treasurer
 from sidecar.service.identities import IdentityDraft, Registry
 from sidecar.service.policies import Legislator, PolicyDraft
@@ -137,6 +138,7 @@ class World:
         self.treasurer = Treasurer(self.store, self.snapshots, self.ids)
         self.legislator = Legislator(self.store, self.snapshots, self.ids, self._vet)
         self.authorizer = Authorizer(self.store, self.snapshots, self.ids)
+        self.batches = BatchAuthorizer(self.store, self.authorizer)
         self.settler = Settler(self.store)
         self.auditor = Auditor(self.store)
         self._runner = asyncio.Runner()
@@ -263,6 +265,23 @@ class World:
         """Decide a request."""
         named = None if caller.token is not None else tenant_id
         return self.run(self.authorizer.authorize(caller, named, request, key, self.now_us))
+
+    def batch(
+        self,
+        *requests: AuthorizeRequest,
+        semantics: Semantics = "execute_all",
+        key: IdempotencyKey | None = None,
+        caller: Caller = OPERATOR,
+    ) -> AnsweredBatch:
+        """Decide several requests as one."""
+        return self.run(self.batches.authorize(self.batch_of(*requests, semantics=semantics, caller=caller), key))
+
+    def batch_of(
+        self, *requests: AuthorizeRequest, semantics: Semantics = "execute_all", caller: Caller = OPERATOR
+    ) -> Batch:
+        """A batch of tenant `t_one`, now."""
+        named = None if caller.token is not None else "t_one"
+        return Batch(caller, named, tuple(Item(request) for request in requests), semantics, self.now_us)
 
     def decide(self, request: AuthorizeRequest) -> Decision:
         """Decide a request of the operator and return the decision."""

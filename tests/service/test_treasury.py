@@ -8,9 +8,11 @@ from sidecar.core.cards import CARDS_LISTED_MAX, ExternalRef
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import idempotency_key
 from sidecar.core.money import Major
+from sidecar.core.nearest import Nearest
 from sidecar.service import descent
 from sidecar.service.authorize import Answered
 from sidecar.service.budgets import BudgetFilter
+from sidecar.service.explain import explain
 from sidecar.service.identities import IdentityDraft, IdentityPatch
 from sidecar.service.kill_switch import Killed, KillSwitch
 from sidecar.service.paging import PageRequest
@@ -465,3 +467,42 @@ def test_a_subtree_longer_than_a_page_is_read_to_its_end(bank: Bank, monkeypatch
     assert {bank.status(card_id) for card_id in cards} == {"frozen"}
     revoked = bank.world.run(bank.world.registry.revoke(OPERATOR, "t_one", "team", bank.world.now_us + DAY))
     assert revoked.value.affected == 7
+
+
+# --- Explaining -------------------------------------------------------------------------------------------------------
+
+
+def explained(bank: Bank, card_id: str, **changes: object) -> tuple[list[str], Nearest | None]:
+    """Return the codes of a decision by card and the nearest that would be permitted."""
+    request = replaced(payment("6.00", "ann"), card_id=card_id, **changes)
+    answered = bank.world.authorizer.rehearse(OPERATOR, "t_one", request, bank.world.now_us, explain=True)
+    assert answered.grounds is not None
+    return codes(answered.decision), explain(OPERATOR, answered.grounds, answered.decision).nearest
+
+
+def test_the_nearest_payment_is_one_that_the_card_would_take(bank: Bank) -> None:
+    limited = bank.make(spend_limit_daily=Major("5"), allowed_mccs=("7372",)).card.card_id
+    refused, nearest = explained(bank, limited, merchant_category="7372")
+    assert refused == ["budget_exceeded"]
+    assert nearest is not None
+    assert nearest.amount_minor == 500
+    plain = bank.card(allowed_mccs=("5814", "7372"))
+    refused, nearest = explained(bank, plain, merchant_category="5732")
+    assert refused == ["forbidden"]
+    assert nearest is not None
+    assert nearest.merchant_categories == ("5814", "7372")
+    refused, nearest = explained(bank, bank.card(), currency="USD")
+    assert refused == ["currency_not_budgeted"]
+    assert nearest is not None
+    assert nearest.currencies == ("CAD",)
+
+
+def test_a_currency_that_the_card_lacks_is_told_once(bank: Bank) -> None:
+    made = bank.make(spend_limit_daily=Major("5"))
+    assert bank.pay(made.card.card_id, currency="USD") == ["currency_not_budgeted"]
+
+
+def test_a_frozen_card_has_no_nearest(bank: Bank) -> None:
+    card_id = bank.card()
+    bank.turn("freeze", card_id)
+    assert explained(bank, card_id) == (["card_frozen"], None)

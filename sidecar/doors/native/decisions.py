@@ -2,13 +2,20 @@
 
 from typing import cast
 
+from starlette.concurrency import run_in_threadpool
+
+from sidecar.core.access import Caller
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.idempotency import IdempotencyKey
+from sidecar.core.limits import BATCH_BODY_BYTES_MAX
 from sidecar.core.reservation import Reservation
-from sidecar.doors.native import drafts, render, shapes
+from sidecar.doors.native import batch_drafts, drafts, render, render_explanation, shapes
 from sidecar.doors.native.replays import MARKED
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
-from sidecar.service.authorize import Authorizer
+from sidecar.service.authorize import Answered, Authorizer
+from sidecar.service.batch import Batch, BatchAuthorizer
+from sidecar.service.explain import explain
 from sidecar.service.idempotency import Done
 from sidecar.service.settlement import Settler
 
@@ -16,9 +23,10 @@ from sidecar.service.settlement import Settler
 class DecisionCalls:
     """The calls, over the services that do them."""
 
-    def __init__(self, authorizer: Authorizer, settler: Settler) -> None:
+    def __init__(self, authorizer: Authorizer, batches: BatchAuthorizer, settler: Settler) -> None:
         """Translate for these services."""
         self._authorizer = authorizer
+        self._batches = batches
         self._settler = settler
 
     def calls(self) -> tuple[Call, ...]:
@@ -33,6 +41,15 @@ class DecisionCalls:
                 request=shapes.AuthorizeBody,
                 is_idempotent=True,
                 is_decision=True,
+            ),
+            Call(
+                method="POST",
+                path="/v1/authorize/batch",
+                run=self.batch,
+                request=shapes.BatchBody,
+                is_idempotent=True,
+                is_decision=True,
+                body_bytes_max=BATCH_BODY_BYTES_MAX,
             ),
             Call(method="GET", path=one, run=self.get),
             Call(method="POST", path=f"{one}/settle", run=self.settle, request=shapes.SettleBody, is_idempotent=True),
@@ -53,13 +70,30 @@ class DecisionCalls:
         tenant_id = ask.tenant_id(body.tenant_id)
         key = ask.idempotency_key()
         if body.dry_run:
-            if key is not None:
-                raise ValidationFailed(
-                    "a dry run changes nothing and takes no idempotency key", field="Idempotency-Key"
-                )
-            return json_answer(render.decision(self._authorizer.dry_run(ask.caller, tenant_id, request, ask.now_us)))
-        answered = await self._authorizer.authorize(ask.caller, tenant_id, request, key, ask.now_us)
-        return json_answer(render.decision(answered.decision), headers=MARKED if answered.replayed else ())
+            _require_no_key(key)
+            answered = self._authorizer.rehearse(ask.caller, tenant_id, request, ask.now_us, explain=body.explain)
+        else:
+            answered = await self._authorizer.authorize(
+                ask.caller, tenant_id, request, key, ask.now_us, explain=body.explain
+            )
+        document = await _decision(ask.caller, answered, explain_it=body.explain)
+        return json_answer(document, headers=MARKED if answered.replayed else ())
+
+    async def batch(self, ask: Ask) -> Answer:
+        """Decide several requests as one."""
+        body = cast("shapes.BatchBody", ask.body)
+        items = batch_drafts.items(body)
+        tenant_id = ask.tenant_id(batch_drafts.tenant_id(body))
+        key = ask.idempotency_key()
+        batch = Batch(ask.caller, tenant_id, items, body.semantics, ask.now_us)
+        if body.dry_run:
+            _require_no_key(key)
+            answered = await self._batches.rehearse(batch)
+        else:
+            answered = await self._batches.authorize(batch, key)
+        pairs = zip(answered.answers, items, strict=False)  # those behind a deciding item were left out
+        decisions = [await _decision(ask.caller, each, explain_it=item.explain) for each, item in pairs]
+        return json_answer({"decisions": decisions}, headers=MARKED if answered.replayed else ())
 
     async def get(self, ask: Ask) -> Answer:
         """Show a decision with its reservation as it is now."""
@@ -96,6 +130,21 @@ class DecisionCalls:
         return _reservation(
             await self._settler.refund(ask.caller, tenant_id, ask.path["decision_id"], body.amount, key, ask.now_us)
         )
+
+
+def _require_no_key(key: IdempotencyKey | None) -> None:
+    if key is not None:
+        raise ValidationFailed("a dry run changes nothing and takes no idempotency key", field="Idempotency-Key")
+
+
+async def _decision(caller: Caller, answered: Answered, *, explain_it: bool) -> render.Document:
+    """Return a decision, explained in a thread if asked for; a stored one keeps no explanation."""
+    document = render.decision(answered.decision)
+    if explain_it:
+        grounds = answered.grounds
+        found = None if grounds is None else await run_in_threadpool(explain, caller, grounds, answered.decision)
+        document["explanation"] = None if found is None else render_explanation.explanation(found)
+    return document
 
 
 def _reservation(done: Done[Reservation]) -> Answer:

@@ -9,10 +9,16 @@ import msgspec
 
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.directory import Mode
-from sidecar.core.limits import GRACE_SECONDS_MAX, RESERVATION_TTL_SECONDS_DEFAULT, RESERVATION_TTL_SECONDS_MAX
+from sidecar.core.limits import (
+    BATCH_REQUESTS_MAX,
+    GRACE_SECONDS_MAX,
+    RESERVATION_TTL_SECONDS_DEFAULT,
+    RESERVATION_TTL_SECONDS_MAX,
+)
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
+from sidecar.service.batch import Semantics
 
 Ttl = Annotated[int, msgspec.Meta(ge=1, le=RESERVATION_TTL_SECONDS_MAX)]
 
@@ -157,7 +163,17 @@ class AuthorizeBody(_Body, frozen=True, kw_only=True):
     card_id: str | None = None
     context: dict[str, object] = {}
     dry_run: bool = False
+    explain: bool = False
     reservation_ttl_seconds: Ttl = RESERVATION_TTL_SECONDS_DEFAULT
+
+
+class BatchBody(_Body, frozen=True, kw_only=True):
+    """``POST /v1/authorize/batch``: decided in order, each on what those before it left behind."""
+
+    tenant_id: str | None = None
+    requests: Annotated[tuple[AuthorizeBody, ...], msgspec.Meta(min_length=1, max_length=BATCH_REQUESTS_MAX)]
+    semantics: Semantics = "execute_all"
+    dry_run: bool = False
 
 
 class TenantOnlyBody(_Body, frozen=True, kw_only=True):

@@ -1,0 +1,26 @@
+"""From the body of a batch to its items: each is checked as a request of its own, and its mistakes say which it is."""
+
+from sidecar.core.errors import ValidationFailed, inside
+from sidecar.doors.native import drafts, shapes
+from sidecar.service.batch import Item
+
+
+def items(body: shapes.BatchBody) -> tuple[Item, ...]:
+    """Return the items. Raises ValidationFailed with a field such as ``requests[3].resource.amount``."""
+    found = []
+    for index, request in enumerate(body.requests):
+        with inside(f"requests[{index}]"):
+            if request.dry_run and not body.dry_run:
+                raise ValidationFailed("a batch is a dry run as a whole or not at all", field="dry_run")
+            found.append(Item(drafts.authorize(request), request.explain))
+    return tuple(found)
+
+
+def tenant_id(body: shapes.BatchBody) -> str | None:
+    """Return the tenant that the batch or its items name. Raises ValidationFailed when they differ."""
+    named = body.tenant_id
+    for index, request in enumerate(body.requests):
+        if request.tenant_id is not None and named is not None and request.tenant_id != named:
+            raise ValidationFailed("a batch is of one tenant", field=f"requests[{index}].tenant_id")
+        named = named or request.tenant_id
+    return named

@@ -1,0 +1,221 @@
+"""Several requests decided as one: in their order, in one transaction, each on what those before it left behind.
+
+The whole batch is checked before anything of it is decided, so a mistake in any item fails all of them and changes
+nothing. Items behind one that decides the batch are left out and have no effect; what was decided before it stands.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Literal, NoReturn
+
+import msgspec
+
+from sidecar.core.access import Caller
+from sidecar.core.directory import Tenant
+from sidecar.core.errors import inside
+from sidecar.core.idempotency import IdempotencyKey, Replay
+from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.authorize import Answered, Authorizer, Call, is_withdrawn, stored_decision
+from sidecar.service.idempotency import find_replay, replay_of
+from sidecar.service.observe import Observer, Unobserved
+from sidecar.service.ruling import Proposal
+from sidecar.service.snapshots import View
+from sidecar.service.store import Store, TenantTransaction, Transaction
+
+Semantics = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
+
+DECISIVE: Final[dict[Semantics, bool | None]] = {
+    "execute_all": None,
+    "deny_on_first_deny": False,
+    "permit_on_first_permit": True,
+}
+"""The verdict that ends a batch, None where no verdict does."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """One request of a batch; ``explain`` asks for the grounds of its decision as well."""
+
+    request: AuthorizeRequest
+    explain: bool = False
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Who asks what, and when."""
+
+    caller: Caller
+    tenant_id: str | None
+    items: tuple[Item, ...]
+    semantics: Semantics
+    now_us: int
+
+
+class AnsweredBatch(msgspec.Struct, frozen=True):
+    """The decisions that were made, fewer than the items where one decided the batch."""
+
+    answers: tuple[Answered, ...]
+
+    @property
+    def replayed(self) -> bool:
+        """Whether nothing was decided anew."""
+        return all(answered.replayed for answered in self.answers)
+
+
+class _Rehearsed(Exception):
+    """Carries the outcome of a dry run out of a transaction that is given up."""
+
+    def __init__(self, answers: tuple[Answered, ...]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+class BatchAuthorizer:
+    """Decides batches of this process."""
+
+    def __init__(self, store: Store, authorizer: Authorizer, observer: Observer | None = None) -> None:
+        """Decide each item as ``authorizer`` does."""
+        self._observer = observer or Unobserved()
+        self._store = store
+        self._authorizer = authorizer
+
+    async def authorize(self, batch: Batch, key: IdempotencyKey | None) -> AnsweredBatch:
+        """Decide the items of ``batch`` and return once all decisions are on disk.
+
+        A repeated ``key`` returns the stored decisions; each permit among them whose chain or card was blocked since is
+        a new denial.
+
+        Raises ValidationFailed, NotFound and Conflict with a field such as ``requests[3].resource.amount``,
+        IdempotencyConflict for a key with other content, Unavailable when it cannot be recorded; nothing is changed
+        then.
+        """
+        course = self._observer.course()
+        with self._store.read() as txn:
+            tenant = tenant_of(txn, batch.caller, batch.tenant_id)
+            part = txn.of(tenant)
+            replay = None if key is None else find_replay(part, key, batch.now_us)
+            if replay is not None:
+                stored = _stored(part, batch, replay)
+                if None not in stored:
+                    require_alive(txn, batch.caller, batch.now_us)
+                    return AnsweredBatch(tuple(Answered(each, replayed=True) for each in stored if each is not None))
+            self._store.require_room()
+            proposals = self._propose(txn, part, batch)
+        course.ruled()
+        answered = await self._store.write(lambda writing: self._decide(writing, tenant, batch, key, proposals))
+        course.decided(*(each.decision for each in answered.answers if not each.replayed))
+        return answered
+
+    async def rehearse(self, batch: Batch) -> AnsweredBatch:
+        """Return what would be decided now, each item after those before it; nothing is reserved or recorded.
+
+        The batch is decided in a transaction that is given up: only so does an item see what those before it claim.
+        """
+        with self._store.read() as txn:
+            tenant = tenant_of(txn, batch.caller, batch.tenant_id)
+            proposals = self._propose(txn, txn.of(tenant), batch)
+
+        def attempt(writing: Transaction) -> NoReturn:
+            raise _Rehearsed(self._decide(writing, tenant, batch, None, proposals).answers)
+
+        try:
+            await self._store.write(attempt)
+        except _Rehearsed as rehearsed:
+            return AnsweredBatch(tuple(_undone(answered) for answered in rehearsed.answers))
+
+    def _propose(self, txn: Transaction, part: TenantTransaction, batch: Batch) -> list[Proposal]:
+        """Return a ruling for every item, those that may be left out too, so that each mistake is found."""
+        proposals = []
+        for index, item in enumerate(batch.items):
+            with inside(f"requests[{index}]"):
+                proposals.append(self._authorizer.propose(txn, part, batch.caller, item.request, batch.now_us))
+        return proposals
+
+    def _decide(
+        self,
+        txn: Transaction,
+        tenant: Tenant,
+        batch: Batch,
+        key: IdempotencyKey | None,
+        proposals: Sequence[Proposal],
+    ) -> AnsweredBatch:
+        require_alive(txn, batch.caller, batch.now_us)
+        part = txn.of(tenant)
+        replay = None if key is None else find_replay(part, key, batch.now_us)
+        if replay is not None:
+            return self._again(txn, part, batch, proposals, replay)
+        turns = _Turns(self._authorizer, txn, part, batch, proposals)
+        answers: list[Answered] = []
+        for index in range(len(batch.items)):
+            answers.append(turns.take(index, None))
+            if answers[-1].decision.allowed is DECISIVE[batch.semantics]:
+                break
+        if key is not None:
+            ids = msgspec.msgpack.encode([answered.decision.decision_id for answered in answers])
+            part.answers.keep_replay(replay_of(key, batch.now_us, answer=ids))
+        return AnsweredBatch(tuple(answers))
+
+    def _again(
+        self, txn: Transaction, part: TenantTransaction, batch: Batch, proposals: Sequence[Proposal], replay: Replay
+    ) -> AnsweredBatch:
+        """Return the stored decisions, and a new denial for each permit that must not be answered again."""
+        turns = _Turns(self._authorizer, txn, part, batch, proposals)
+        answers = []
+        for index, decision_id in enumerate(_ids(replay)):
+            decision = stored_decision(part, decision_id)
+            if is_withdrawn(part, batch.items[index].request, decision):
+                answers.append(turns.take(index, msgspec.structs.replace(replay, decision_id=decision_id)))
+            else:
+                answers.append(Answered(decision, replayed=True))
+        return AnsweredBatch(tuple(answers))
+
+
+class _Turns:
+    """The items of a batch in one write transaction, decided one at a time."""
+
+    def __init__(
+        self,
+        authorizer: Authorizer,
+        txn: Transaction,
+        part: TenantTransaction,
+        batch: Batch,
+        proposals: Sequence[Proposal],
+    ) -> None:
+        self._authorizer = authorizer
+        self._txn = txn
+        self._part = part
+        self._batch = batch
+        self._proposals = proposals
+        self._seen: View | None = None
+
+    def take(self, index: int, replay: Replay | None) -> Answered:
+        """Decide one item on what those before it left behind: an earlier one can have suspended its identity."""
+        batch, item = self._batch, self._batch.items[index]
+        call = Call(batch.caller, self._part.tenant, item.request, None, batch.now_us, item.explain)
+        with inside(f"requests[{index}]"):
+            proposal = self._authorizer.renew(self._txn, self._part, call, self._proposals[index], self._seen)
+            self._seen = proposal.view
+            return self._authorizer.record(self._txn, self._part, call, proposal, replay)
+
+
+def _ids(replay: Replay) -> list[str]:
+    return msgspec.msgpack.decode(replay.answer, type=list[str])
+
+
+def _stored(part: TenantTransaction, batch: Batch, replay: Replay) -> list[Decision | None]:
+    """Return the stored decisions of a batch, None for each that must not be answered again."""
+    decisions = (stored_decision(part, decision_id) for decision_id in _ids(replay))
+    pairs = zip(batch.items, decisions, strict=False)  # those behind the deciding item were left out
+    return [None if is_withdrawn(part, item.request, decision) else decision for item, decision in pairs]
+
+
+def _undone(answered: Answered) -> Answered:
+    """Return a decision as a dry run shows it."""
+    decision = msgspec.structs.replace(
+        answered.decision,
+        decision_id=None,
+        reserved_minor=None,
+        reserved_quantities={},
+        expires_at_us=None,
+        audit=None,
+        dry_run=True,
+    )
+    return Answered(decision, grounds=answered.grounds)

@@ -1,0 +1,166 @@
+"""Why a decision came out as it did, and the nearest requests that would be permitted.
+
+``weigh`` gathers, in the transaction of the decision, what it rested on; ``explain`` works from that alone, after the
+commit, so the writer is not held up and an explanation is of exactly the state that was decided on. It takes some
+milliseconds and is to be run beside the event loop.
+"""
+
+from typing import Final
+
+import msgspec
+
+from sidecar.core.access import Caller
+from sidecar.core.budget import Claim, Usage, asked_of
+from sidecar.core.directory import IdentityChain, Mode
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.explanation import UNMATCHED_MAX, Entity, PolicyVerdicts, asking, entries, judge
+from sidecar.core.hints import hints
+from sidecar.core.ids import pascal_case
+from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
+from sidecar.core.nearest import Nearest, search
+from sidecar.core.policy import EntityUid, PolicySet, entity_slice
+from sidecar.core.question import Circumstances, Unanswerable, pose
+from sidecar.core.standing import BUDGETS_STOOD_MAX, Standing, Standings
+from sidecar.core.windows import window_at
+from sidecar.service.ruling import Asked, Proposal, card_denials, unbudgeted_denials
+from sidecar.service.store import TenantTransaction
+
+NEAREST_POLICIES_MAX: Final = 500
+"""Policies that may reach an identity for its nearest requests to be sought: each trial evaluates all of them."""
+
+CURABLE: Final = frozenset(
+    {"policy_error", "forbidden", "not_permitted", "currency_not_budgeted", "budget_exceeded", "per_transaction_limit"}
+)
+"""Codes of denials that another request could be spared; whoever is blocked is blocked for every request."""
+
+
+class Grounds(msgspec.Struct, frozen=True):
+    """What one decision rested on."""
+
+    proposal: Proposal
+    request: AuthorizeRequest
+    standings: Standings
+    mode: Mode
+    now_us: int
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """What policies and budgets said, and on a denial the nearest requests that would be permitted.
+
+    ``policies`` lists nothing where Cedar was not asked: a blocked identity, an unknown action or resource type.
+    """
+
+    policies: PolicyVerdicts
+    budgets: tuple[BudgetCheck, ...]
+    nearest: Nearest | None
+
+
+def weigh(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Grounds:
+    """Return what explains a decision, read in its transaction before anything is claimed; it changes nothing."""
+    view = proposal.view
+    rows = []
+    for budget in view.budgets[:BUDGETS_STOOD_MAX]:
+        window = window_at(budget.period, now_us, view.zone)
+        usage = Usage() if window is None else part.ledger.usage_in(budget, window)
+        asked = asked_of(budget, request)
+        frees_us = None
+        if budget.period == "rolling_24h" and asked is not None:
+            needed = usage.total + asked - budget.limit
+            frees_us = part.ledger.frees_at(Claim(budget, window, asked), needed) if needed > 0 else None
+        rows.append(Standing(budget, window, usage, frees_us))
+    standings = Standings(request, tuple(rows), view.policies.schema.model.actions, view.zone)
+    return Grounds(proposal, request, standings, part.tenant.mode, now_us)
+
+
+def explain(caller: Caller, grounds: Grounds, decision: Decision) -> Explanation:
+    """Return why ``decision`` came out as it did, with nothing that ``caller`` must not see."""
+    asked = grounds.proposal.asked
+    nearest = None
+    verdicts = PolicyVerdicts()
+    if asked is not None:
+        policies = grounds.proposal.view.policies
+        verdicts = judge(
+            policies.policies,
+            grounds.proposal.ruling,
+            asked.question.request,
+            asked.entities(),
+            policies.schema,
+            hidden=_hidden(caller, grounds.proposal.view.chain, asked),
+            unmatched_max=UNMATCHED_MAX if caller.may_administer else 0,
+        )
+        if not decision.allowed and all(reason.code in CURABLE for reason in decision.reasons):
+            nearest = _nearest(grounds, asked)
+    return Explanation(verdicts, grounds.standings.checks(), nearest)
+
+
+def _hidden(caller: Caller, chain: IdentityChain, asked: Asked) -> frozenset[EntityUid]:
+    """Return the identities that the caller knows by their id only: those outside of its reach."""
+    reached = {identity.identity_id: identity for identity, _ in asked.reached}
+    within = {identity.identity_id for identity in chain}
+    hidden = set[EntityUid]()
+    for at, identity in enumerate(chain):
+        if not caller.reaches(chain[at:]):
+            hidden.add((pascal_case(identity.type), identity.identity_id))
+    for at, identity in enumerate(asked.target or ()):
+        reached.pop(identity.identity_id, None)
+        if identity.identity_id not in within and not caller.reaches((asked.target or ())[at:]):
+            hidden.add((pascal_case(identity.type), identity.identity_id))
+    if not caller.may_administer:
+        # Their chains are not known here, so they count as out of reach.
+        hidden |= {(pascal_case(identity.type), identity.identity_id) for identity in reached.values()}
+    return frozenset(hidden)
+
+
+def _nearest(grounds: Grounds, asked: Asked) -> Nearest | None:
+    view = grounds.proposal.view
+    schema = view.policies.schema
+    who = asking(asked.question.request, asked.entities(), schema)
+    reaching = [entry for entry in entries(view.policies.policies) if who.principal_matches(entry.scope)]
+    if len(reaching) > NEAREST_POLICIES_MAX:
+        return None
+    names = {entry.id for entry in reaching}
+    units, links = view.policies.policies.parts
+    kept = tuple(link for link in links if link.id in names)
+    templates = {link.template_id for link in kept}
+    narrow = PolicySet(tuple(unit for unit in units if unit.id in names | templates), kept, schema)
+    trial = _Trial(grounds, asked, narrow)
+    found = hints(reaching, schema.model)
+    if view.card is not None:
+        categories = dict.fromkeys((*view.card.allowed_mccs, *found.merchant_categories))
+        currencies = dict.fromkeys((view.card.currency, *found.currencies))
+        found = msgspec.structs.replace(found, merchant_categories=tuple(categories), currencies=tuple(currencies))
+    return search(grounds.request, grounds.now_us, view.zone, found, grounds.standings, trial.permits)
+
+
+class _Trial:
+    """Rules on requests that were not made, over the state that one decision rested on."""
+
+    def __init__(self, grounds: Grounds, asked: Asked, policies: PolicySet) -> None:
+        self._grounds = grounds
+        self._asked = asked
+        self._policies = policies
+        self._entities: list[Entity] = asked.entities()
+        self._slice = entity_slice(self._entities, grounds.proposal.view.policies.schema)
+
+    def _is_foreign(self, request: AuthorizeRequest) -> bool:
+        view = self._grounds.proposal.view
+        action = view.policies.schema.model.actions.get(request.action)
+        return action is not None and bool(unbudgeted_denials(view, request, action.groups | {request.action}))
+
+    def permits(self, request: AuthorizeRequest, at_us: int) -> bool:
+        """Whether the policies would permit ``request`` at that time; one that does not fit the schema is not."""
+        view = self._grounds.proposal.view
+        schema = view.policies.schema
+        if card_denials(view, request) or self._is_foreign(request):
+            return False
+        same = request.resource == self._grounds.request.resource
+        target = self._asked.target if same else None
+        try:
+            posed = pose(request, view.chain, target, schema.model, Circumstances(at_us, view.zone, self._grounds.mode))
+            if isinstance(posed, Unanswerable):
+                return False
+            entities = Asked(posed, target, self._asked.reached).entities()
+            seen = self._slice if entities == self._entities else entity_slice(entities, schema)
+            return self._policies.evaluate(posed.request, seen).effect == "allow"
+        except ValidationFailed:
+            return False
