@@ -14,6 +14,7 @@ from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.resources import ResourceCalls, Services
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.wire.endpoint import Call, Context, Endpoint, error_answer
@@ -96,7 +97,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health) -> Wor
     )
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us))
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock)
-    return Worker(application(context, calls), duty, store)
+    return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, store)
 
 
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:

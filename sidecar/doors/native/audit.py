@@ -3,7 +3,7 @@
 from starlette.concurrency import run_in_threadpool
 
 from sidecar.core.errors import ValidationFailed
-from sidecar.doors.native import render
+from sidecar.doors.native import answers, render, verdicts
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, page_request
@@ -23,8 +23,22 @@ class AuditCalls:
         """Return the documented calls."""
         filters = PAGE | {"identity_id", "from", "to", "verdict", "action"}
         return (
-            Call(method="GET", path="/v1/audit", run=self.listed, query=filters),
-            Call(method="GET", path="/v1/audit/verify", run=self.verify, query=frozenset({"from_seq", "to_seq"})),
+            Call(
+                method="GET",
+                path="/v1/audit",
+                run=self.listed,
+                query=filters,
+                answer=answers.Page[verdicts.AuditRecord],
+                operation="list_audit_records",
+            ),
+            Call(
+                method="GET",
+                path="/v1/audit/verify",
+                run=self.verify,
+                query=frozenset({"from_seq", "to_seq"}),
+                answer=verdicts.Verified,
+                operation="verify_audit_log",
+            ),
         )
 
     async def listed(self, ask: Ask) -> Answer:

@@ -4,8 +4,8 @@ from typing import Final, cast
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.reservation import Reservation
-from sidecar.doors.native import drafts, render, shapes
-from sidecar.doors.wire.endpoint import Ask, Call, json_answer
+from sidecar.doors.native import drafts, render, shapes, verdicts
+from sidecar.doors.wire.endpoint import Ask, Call, Function, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.authorize import Authorizer
 from sidecar.service.idempotency import Done
@@ -33,17 +33,13 @@ class DecisionCalls:
                 run=self.authorize,
                 request=shapes.AuthorizeBody,
                 is_idempotent=True,
+                answer=verdicts.Decision,
+                tag="decisions",
             ),
-            Call(method="GET", path=one, run=self.get),
-            Call(method="POST", path=f"{one}/settle", run=self.settle, request=shapes.SettleBody, is_idempotent=True),
-            Call(
-                method="POST",
-                path=f"{one}/release",
-                run=self.release,
-                request=shapes.TenantOnlyBody,
-                is_idempotent=True,
-            ),
-            Call(method="POST", path=f"{one}/refund", run=self.refund, request=shapes.RefundBody, is_idempotent=True),
+            Call(method="GET", path=one, run=self.get, answer=verdicts.Decision, operation="get_decision"),
+            _ending(f"{one}/settle", self.settle, shapes.SettleBody),
+            _ending(f"{one}/release", self.release, shapes.TenantOnlyBody),
+            _ending(f"{one}/refund", self.refund, shapes.RefundBody),
         )
 
     async def authorize(self, ask: Ask) -> Answer:
@@ -96,6 +92,19 @@ class DecisionCalls:
         return _reservation(
             await self._settler.refund(ask.caller, tenant_id, ask.path["decision_id"], body.amount, key, ask.now_us)
         )
+
+
+def _ending(path: str, run: Function, request: type) -> Call:
+    """Return a call that changes a reservation."""
+    return Call(
+        method="POST",
+        path=path,
+        run=run,
+        request=request,
+        is_idempotent=True,
+        answer=verdicts.Reservation,
+        operation=f"{path.rpartition('/')[2]}_decision",
+    )
 
 
 def _reservation(done: Done[Reservation]) -> Answer:

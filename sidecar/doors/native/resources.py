@@ -5,7 +5,7 @@ from typing import TypeVar, cast
 
 import msgspec
 
-from sidecar.doors.native import drafts, render, shapes
+from sidecar.doors.native import answers, drafts, render, shapes
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, page_request
@@ -41,41 +41,126 @@ class ResourceCalls:
         return (*self._tenants(), *self._identities(), *self._policies(), *self._budgets(), *self._tokens())
 
     def _tenants(self) -> Iterable[Call]:
-        path = "/v1/tenants"
-        yield Call(method="POST", path=path, run=self.create_tenant, request=shapes.TenantBody)
-        yield Call(method="GET", path=path, run=self.list_tenants, query=PAGE)
-        yield Call(method="GET", path=f"{path}/{{tenant_id}}", run=self.get_tenant)
+        path, one = "/v1/tenants", "/v1/tenants/{tenant_id}"
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_tenant,
+            request=shapes.TenantBody,
+            answer=answers.FoundedTenant,
+            status=201,
+            names_tenant=False,
+        )
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_tenants,
+            query=PAGE,
+            answer=answers.Page[answers.Tenant],
+            names_tenant=False,
+        )
+        yield Call(method="GET", path=one, run=self.get_tenant, answer=answers.Tenant, names_tenant=False)
 
     def _identities(self) -> Iterable[Call]:
         path, one = "/v1/identities", "/v1/identities/{identity_id}"
         filters = PAGE | {"parent_id", "type", "external_id", "status"}
-        yield Call(method="POST", path=path, run=self.create_identity, request=shapes.IdentityBody)
-        yield Call(method="GET", path=path, run=self.list_identities, query=filters)
-        yield Call(method="GET", path=one, run=self.get_identity)
-        yield Call(method="PATCH", path=one, run=self.change_identity, request=shapes.IdentityPatchBody)
-        yield Call(method="GET", path=f"{one}/chain", run=self.get_chain)
-        yield Call(method="POST", path=f"{one}/revoke", run=self.revoke_identity, request=shapes.TenantOnlyBody)
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_identity,
+            request=shapes.IdentityBody,
+            answer=answers.Identity,
+            status=201,
+        )
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_identities,
+            query=filters,
+            answer=answers.Page[answers.Identity],
+        )
+        yield Call(method="GET", path=one, run=self.get_identity, answer=answers.Identity)
+        yield Call(
+            method="PATCH",
+            path=one,
+            run=self.change_identity,
+            request=shapes.IdentityPatchBody,
+            answer=answers.Identity,
+        )
+        yield Call(method="GET", path=f"{one}/chain", run=self.get_chain, answer=answers.IdentityChain)
+        yield Call(
+            method="POST",
+            path=f"{one}/revoke",
+            run=self.revoke_identity,
+            request=shapes.TenantOnlyBody,
+            answer=answers.RevokedIdentity,
+        )
 
     def _policies(self) -> Iterable[Call]:
         path, one = "/v1/policies", "/v1/policies/{policy_id}"
-        yield Call(method="POST", path=path, run=self.create_policy, request=shapes.PolicyBody)
-        yield Call(method="GET", path=path, run=self.list_policies, query=PAGE | {"identity_id"})
-        yield Call(method="GET", path=one, run=self.get_policy)
-        yield Call(method="DELETE", path=one, run=self.delete_policy)
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_policy,
+            request=shapes.PolicyBody,
+            answer=answers.Policy,
+            status=201,
+        )
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_policies,
+            query=PAGE | {"identity_id"},
+            answer=answers.Page[answers.Policy],
+        )
+        yield Call(method="GET", path=one, run=self.get_policy, answer=answers.Policy)
+        yield Call(method="DELETE", path=one, run=self.delete_policy, status=204)
 
     def _budgets(self) -> Iterable[Call]:
         path, one = "/v1/budgets", "/v1/budgets/{budget_id}"
-        yield Call(method="POST", path=path, run=self.create_budget, request=shapes.BudgetBody)
-        yield Call(method="GET", path=path, run=self.list_budgets, query=PAGE | {"identity_id"})
-        yield Call(method="GET", path=one, run=self.get_budget)
-        yield Call(method="PATCH", path=one, run=self.change_budget, request=shapes.BudgetPatchBody)
-        yield Call(method="DELETE", path=one, run=self.delete_budget)
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_budget,
+            request=shapes.BudgetBody,
+            answer=answers.Budget,
+            status=201,
+        )
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_budgets,
+            query=PAGE | {"identity_id"},
+            answer=answers.Page[answers.Budget],
+        )
+        yield Call(method="GET", path=one, run=self.get_budget, answer=answers.Budget)
+        yield Call(
+            method="PATCH",
+            path=one,
+            run=self.change_budget,
+            request=shapes.BudgetPatchBody,
+            answer=answers.Budget,
+        )
+        yield Call(method="DELETE", path=one, run=self.delete_budget, status=204)
 
     def _tokens(self) -> Iterable[Call]:
         path = "/v1/tokens"
-        yield Call(method="POST", path=path, run=self.create_token, request=shapes.TokenBody)
-        yield Call(method="GET", path=path, run=self.list_tokens, query=PAGE | {"identity_id"})
-        yield Call(method="DELETE", path=f"{path}/{{token_id}}", run=self.delete_token)
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_token,
+            request=shapes.TokenBody,
+            answer=answers.MintedToken,
+            status=201,
+        )
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_tokens,
+            query=PAGE | {"identity_id"},
+            answer=answers.Page[answers.Token],
+        )
+        yield Call(method="DELETE", path=f"{path}/{{token_id}}", run=self.delete_token, status=204)
 
     async def create_tenant(self, ask: Ask) -> Answer:
         """Make a tenant; its key is shown in this answer only."""
@@ -204,6 +289,6 @@ class ResourceCalls:
         return Answer(204)
 
 
-def _page(page: Page[T], shown: Callable[[T], render.Document], list_name: str) -> Answer:
+def _page(page: Page[T], shown: Callable[[T], object], list_name: str) -> Answer:
     data = [shown(value) for value in page.values]
     return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, list_name)})

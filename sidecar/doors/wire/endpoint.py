@@ -55,7 +55,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """One documented call. ``query`` names the fields that it takes beside ``tenant_id``.
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
-    ``is_open`` that it needs no token.
+    ``is_open`` that it needs no token. What follows ``body_bytes_max`` is for the description only: the type of its
+    ``answer`` (None for none) and the ``status`` that it comes with, types of ``further`` answers by status, its
+    ``operation`` (the function's name unless said) and ``tag`` (from the path unless said); ``names_tenant`` says that
+    the query may name one, and without ``is_documented`` the call is left out.
     """
 
     method: str
@@ -67,6 +70,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     is_idempotent: bool = False
     is_open: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
+    answer: object = None
+    status: int = 200
+    further: Mapping[int, object] = {}
+    content_type: str = "application/json"
+    operation: str | None = None
+    tag: str | None = None
+    names_tenant: bool = True
+    is_documented: bool = True
 
 
 class Context(msgspec.Struct, frozen=True):
