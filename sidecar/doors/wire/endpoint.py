@@ -94,7 +94,7 @@ class Endpoint:
     def __init__(self, context: Context, calls: Mapping[str, Call]) -> None:
         """Serve ``calls`` by method."""
         self._context = context
-        self._calls = calls
+        self.calls = calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
@@ -106,7 +106,7 @@ class Endpoint:
         except ClientGone:
             return
         except SidecarError as error:
-            answer = error_answer(error, request_id, tuple(self._calls))
+            answer = error_answer(error, request_id, tuple(self.calls))
             if isinstance(error, Unavailable):
                 log.warning("request_unavailable", path=incoming.path, reason=error.message, request_id=request_id)
         except Exception:
@@ -115,7 +115,7 @@ class Endpoint:
         await send_answer(send, answer, request_id)
 
     async def _answer(self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int) -> Answer:
-        call = self._calls.get(incoming.method)
+        call = self.calls.get(incoming.method)
         if call is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
         body = await incoming.body(receive, call.body_bytes_max)
