@@ -9,7 +9,6 @@ from typing import Annotated, Final, TypeAlias
 
 from msgspec import Meta
 
-from sidecar.core.currencies import PLACES
 from sidecar.core.ids import TYPE_LENGTH_MAX
 from sidecar.core.limits import QUANTITIES_MAX
 from sidecar.core.money import AMOUNT_MINOR_MAX, DECIMALS_MAX, WHOLE_DIGITS_MAX, Major
@@ -81,7 +80,7 @@ Currency: TypeAlias = Annotated[
     Meta(
         description="a code of ISO 4217, or of a digital asset such as `USDC`, in upper case",
         examples=["CAD"],
-        extra_json_schema={"enum": sorted(PLACES)},
+        extra_json_schema={"pattern": "^[A-Z]{3,4}$"},
     ),
 ]
 MerchantCategory: TypeAlias = Annotated[

@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import encode_hash
-from sidecar.core.directory import Tenant
+from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
@@ -144,13 +144,14 @@ class Legislator:
     def listed(
         self, caller: Caller, tenant_id: str | None, identity_id: str | None, request: PageRequest
     ) -> Page[Stored]:
-        """Return a page of the policies, of one identity or of all, in order of creation."""
+        """Return a page of the policies, of one identity or of all, in order of creation. Raises NotFound."""
         caller.require_administrator()
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if identity_id is None:
                 found = part.policies.all(after=request.after)
             else:
+                walk(identity_id, part.identities.get)
                 found = part.policies.owned(identity_id, after=request.after)
             page = page_of(found, request)
         return Page(tuple(Stored(part.tenant.tenant_id, record) for record in page.values), page.next_after)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -246,21 +246,22 @@ def test_every_example_fits_its_schema(contract: Contract) -> None:
         for media in (media for part in parts for media in part.get("content", {}).values()):
             for example in media.get("examples", {}).values():
                 contract.validate(media["schema"], example["value"], operation.path, closed=True)
-    _walk(
-        contract.description,
-        lambda schema: [contract.validate(schema, value, "schema", closed=False) for value in schema["examples"]],
-    )
+    for schema in _with_examples(contract.description):
+        for value in schema["examples"]:
+            contract.validate(schema, value, "an example in a schema", closed=False)
 
 
-def _walk(node: object, visit: Callable[[Document], object]) -> None:
+def _with_examples(node: object) -> Iterator[Document]:
+    """Yield the schemas that have examples; those of contents are objects, not lists."""
+    children: Iterable[object] = ()
     if isinstance(node, dict):
         if isinstance(node.get("examples"), list):
-            visit(node)
-        for child in node.values():
-            _walk(child, visit)
+            yield node
+        children = node.values()
     elif isinstance(node, list):
-        for child in node:
-            _walk(child, visit)
+        children = node
+    for child in children:
+        yield from _with_examples(child)
 
 
 # --- The page ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from starlette.concurrency import run_in_threadpool
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_action
 from sidecar.doors.native import answers, render, verdicts
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
@@ -46,10 +47,11 @@ class AuditCalls:
         verdict = ask.query.get("verdict")
         if verdict not in {None, "allow", "deny"}:
             raise ValidationFailed("`verdict` is `allow` or `deny`", field="verdict")
+        action = ask.query.get("action")
         wanted = AuditFilter(
             identity_id=ask.query.get("identity_id"),
             verdict=verdict,
-            action=ask.query.get("action"),
+            action=None if action is None else check_action(action, "action"),
             from_us=instant(ask.query, "from"),
             to_us=instant(ask.query, "to"),
         )

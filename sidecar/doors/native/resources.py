@@ -10,7 +10,7 @@ from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, page_request
 from sidecar.service.budgets import Treasurer
-from sidecar.service.identities import IdentityFilter, Registry
+from sidecar.service.identities import Registry
 from sidecar.service.paging import Page
 from sidecar.service.policies import Legislator
 from sidecar.service.tenants import Tenancy
@@ -186,12 +186,7 @@ class ResourceCalls:
 
     async def list_identities(self, ask: Ask) -> Answer:
         """List identities."""
-        wanted = IdentityFilter(
-            parent_id=ask.query.get("parent_id"),
-            type=ask.query.get("type"),
-            external_id=ask.query.get("external_id"),
-            status=ask.query.get("status"),
-        )
+        wanted = drafts.identity_filter(ask.query)
         page = self._to.registry.listed(ask.caller, ask.tenant_id(), wanted, page_request(ask.query, "identities"))
         return _page(page, render.identity, "identities")
 
