@@ -15,8 +15,13 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
+from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
-from sidecar.doors.native.resources import ResourceCalls, Services
+from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.policies import PolicyCalls
+from sidecar.doors.native.reference import ReferenceCalls
+from sidecar.doors.native.tenants import TenantCalls
+from sidecar.doors.native.tokens import TokenCalls
 from sidecar.doors.native.treasury import TreasuryCalls
 from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
@@ -102,19 +107,17 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
-    services = Services(
-        tenancy=Tenancy(store, registry, desk, new_id),
-        registry=registry,
-        legislator=Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots))),
-        treasurer=treasurer,
-        desk=desk,
-    )
+    legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
     check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
     authorizer = Authorizer(store, snapshots, new_id, metrics)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
-        *ResourceCalls(services).calls(),
+        *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
+        *IdentityCalls(registry).calls(),
+        *PolicyCalls(legislator).calls(),
+        *BudgetCalls(treasurer).calls(),
+        *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
@@ -125,7 +128,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier)
-    return Worker(application(context, calls), duty, store, rates)
+    return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, store, rates)
 
 
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:

@@ -6,12 +6,22 @@ field besides its ``fields``. Which actions it is applied to belongs to ``sideca
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.grammar import (
+    Amount,
+    Currencies,
+    Currency,
+    Hours,
+    MerchantCategories,
+    Name,
+    TypeName,
+    Weekdays,
+)
 from sidecar.core.ids import check_name, check_type, pascal_case
 from sidecar.core.literals import entity, quote
 from sidecar.core.money import Major, major_text
@@ -37,8 +47,13 @@ _DAYS: Final = range(1, 8)
 class RuleResource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A resource by its wire type, such as ``merchant``, and id."""
 
-    type: str
-    id: str
+    type: TypeName
+    id: Name
+
+
+RuleResources: TypeAlias = Annotated[
+    tuple[RuleResource, ...], msgspec.Meta(extra_json_schema={"minItems": 1, "uniqueItems": True})
+]
 
 
 class Restrictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,15 +62,15 @@ class Restrictions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Hours are ``[from, to)`` in the tenant's time zone, days 1 (Monday) to 7.
     """
 
-    max_amount: Major | None = None
-    currencies: tuple[str, ...] | None = None
-    currency: str | None = None
-    allowed_mccs: tuple[str, ...] | None = None
-    blocked_mccs: tuple[str, ...] | None = None
-    allowed_hours: tuple[int, int] | None = None
-    allowed_days: tuple[int, ...] | None = None
-    allowed_resources: tuple[RuleResource, ...] | None = None
-    blocked_resources: tuple[RuleResource, ...] | None = None
+    max_amount: Amount | None = None
+    currencies: Currencies | None = None
+    currency: Currency | None = None
+    allowed_mccs: MerchantCategories | None = None
+    blocked_mccs: MerchantCategories | None = None
+    allowed_hours: Hours | None = None
+    allowed_days: Weekdays | None = None
+    allowed_resources: RuleResources | None = None
+    blocked_resources: RuleResources | None = None
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

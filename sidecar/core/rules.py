@@ -7,11 +7,12 @@ the time: what a later schema adds is not granted without its restrictions, but 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.grammar import ActionNames
 from sidecar.core.ids import check_action
 from sidecar.core.literals import entity, quote
 from sidecar.core.restrictions import CONTEXT_TYPES, Condition, Restrictions, check_list, conditions
@@ -30,8 +31,13 @@ class Alternative(Restrictions, frozen=True, kw_only=True):
 class Rules(Restrictions, frozen=True, kw_only=True):
     """A whole rules policy. ``actions`` left out are all actions; of the branches in ``any``, one must hold."""
 
-    actions: tuple[str, ...] | None = None
-    any: tuple[Alternative, ...] | None = None
+    actions: ActionNames | None = None
+    any: (
+        Annotated[
+            tuple[Alternative, ...], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": ALTERNATIVES_MAX})
+        ]
+        | None
+    ) = None
 
 
 class Clause(msgspec.Struct, frozen=True):

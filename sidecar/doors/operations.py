@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from sidecar.core.errors import SidecarError
 from sidecar.core.instants import utc_text
+from sidecar.doors.native import answers
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 
@@ -24,10 +25,37 @@ class OperationCalls:
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls."""
         return (
-            Call(method="GET", path="/v1/health", run=self.health, is_open=True),
-            Call(method="GET", path="/livez", run=self.live, is_open=True),
-            Call(method="GET", path="/readyz", run=self.ready, is_open=True),
-            Call(method="GET", path="/metrics", run=self.metrics, is_open=True),
+            Call(
+                method="GET",
+                path="/v1/health",
+                run=self.health,
+                is_open=True,
+                answer=answers.Health,
+                operation="get_health",
+                tag="operations",
+            ),
+            Call(
+                method="GET", path="/livez", run=self.live, is_open=True, answer=answers.Alive, operation="get_liveness"
+            ),
+            Call(
+                method="GET",
+                path="/readyz",
+                run=self.ready,
+                is_open=True,
+                answer=answers.Alive,
+                further={503: answers.NotReady},
+                operation="get_readiness",
+            ),
+            Call(
+                method="GET",
+                path="/metrics",
+                run=self.metrics,
+                is_open=True,
+                answer=str,
+                content_type="text/plain",
+                operation="get_metrics",
+                tag="operations",
+            ),
         )
 
     async def health(self, ask: Ask) -> Answer:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -16,6 +17,7 @@ from sidecar.app.prepare import prepare
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
 from sidecar.settings import Settings
+from tests.doors.contract import Contract
 from tests.process.server import OPERATOR, ROOT, Answer, Document
 
 NOON_US = 1_773_057_600_000_000
@@ -124,6 +126,18 @@ class Door:
             content = json.dumps(body).encode()
         if content is not None and not any(name.lower() == b"content-type" for name, _ in sent):
             sent.append((b"Content-Type", b"application/json"))
+        answer = self._send(method, path, content, sent)
+        self.contract.check(method, path, body, answer)
+        return answer
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The description that this application serves; every answer is held against it."""
+        return _contract(self._send("GET", "/openapi.json", None, []).body)
+
+    def _send(
+        self, method: str, path: str, content: bytes | AsyncIterator[bytes] | None, sent: list[tuple[bytes, bytes]]
+    ) -> Answer:
         response = self._runner.run(self._http.request(method, path, content=content, headers=sent))
         return Answer(response.status_code, dict(response.headers), response.content)
 
@@ -132,6 +146,11 @@ class Door:
         answer = self.call(method, path, body, token=token)
         assert answer.status in {200, 201, 204}, (method, path, answer)
         return answer.document if answer.body else {}
+
+
+@cache
+def _contract(description: bytes) -> Contract:
+    return Contract(json.loads(description))
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -63,6 +63,7 @@ TENANTS: dict[str, tuple[object, ...]] = {
     "no such zone": ({"name": "x", "time_zone": "Mars/Olympus"}, "time_zone"),
     "a path for a zone": ({"name": "x", "time_zone": "../../etc/passwd"}, "time_zone"),
     "no such mode": ({"name": "x", "mode": "dead"}, "mode"),
+    "an empty name of the root": ({"name": "x", "root": {"name": ""}}, "root.name"),
     "a type that is none": ({"name": "x", "root": {"type": "Robot"}}, "root.type"),
     "a type that is not declared": ({"name": "x", "root": {"type": "robot"}}, None),
     "an unknown field": ({"name": "x", "plan": "free"}, "plan"),

@@ -209,6 +209,7 @@ def test_an_id_that_nobody_has_is_not_found(house: House, odd: str) -> None:
         ("POST", "/v1/decisions/{}/release"),
         ("DELETE", "/v1/tokens/{}"),
         ("GET", "/v1/budgets?identity_id={}"),
+        ("GET", "/v1/policies?identity_id={}"),
         ("GET", "/v1/tokens?identity_id={}"),
         ("GET", "/v1/audit?identity_id={}"),
         ("GET", "/v1/identities?parent_id={}"),
@@ -402,6 +403,8 @@ def test_a_query_that_cannot_be_meant_is_refused(house: House, query: str, field
     ("query", "field"),
     [
         ("verdict=maybe", "verdict"),
+        ("action=", "action"),
+        ("action=card%20authorize", "action"),
         ("from=yesterday", "from"),
         ("to=2026-02-30T00:00:00Z", "to"),
         ("from=2026-01-01", "from"),
@@ -409,6 +412,14 @@ def test_a_query_that_cannot_be_meant_is_refused(house: House, query: str, field
 )
 def test_a_filter_of_the_audit_log_that_cannot_be_meant_is_refused(house: House, query: str, field: str) -> None:
     check_refusal(house.call("GET", f"/v1/audit?{query}"), 400, field)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("type=Agent", "type"), ("type=", "type"), ("status=dead", "status"), ("external_id=", "external_id")],
+)
+def test_a_filter_of_identities_that_nothing_can_fit_is_refused(house: House, query: str, field: str) -> None:
+    check_refusal(house.call("GET", f"/v1/identities?{query}"), 400, field)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from starlette.concurrency import run_in_threadpool
 
 from sidecar.core.ids import check_action
 from sidecar.core.instants import utc_text
-from sidecar.doors.native import render
+from sidecar.doors.native import answers, render, verdicts
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, list_name, one_of, page_request
@@ -27,8 +27,22 @@ class AuditCalls:
         """Return the documented calls."""
         filters = PAGE | {"identity_id", "from", "to", "verdict", "action"}
         return (
-            Call(method="GET", path="/v1/audit", run=self.listed, query=filters),
-            Call(method="GET", path="/v1/audit/verify", run=self.verify, query=frozenset({"from_seq", "to_seq"})),
+            Call(
+                method="GET",
+                path="/v1/audit",
+                run=self.listed,
+                query=filters,
+                answer=answers.Page[verdicts.AuditRecord],
+                operation="list_audit_records",
+            ),
+            Call(
+                method="GET",
+                path="/v1/audit/verify",
+                run=self.verify,
+                query=frozenset({"from_seq", "to_seq"}),
+                answer=verdicts.Verified,
+                operation="verify_audit_log",
+            ),
         )
 
     async def listed(self, ask: Ask) -> Answer:
@@ -84,10 +98,10 @@ def _shown(name: str, field: object, body: render.Document) -> object:
     return field
 
 
-def verified(value: Verified) -> render.Document:
+def verified(value: Verified) -> verdicts.Verified:
     """Return what a check of the log found."""
     report = value.report
-    document: render.Document = {"valid": report.valid, "entries_checked": report.entries_checked}
+    document: verdicts.Verified = {"valid": report.valid, "entries_checked": report.entries_checked}
     if report.first_invalid is not None:
         document["first_invalid"] = {"seq": report.first_invalid.seq, "reason": report.first_invalid.reason}
     else:

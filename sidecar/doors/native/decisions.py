@@ -9,9 +9,9 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.limits import BATCH_BODY_BYTES_MAX
 from sidecar.core.reservation import Reservation
-from sidecar.doors.native import batch_drafts, drafts, render, render_explanation, shapes
+from sidecar.doors.native import batch_drafts, drafts, render, render_explanation, shapes, verdicts
 from sidecar.doors.native.replays import MARKED
-from sidecar.doors.wire.endpoint import Ask, Call, json_answer
+from sidecar.doors.wire.endpoint import Ask, Call, Function, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import Batch, BatchAuthorizer
@@ -41,6 +41,8 @@ class DecisionCalls:
                 request=shapes.AuthorizeBody,
                 is_idempotent=True,
                 is_decision=True,
+                answer=verdicts.Decision,
+                tag="decisions",
             ),
             Call(
                 method="POST",
@@ -50,17 +52,14 @@ class DecisionCalls:
                 is_idempotent=True,
                 is_decision=True,
                 body_bytes_max=BATCH_BODY_BYTES_MAX,
+                answer=verdicts.Decisions,
+                operation="authorize_batch",
+                tag="decisions",
             ),
-            Call(method="GET", path=one, run=self.get),
-            Call(method="POST", path=f"{one}/settle", run=self.settle, request=shapes.SettleBody, is_idempotent=True),
-            Call(
-                method="POST",
-                path=f"{one}/release",
-                run=self.release,
-                request=shapes.TenantOnlyBody,
-                is_idempotent=True,
-            ),
-            Call(method="POST", path=f"{one}/refund", run=self.refund, request=shapes.RefundBody, is_idempotent=True),
+            Call(method="GET", path=one, run=self.get, answer=verdicts.Decision, operation="get_decision"),
+            _ending(f"{one}/settle", self.settle, shapes.SettleBody),
+            _ending(f"{one}/release", self.release, shapes.TenantOnlyBody),
+            _ending(f"{one}/refund", self.refund, shapes.RefundBody),
         )
 
     async def authorize(self, ask: Ask) -> Answer:
@@ -137,7 +136,7 @@ def _require_no_key(key: IdempotencyKey | None) -> None:
         raise ValidationFailed("a dry run changes nothing and takes no idempotency key", field="Idempotency-Key")
 
 
-async def _decision(caller: Caller, answered: Answered, *, explain_it: bool) -> render.Document:
+async def _decision(caller: Caller, answered: Answered, *, explain_it: bool) -> verdicts.Decision:
     """Return a decision, explained in a thread if asked for; a stored one keeps no explanation."""
     document = render.decision(answered.decision)
     if explain_it:
@@ -145,6 +144,19 @@ async def _decision(caller: Caller, answered: Answered, *, explain_it: bool) -> 
         found = None if grounds is None else await run_in_threadpool(explain, caller, grounds, answered.decision)
         document["explanation"] = None if found is None else render_explanation.explanation(found)
     return document
+
+
+def _ending(path: str, run: Function, request: type) -> Call:
+    """Return a call that changes a reservation."""
+    return Call(
+        method="POST",
+        path=path,
+        run=run,
+        request=request,
+        is_idempotent=True,
+        answer=verdicts.Reservation,
+        operation=f"{path.rpartition('/')[2]}_decision",
+    )
 
 
 def _reservation(done: Done[Reservation]) -> Answer:

@@ -1,11 +1,13 @@
 """From request bodies to drafts: every text passes its grammar here, every amount becomes minor units."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, get_args
 
 import msgspec
 
 from sidecar.core.cards import MCCS_MAX, ExternalRef, refuse_number
 from sidecar.core.currencies import places
+from sidecar.core.directory import Status
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
 from sidecar.core.instants import parse_utc
@@ -15,15 +17,18 @@ from sidecar.core.money import Major
 from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.doors.native import shapes
 from sidecar.doors.wire import strict_json
+from sidecar.doors.wire.query import one_of
 from sidecar.service.budgets import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
 from sidecar.service.identities import IdentityDraft, IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
+from sidecar.service.subtrees import IdentityFilter
 from sidecar.service.tenants import TenantDraft, TenantPatch
 from sidecar.service.tokens import TokenDraft, TokenPatch
 from sidecar.service.treasury import CardDraft
 
 MERCHANT_CATEGORY_LENGTH: Final = 4
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 _BASIS_PLACES: Final = 4
 
 
@@ -35,7 +40,7 @@ def tenant(body: shapes.TenantBody) -> TenantDraft:
         time_zone=body.time_zone,
         mode=body.mode,
         root_id=_chosen(body.root.id, "root.id"),
-        root_name=check_name(body.root.name or body.name, "root.name"),
+        root_name=check_name(body.name if body.root.name is None else body.root.name, "root.name"),
         root_type=check_type(body.root.type, "root.type"),
         rate_limit=_rate_limit(body.rate_limit),
     )
@@ -66,6 +71,16 @@ def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
         name=None if body.name is None else check_name(body.name, "name"),
         metadata=None if body.metadata is None else _metadata(body.metadata),
         status=body.status,
+    )
+
+
+def identity_filter(query: Mapping[str, str]) -> IdentityFilter:
+    """Return which identities are asked for; what no identity can have is refused, not answered with none."""
+    return IdentityFilter(
+        parent_id=query.get("parent_id"),
+        type=check_type(query["type"], "type") if "type" in query else None,
+        external_id=check_name(query["external_id"], "external_id") if "external_id" in query else None,
+        status=one_of(query, "status", STATUSES),
     )
 
 

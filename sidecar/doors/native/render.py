@@ -11,6 +11,7 @@ from sidecar.core.instants import utc_text
 from sidecar.core.model import BudgetCheck, Decision, Reason
 from sidecar.core.money import major_text
 from sidecar.core.reservation import Measure, Reservation
+from sidecar.doors.native import answers, verdicts
 from sidecar.service.budgets import Metered
 from sidecar.service.identities import Described
 from sidecar.service.policies import Stored
@@ -32,7 +33,7 @@ def instant(us: int | None) -> str | None:
     return None if us is None else utc_text(us)
 
 
-def tenant(value: Tenant) -> Document:
+def tenant(value: Tenant) -> answers.Tenant:
     """Return a tenant without its key."""
     return {
         "tenant_id": value.tenant_id,
@@ -45,7 +46,7 @@ def tenant(value: Tenant) -> Document:
     }
 
 
-def identity(described: Described) -> Document:
+def identity(described: Described) -> answers.Identity:
     """Return an identity; ``effective_status`` is what holds for it, ``blocked_by`` whose status that is."""
     value, block = described.identity, described.block
     return {
@@ -65,16 +66,16 @@ def identity(described: Described) -> Document:
     }
 
 
-def chain(value: IdentityChain) -> Document:
+def chain(value: IdentityChain) -> answers.IdentityChain:
     """Return an identity chain, the root last."""
     return {"identity_id": value[0].identity_id, "chain": [_link(identity) for identity in value]}
 
 
-def _link(value: Identity) -> Document:
+def _link(value: Identity) -> answers.Link:
     return {"identity_id": value.identity_id, "type": value.type, "name": value.name, "status": value.status}
 
 
-def policy(stored: Stored, warnings: tuple[str, ...] = ()) -> Document:
+def policy(stored: Stored, warnings: tuple[str, ...] = ()) -> answers.Policy:
     """Return a policy with the Cedar text that is evaluated."""
     record = stored.record
     return {
@@ -90,7 +91,7 @@ def policy(stored: Stored, warnings: tuple[str, ...] = ()) -> Document:
     }
 
 
-def budget(metered: Metered) -> Document:
+def budget(metered: Metered) -> answers.Budget:
     """Return a budget with what its present window has used."""
     value = metered.budget
     window = metered.window
@@ -121,15 +122,15 @@ def budget(metered: Metered) -> Document:
     }
 
 
-def _share(value: Budget) -> object:
+def _share(value: Budget) -> answers.Exact:
     whole, rest = divmod(value.notify_at_bp, BASIS_POINTS)
     text = f"{whole}.{rest:04}".rstrip("0").rstrip(".")
     return orjson.Fragment(text.encode())
 
 
-def decision(value: Decision, reservation: Reservation | None = None) -> Document:
+def decision(value: Decision, reservation: Reservation | None = None) -> verdicts.Decision:
     """Return a decision; with ``reservation`` its present state, without one the state it was answered with."""
-    document: Document = {
+    document: verdicts.Decision = {
         "decision_id": value.decision_id,
         "identity_id": value.identity_id,
         "action": value.action,
@@ -147,7 +148,7 @@ def decision(value: Decision, reservation: Reservation | None = None) -> Documen
     return document
 
 
-def _placed(value: Decision) -> Document | None:
+def _placed(value: Decision) -> verdicts.Reservation | None:
     if value.expires_at_us is None:
         return None
     amount = number(value.reserved_minor, value.currency)
@@ -168,7 +169,7 @@ def _placed(value: Decision) -> Document | None:
     }
 
 
-def reservation_of(value: Reservation) -> Document:
+def reservation_of(value: Reservation) -> verdicts.Reservation:
     """Return a reservation: ``amount`` is what was asked, of which ``held``, ``settled`` and ``refunded``."""
     amount = value.measures.get(AMOUNT)
     currency = value.currency
@@ -189,13 +190,13 @@ def reservation_of(value: Reservation) -> Document:
     }
 
 
-def _quantity(measure: Measure) -> Document:
+def _quantity(measure: Measure) -> verdicts.MeasuredQuantity:
     return {"asked": measure.asked, "held": measure.held, "settled": measure.settled}
 
 
-def reason(value: Reason) -> Document:
+def reason(value: Reason) -> verdicts.Reason:
     """Return a reason; what a code has no use for is left out, apart from the four fields that all have."""
-    document: Document = {
+    document: verdicts.Reason = {
         "verdict": value.verdict,
         "code": value.code,
         "policy_id": value.policy_id,
@@ -203,8 +204,12 @@ def reason(value: Reason) -> Document:
         "source": value.source,
         "message": value.message,
     }
-    about = {"advice": value.advice, "identity_id": value.identity_id, "card_id": value.card_id}
-    document |= {name: text for name, text in about.items() if text is not None}
+    if value.advice is not None:
+        document["advice"] = value.advice
+    if value.identity_id is not None:
+        document["identity_id"] = value.identity_id
+    if value.card_id is not None:
+        document["card_id"] = value.card_id
     if value.budget_id is not None:
         document["budget_id"] = value.budget_id
         document["currency"] = value.currency
@@ -215,7 +220,7 @@ def reason(value: Reason) -> Document:
     return document
 
 
-def budget_check(value: BudgetCheck) -> Document:
+def budget_check(value: BudgetCheck) -> verdicts.BudgetCheck:
     """Return what one budget said: its figures before the request, in major units for amounts."""
     currency = value.currency
     return {
@@ -236,7 +241,7 @@ def budget_check(value: BudgetCheck) -> Document:
     }
 
 
-def token(value: Token, tenant_id: str) -> Document:
+def token(value: Token, tenant_id: str) -> answers.Token:
     """Return a token without its text."""
     return {
         "token_id": value.token_id,

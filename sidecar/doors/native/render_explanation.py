@@ -3,11 +3,12 @@
 from sidecar.core.explanation import Judged, PolicyVerdicts, Seen, Verdict
 from sidecar.core.model import ResourceRef
 from sidecar.core.nearest import Change, Nearest
-from sidecar.doors.native.render import Document, budget_check, instant, number
+from sidecar.doors.native import verdicts
+from sidecar.doors.native.render import budget_check, instant, number
 from sidecar.service.explain import Explanation
 
 
-def explanation(value: Explanation) -> Document:
+def explanation(value: Explanation) -> verdicts.Explanation:
     """Return what each policy and budget said, and the nearest requests that would be permitted."""
     return {
         "policies": [_policy(verdict) for verdict in value.policies.listed],
@@ -17,13 +18,13 @@ def explanation(value: Explanation) -> Document:
     }
 
 
-def _counts(verdicts: PolicyVerdicts) -> Document:
+def _counts(found: PolicyVerdicts) -> verdicts.PolicyCounts:
     """Return how many policies there are, how many could speak of the request, and how many of these are listed."""
-    listed = sum(verdict.scope.applied for verdict in verdicts.listed)
-    return {"total": verdicts.total, "candidates": verdicts.candidates, "candidates_listed": listed}
+    listed = sum(verdict.scope.applied for verdict in found.listed)
+    return {"total": found.total, "candidates": found.candidates, "candidates_listed": listed}
 
 
-def _policy(verdict: Verdict) -> Document:
+def _policy(verdict: Verdict) -> verdicts.PolicyVerdict:
     unit, scope = verdict.unit, verdict.scope
     return {
         "policy_id": unit.policy_id or verdict.id,
@@ -39,8 +40,8 @@ def _policy(verdict: Verdict) -> Document:
     }
 
 
-def _condition(judged: Judged) -> Document:
-    document: Document = {
+def _condition(judged: Judged) -> verdicts.Condition:
+    document: verdicts.Condition = {
         "kind": judged.kind,
         "clause": judged.clause,
         "text": judged.text,
@@ -52,16 +53,18 @@ def _condition(judged: Judged) -> Document:
     return document
 
 
-def _seen(seen: Seen) -> Document:
-    document: Document = {"expression": seen.expression, "value": seen.value}
-    return document | {"hidden": True} if seen.hidden else document
+def _seen(seen: Seen) -> verdicts.SeenValue:
+    if seen.hidden:
+        return {"expression": seen.expression, "value": seen.value, "hidden": True}
+    return {"expression": seen.expression, "value": seen.value}
 
 
-def _nearest(nearest: Nearest) -> Document:
+def _nearest(nearest: Nearest) -> verdicts.Nearest:
     """Return what was found; what was not is left out."""
-    document: Document = {}
+    document: verdicts.Nearest = {}
     if nearest.amount_minor is not None:
-        document |= {"amount": number(nearest.amount_minor, nearest.currency), "currency": nearest.currency}
+        document["amount"] = number(nearest.amount_minor, nearest.currency)
+        document["currency"] = nearest.currency
     if nearest.currencies:
         document["currencies"] = nearest.currencies
     if nearest.merchant_categories:
@@ -77,8 +80,8 @@ def _nearest(nearest: Nearest) -> Document:
     return document
 
 
-def _change(change: Change) -> Document:
-    document: Document = {"amount": number(change.amount_minor, change.currency), "currency": change.currency}
+def _change(change: Change) -> verdicts.Change:
+    document: verdicts.Change = {"amount": number(change.amount_minor, change.currency), "currency": change.currency}
     if change.merchant_category is not None:
         document["merchant_category"] = change.merchant_category
     if change.action is not None:
@@ -90,5 +93,5 @@ def _change(change: Change) -> Document:
     return document
 
 
-def _resource(resource: ResourceRef) -> Document:
+def _resource(resource: ResourceRef) -> verdicts.Resource:
     return {"type": resource.type, "id": resource.id}

@@ -1,6 +1,6 @@
 """The request bodies of the native API. They validate requests, and the API description is generated from them.
 
-Grammars that a type cannot say (ids, names, currencies) are checked where the body becomes a draft.
+Grammars (ids, names, currencies) are in the types for the description only, and checked where a body becomes a draft.
 """
 
 from typing import Annotated, Literal
@@ -9,18 +9,50 @@ import msgspec
 
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.directory import Mode
+from sidecar.core.grammar import (
+    ActionName,
+    Amount,
+    CallerId,
+    CardId,
+    Currency,
+    IdentityId,
+    Instant,
+    MerchantCategory,
+    Name,
+    Quantities,
+    RateLimitText,
+    Share,
+    TenantId,
+    TypeName,
+)
 from sidecar.core.limits import (
     BATCH_REQUESTS_MAX,
     GRACE_SECONDS_MAX,
+    METADATA_BYTES_MAX,
     RESERVATION_TTL_SECONDS_DEFAULT,
     RESERVATION_TTL_SECONDS_MAX,
 )
-from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
 from sidecar.service.batch import Semantics
 
 Ttl = Annotated[int, msgspec.Meta(ge=1, le=RESERVATION_TTL_SECONDS_MAX)]
+TimeZone = Annotated[str, msgspec.Meta(description="an IANA time zone", examples=["America/Toronto"])]
+Dimension = Annotated[
+    TypeName,
+    msgspec.Meta(description="what is limited: `amount`, `count` (of permits), or the name of a quantity"),
+]
+CedarText = Annotated[str, msgspec.Meta(description="Cedar policies; with `identity_id` templates on `?principal`")]
+Metadata = Annotated[
+    dict[str, object],
+    msgspec.Meta(
+        description=f"at most {METADATA_BYTES_MAX} bytes as JSON, no fractions; policies see it as Cedar tags"
+    ),
+]
+Claims = Annotated[
+    dict[str, object],
+    msgspec.Meta(description="what the Cedar schema declares, as the caller claims it; no fractions"),
+]
 
 Last4 = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")]
 
@@ -32,104 +64,104 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RootBody(_Body, frozen=True, kw_only=True):
     """The root of a new tenant: the human who is accountable for it."""
 
-    id: str | None = None
-    name: str | None = None
-    type: str = "user"
+    id: CallerId | None = None
+    name: Name | None = None
+    type: TypeName = "user"
 
 
 class TenantBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/tenants``."""
 
-    name: str
-    id: str | None = None
-    time_zone: str = "UTC"
+    name: Name
+    id: CallerId | None = None
+    time_zone: TimeZone = "UTC"
     mode: Mode = "live"
     root: RootBody = RootBody()
-    rate_limit: str | None = None
+    rate_limit: RateLimitText | None = None
 
 
 class TenantPatchBody(_Body, frozen=True, kw_only=True):
     """``PATCH /v1/tenants/{id}``; a limit of null is taken away."""
 
-    name: str | None = None
-    rate_limit: str | msgspec.UnsetType | None = msgspec.UNSET
+    name: Name | None = None
+    rate_limit: RateLimitText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class IdentityBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/identities``."""
 
-    tenant_id: str | None = None
-    parent_id: str
-    type: str
-    name: str
-    id: str | None = None
-    external_id: str | None = None
-    metadata: dict[str, object] = {}
+    tenant_id: TenantId | None = None
+    parent_id: IdentityId
+    type: TypeName
+    name: Name
+    id: CallerId | None = None
+    external_id: Name | None = None
+    metadata: Metadata = {}
     max_cards: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
 
 
 class IdentityPatchBody(_Body, frozen=True, kw_only=True):
     """``PATCH /v1/identities/{id}``."""
 
-    tenant_id: str | None = None
-    name: str | None = None
-    metadata: dict[str, object] | None = None
+    tenant_id: TenantId | None = None
+    name: Name | None = None
+    metadata: Metadata | None = None
     status: Literal["active", "suspended"] | None = None
 
 
 class PolicyBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/policies``: ``rules`` or ``cedar``, one of them."""
 
-    tenant_id: str | None = None
-    identity_id: str | None = None
-    name: str
+    tenant_id: TenantId | None = None
+    identity_id: IdentityId | None = None
+    name: Name
     rules: Rules | None = None
-    cedar: str | None = None
+    cedar: CedarText | None = None
 
 
 class BudgetBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/budgets``: of an identity or of a card, one of them."""
 
-    tenant_id: str | None = None
-    identity_id: str | None = None
-    card_id: str | None = None
-    name: str
-    dimension: str
+    tenant_id: TenantId | None = None
+    identity_id: IdentityId | None = None
+    card_id: CardId | None = None
+    name: Name
+    dimension: Dimension
     period: Period
-    limit: Major
-    currency: str | None = None
-    actions: tuple[str, ...] = ()
+    limit: Amount
+    currency: Currency | None = None
+    actions: tuple[ActionName, ...] = ()
     on_exceeded: OnExceeded = "deny"
     on_expiry: OnExpiry = "release"
-    notify_at: Major | None = None
+    notify_at: Share | None = None
 
 
 class BudgetPatchBody(_Body, frozen=True, kw_only=True):
     """``PATCH /v1/budgets/{id}``."""
 
-    tenant_id: str | None = None
-    limit: Major | None = None
-    name: str | None = None
+    tenant_id: TenantId | None = None
+    limit: Amount | None = None
+    name: Name | None = None
     on_exceeded: OnExceeded | None = None
-    notify_at: Major | None = None
+    notify_at: Share | None = None
 
 
 class ExternalRefBody(_Body, frozen=True, kw_only=True):
     """What the network that issued a card calls it; never its number."""
 
-    network: str
-    id: str
+    network: TypeName
+    id: CallerId
 
 
 class CardBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/treasury/cards``: a reference to a card and its limits."""
 
-    tenant_id: str | None = None
-    identity_id: str
-    currency: str
-    spend_limit_daily: Major | None = None
-    spend_limit_monthly: Major | None = None
-    allowed_mccs: tuple[str, ...] | None = None
+    tenant_id: TenantId | None = None
+    identity_id: IdentityId
+    currency: Currency
+    spend_limit_daily: Amount | None = None
+    spend_limit_monthly: Amount | None = None
+    allowed_mccs: tuple[MerchantCategory, ...] | None = None
     external_ref: ExternalRefBody | None = None
     last4: Last4 | None = None
 
@@ -137,31 +169,31 @@ class CardBody(_Body, frozen=True, kw_only=True):
 class KillSwitchBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/treasury/kill-switch``."""
 
-    tenant_id: str | None = None
-    identity_id: str
+    tenant_id: TenantId | None = None
+    identity_id: IdentityId
 
 
 class ResourceBody(_Body, frozen=True, kw_only=True):
     """What is acted on, with the amount and quantities that budgets count."""
 
-    type: str
-    id: str
-    amount: Major | None = None
-    currency: str | None = None
-    merchant_category: str | None = None
-    quantities: dict[str, Major] = {}
-    attributes: dict[str, object] = {}
+    type: TypeName
+    id: Name
+    amount: Amount | None = None
+    currency: Currency | None = None
+    merchant_category: MerchantCategory | None = None
+    quantities: Quantities = {}
+    attributes: Claims = {}
 
 
 class AuthorizeBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/authorize``."""
 
-    tenant_id: str | None = None
-    identity_id: str
-    action: str
+    tenant_id: TenantId | None = None
+    identity_id: IdentityId
+    action: ActionName
     resource: ResourceBody
-    card_id: str | None = None
-    context: dict[str, object] = {}
+    card_id: CardId | None = None
+    context: Claims = {}
     dry_run: bool = False
     explain: bool = False
     reservation_ttl_seconds: Ttl = RESERVATION_TTL_SECONDS_DEFAULT
@@ -170,7 +202,7 @@ class AuthorizeBody(_Body, frozen=True, kw_only=True):
 class BatchBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/authorize/batch``: decided in order, each on what those before it left behind."""
 
-    tenant_id: str | None = None
+    tenant_id: TenantId | None = None
     requests: Annotated[tuple[AuthorizeBody, ...], msgspec.Meta(min_length=1, max_length=BATCH_REQUESTS_MAX)]
     semantics: Semantics = "execute_all"
     dry_run: bool = False
@@ -179,47 +211,47 @@ class BatchBody(_Body, frozen=True, kw_only=True):
 class TenantOnlyBody(_Body, frozen=True, kw_only=True):
     """A call that needs nothing but, from the operator, the tenant."""
 
-    tenant_id: str | None = None
+    tenant_id: TenantId | None = None
 
 
 class SettleBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/decisions/{id}/settle``; an amount left out is all that is held."""
 
-    tenant_id: str | None = None
-    amount: Major | None = None
-    quantities: dict[str, Major] = {}
+    tenant_id: TenantId | None = None
+    amount: Amount | None = None
+    quantities: Quantities = {}
     final: bool = True
 
 
 class RefundBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/decisions/{id}/refund``."""
 
-    tenant_id: str | None = None
-    amount: Major
+    tenant_id: TenantId | None = None
+    amount: Amount
 
 
 class TokenBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/tokens``; the kind follows from ``identity_id`` unless it is named."""
 
-    tenant_id: str | None = None
-    name: str
+    tenant_id: TenantId | None = None
+    name: Name
     kind: Literal["agent", "tenant"] | None = None
-    identity_id: str | None = None
+    identity_id: IdentityId | None = None
     may_release: bool = False
-    expires_at: str | None = None
-    rate_limit: str | None = None
+    expires_at: Instant | None = None
+    rate_limit: RateLimitText | None = None
 
 
 class TokenPatchBody(_Body, frozen=True, kw_only=True):
     """``PATCH /v1/tokens/{id}``; a limit of null is taken away."""
 
-    tenant_id: str | None = None
-    name: str | None = None
-    rate_limit: str | msgspec.UnsetType | None = msgspec.UNSET
+    tenant_id: TenantId | None = None
+    name: Name | None = None
+    rate_limit: RateLimitText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class RotateBody(_Body, frozen=True, kw_only=True):
     """``POST /v1/tokens/{id}/rotate``; without a grace time the last secret ends at once."""
 
-    tenant_id: str | None = None
+    tenant_id: TenantId | None = None
     grace_seconds: Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)] = 0

@@ -7,12 +7,15 @@ import msgspec
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.events import ALL, Subscribable
+from sidecar.core.grammar import Name, TenantId
 from sidecar.core.ids import check_name
 from sidecar.core.instants import utc_text
 from sidecar.core.webhooks import Delivery, EndpointStatus
+from sidecar.doors.native import webhook_answers
+from sidecar.doors.native.answers import Page
+from sidecar.doors.native.pages import page_answer
 from sidecar.doors.native.render import Document, instant
 from sidecar.doors.native.replays import done_answer
-from sidecar.doors.native.resources import page_answer
 from sidecar.doors.native.shapes import TenantOnlyBody
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
@@ -31,32 +34,35 @@ SUBSCRIPTIONS_MAX: Final = 32
 Subscription = Literal["*", Subscribable]
 
 Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(min_length=1, max_length=SUBSCRIPTIONS_MAX)]
+Url = Annotated[
+    str, msgspec.Meta(description="`https` on a public host", examples=["https://hooks.example.com/sidecar"])
+]
 Grace = Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)]
 
 
 class WebhookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``POST /v1/webhooks``; ``events`` are types of events, or ``*`` for all that there are and will be."""
 
-    tenant_id: str | None = None
-    url: str
+    tenant_id: TenantId | None = None
+    url: Url
     events: Subscriptions
-    description: str | None = None
+    description: Name | None = None
 
 
 class WebhookPatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``PATCH /v1/webhooks/{id}``."""
 
-    tenant_id: str | None = None
-    url: str | None = None
+    tenant_id: TenantId | None = None
+    url: Url | None = None
     events: Subscriptions | None = None
-    description: str | None = None
+    description: Name | None = None
     status: EndpointStatus | None = None
 
 
 class RotateWebhookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``POST /v1/webhooks/{id}/rotate``; for so long deliveries carry a signature of the old secret as well."""
 
-    tenant_id: str | None = None
+    tenant_id: TenantId | None = None
     grace_seconds: Grace = GRACE_SECONDS_DEFAULT
 
 
@@ -70,32 +76,67 @@ class WebhookCalls:
     def calls(self) -> Iterable[Call]:
         """Return the documented calls."""
         path, one = "/v1/webhooks", "/v1/webhooks/{webhook_id}"
-        yield Call(method="POST", path=path, run=self.create, request=WebhookBody, is_idempotent=True)
-        yield Call(method="GET", path=path, run=self.list, query=PAGE)
-        yield Call(method="GET", path=one, run=self.get)
-        yield Call(method="PATCH", path=one, run=self.change, request=WebhookPatchBody)
-        yield Call(method="DELETE", path=one, run=self.delete)
-        yield Call(method="POST", path=f"{one}/test", run=self.test, request=TenantOnlyBody, is_idempotent=True)
-        yield Call(method="POST", path=f"{one}/rotate", run=self.rotate, request=RotateWebhookBody, is_idempotent=True)
-        yield Call(method="GET", path=f"{one}/deliveries", run=self.deliveries, query=PAGE)
+        yield Call(
+            method="POST",
+            path=path,
+            run=self.create_webhook,
+            request=WebhookBody,
+            is_idempotent=True,
+            answer=webhook_answers.SignedWebhook,
+            status=201,
+        )
+        yield Call(method="GET", path=path, run=self.list_webhooks, query=PAGE, answer=Page[webhook_answers.Webhook])
+        yield Call(method="GET", path=one, run=self.get_webhook, answer=webhook_answers.Webhook)
+        yield Call(
+            method="PATCH",
+            path=one,
+            run=self.change_webhook,
+            request=WebhookPatchBody,
+            answer=webhook_answers.Webhook,
+        )
+        yield Call(method="DELETE", path=one, run=self.delete_webhook, status=204)
+        yield Call(
+            method="POST",
+            path=f"{one}/test",
+            run=self.test_webhook,
+            request=TenantOnlyBody,
+            is_idempotent=True,
+            answer=webhook_answers.QueuedTest,
+            status=202,
+        )
+        yield Call(
+            method="POST",
+            path=f"{one}/rotate",
+            run=self.rotate_webhook,
+            request=RotateWebhookBody,
+            is_idempotent=True,
+            answer=webhook_answers.SignedWebhook,
+        )
+        yield Call(
+            method="GET",
+            path=f"{one}/deliveries",
+            run=self.list_deliveries,
+            query=PAGE,
+            answer=Page[webhook_answers.Delivery],
+        )
 
-    async def create(self, ask: Ask) -> Answer:
+    async def create_webhook(self, ask: Ask) -> Answer:
         """Make an endpoint; its secret is shown in this answer only."""
         body = cast("WebhookBody", ask.body)
         draft = WebhookDraft(body.url, _subscriptions(body.events), _description(body.description))
         tenant_id, key = ask.tenant_id(body.tenant_id), ask.idempotency_key()
         return done_answer(await self._desk.create(ask.caller, tenant_id, draft, ask.now_us, key), signed)
 
-    async def list(self, ask: Ask) -> Answer:
+    async def list_webhooks(self, ask: Ask) -> Answer:
         """List endpoints."""
         name = list_name("webhooks", ask.query)
         return page_answer(self._desk.listed(ask.caller, ask.tenant_id(), page_request(ask.query, name)), webhook, name)
 
-    async def get(self, ask: Ask) -> Answer:
+    async def get_webhook(self, ask: Ask) -> Answer:
         """Show an endpoint."""
         return json_answer(webhook(self._desk.get(ask.caller, ask.tenant_id(), ask.path["webhook_id"])))
 
-    async def change(self, ask: Ask) -> Answer:
+    async def change_webhook(self, ask: Ask) -> Answer:
         """Change an endpoint."""
         body = cast("WebhookPatchBody", ask.body)
         events = None if body.events is None else _subscriptions(body.events)
@@ -105,12 +146,12 @@ class WebhookCalls:
             webhook(await self._desk.change(ask.caller, tenant_id, ask.path["webhook_id"], patch, ask.now_us))
         )
 
-    async def delete(self, ask: Ask) -> Answer:
+    async def delete_webhook(self, ask: Ask) -> Answer:
         """Delete an endpoint."""
         await self._desk.delete(ask.caller, ask.tenant_id(), ask.path["webhook_id"], ask.now_us)
         return Answer(204)
 
-    async def test(self, ask: Ask) -> Answer:
+    async def test_webhook(self, ask: Ask) -> Answer:
         """Send an endpoint a ``webhook.test``; the delivery log tells what became of it."""
         tenant_id = ask.tenant_id(cast("TenantOnlyBody", ask.body).tenant_id)
         webhook_id = ask.path["webhook_id"]
@@ -121,7 +162,7 @@ class WebhookCalls:
 
         return done_answer(done, queued, 202)
 
-    async def rotate(self, ask: Ask) -> Answer:
+    async def rotate_webhook(self, ask: Ask) -> Answer:
         """Replace an endpoint's secret; the new one is shown in this answer only."""
         body = cast("RotateWebhookBody", ask.body)
         tenant_id = ask.tenant_id(body.tenant_id)
@@ -129,7 +170,7 @@ class WebhookCalls:
         done = await self._desk.rotate(ask.caller, tenant_id, webhook_id, body.grace_seconds, ask.now_us, key)
         return done_answer(done, signed, 200)
 
-    async def deliveries(self, ask: Ask) -> Answer:
+    async def list_deliveries(self, ask: Ask) -> Answer:
         """List the attempts that were made at an endpoint."""
         webhook_id = ask.path["webhook_id"]
         name = list_name(f"deliveries of {webhook_id}", ask.query)
@@ -138,7 +179,7 @@ class WebhookCalls:
         return page_answer(page, delivery, name)
 
 
-def webhook(hooked: Hooked) -> Document:
+def webhook(hooked: Hooked) -> webhook_answers.Webhook:
     """Return an endpoint without its secret."""
     value = hooked.webhook
     return {
@@ -160,7 +201,7 @@ def signed(made: Signed) -> Document:
     return webhook(made.hooked) | {"secret": made.secret or None}
 
 
-def delivery(value: Delivery) -> Document:
+def delivery(value: Delivery) -> webhook_answers.Delivery:
     """Return one attempt."""
     return {
         "event_id": value.event_id,

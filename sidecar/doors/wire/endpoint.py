@@ -66,7 +66,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
     ``is_open`` that it needs no token, and that no rate limit holds for it; ``is_decision`` that its answer is a
-    decision, or several.
+    decision, or several. What follows ``body_bytes_max`` is for the description only: the type of its ``answer`` (None
+    for none) and the ``status`` that it comes with, types of ``further`` answers by status, its ``operation`` (the
+    function's name unless said) and ``tag`` (from the path unless said); ``names_tenant`` says that the query may name
+    one, and without ``is_documented`` the call is left out.
     """
 
     method: str
@@ -79,6 +82,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False
     is_decision: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
+    answer: object = None
+    status: int = 200
+    further: Mapping[int, object] = {}
+    content_type: str = "application/json"
+    operation: str | None = None
+    tag: str | None = None
+    names_tenant: bool = True
+    is_documented: bool = True
 
 
 def unlimited(_caller: Caller, _now_us: int) -> Admission | None:

@@ -59,6 +59,7 @@ class Answer(msgspec.Struct, frozen=True):
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = "application/json"
+    cache_control: str = "no-store"
 
 
 class Incoming:
@@ -159,7 +160,7 @@ async def send_answer(send: Send, answer: Answer, request_id: str, more: Iterabl
         (b"content-type", answer.content_type.encode()),
         (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode()),
-        (b"cache-control", b"no-store"),
+        (b"cache-control", answer.cache_control.encode()),
     ]
     if answer.status == 204:  # noqa: PLR2004 -- 204 has neither body nor type (RFC 9110 section 15.3.5)
         headers = headers[2:]

@@ -4,11 +4,13 @@ The request types are msgspec structs; they are also what the API description is
 """
 
 import re
-from typing import Final, TypeVar
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.grammar import MAJOR_SCHEMA
 from sidecar.core.money import Major
 
 T = TypeVar("T")
@@ -33,6 +35,21 @@ def _decode(wanted: type, value: object) -> object:
     if wanted is object:
         return value  # what a caller may choose freely is checked where it becomes a draft
     raise NotImplementedError(f"no way to read `{wanted.__name__}`")
+
+
+def schemas_of(types: Iterable[object]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a JSON Schema (2020-12) for each of ``types``, and the named components that they refer to."""
+    template = "#/components/schemas/{name}"
+    schemas, components = msgspec.json.schema_components(types, schema_hook=_schema, ref_template=template)
+    return list(schemas), components
+
+
+def _schema(custom: type) -> dict[str, Any]:
+    if custom is Major:
+        return dict(MAJOR_SCHEMA)
+    if custom is object:
+        return {"description": "any JSON value"}
+    raise NotImplementedError(f"no schema for `{custom.__name__}`")
 
 
 def _explained(text: str) -> ValidationFailed:

@@ -1,0 +1,184 @@
+"""The answers of the native API as types: ``render`` is checked against them, and the API description generated.
+
+Typed dictionaries, so that an answer stays a dictionary where it is made. More fields may be added to an answer; none
+goes. A field of the type ``Exact`` is a number of any length, which a reader should not put through a binary float.
+Answers about decisions and the audit log are in ``verdicts``.
+"""
+
+from typing import Annotated, Generic, Literal, TypeAlias, TypedDict, TypeVar
+
+from msgspec import Meta
+
+from sidecar.core.access import TokenKind
+from sidecar.core.budget import OnExceeded, OnExpiry
+from sidecar.core.directory import Mode, Status
+from sidecar.core.grammar import Instant, RateLimitText
+from sidecar.core.windows import Period
+
+T = TypeVar("T")
+
+Exact: TypeAlias = Annotated[
+    object,
+    Meta(description="an exact number: major units of an amount, or a count", extra_json_schema={"type": "number"}),
+]
+Revision: TypeAlias = Annotated[int, Meta(description="grows with each change", extra_json_schema={"minimum": 0})]
+Secret: TypeAlias = Annotated[str, Meta(description="shown in this answer only; null where the answer is a replay")]
+
+
+class Page(TypedDict, Generic[T]):
+    """One page of a list, the newest last; ``next_cursor`` asks for the next one."""
+
+    data: list[T]
+    next_cursor: str | None
+
+
+class Tenant(TypedDict):
+    """An isolated organisation. Its root identity stands for the human who is accountable for it."""
+
+    tenant_id: str
+    root_identity_id: str
+    name: str
+    mode: Mode
+    time_zone: str
+    rate_limit: RateLimitText | None
+    created_at: Instant
+
+
+class FoundedTenant(Tenant):
+    """A new tenant with its first key."""
+
+    api_key: Secret | None
+
+
+class Identity(TypedDict):
+    """A node of the tenant's hierarchy.
+
+    ``effective_status`` is what holds for it, with its ancestors counted, and ``blocked_by`` whose status that is.
+    """
+
+    identity_id: str
+    tenant_id: str
+    parent_id: str | None
+    type: str
+    name: str
+    status: Status
+    effective_status: Status
+    blocked_by: str | None
+    external_id: str | None
+    metadata: object
+    max_cards: int | None
+    created_at: Instant
+    revision: Revision
+
+
+class RevokedIdentity(Identity):
+    """A revoked identity; ``affected`` counts it and everybody below."""
+
+    affected: int
+
+
+class Link(TypedDict):
+    """One identity on the way to the root."""
+
+    identity_id: str
+    type: str
+    name: str
+    status: Status
+
+
+class IdentityChain(TypedDict):
+    """An identity and its ancestors, the root last."""
+
+    identity_id: str
+    chain: list[Link]
+
+
+class Policy(TypedDict):
+    """A policy with the Cedar text that is evaluated; ``rules`` as they were written, null for plain Cedar."""
+
+    policy_id: str
+    tenant_id: str
+    identity_id: str | None
+    name: str
+    rules: object
+    cedar: str
+    warnings: Annotated[tuple[str, ...], Meta(description="what is allowed and probably not meant")]
+    created_at: Instant
+    revision: Revision
+
+
+class Usage(TypedDict):
+    """What the present window of a budget has used; a limit per transaction has none."""
+
+    window_start: Instant | None
+    window_end: Instant | None
+    settled: Exact
+    reserved: Exact
+    remaining: Exact
+
+
+class Budget(TypedDict):
+    """A limit of an identity, or of a card, and what is used of it."""
+
+    budget_id: str
+    tenant_id: str
+    identity_id: str | None
+    card_id: str | None
+    name: str
+    dimension: str
+    period: Period
+    limit: Exact
+    currency: str | None
+    actions: Annotated[tuple[str, ...], Meta(description="none are all")]
+    on_exceeded: OnExceeded
+    on_expiry: OnExpiry
+    notify_at: Exact
+    usage: Usage
+    warnings: tuple[str, ...]
+    created_at: Instant
+    revision: Revision
+
+
+class Token(TypedDict):
+    """A token without its text; ``prefix`` is enough to recognise it by."""
+
+    token_id: str
+    tenant_id: str
+    prefix: str
+    kind: TokenKind
+    name: str
+    identity_id: str | None
+    may_release: bool
+    rate_limit: RateLimitText | None
+    created_at: Instant
+    expires_at: Instant | None
+    rotated_at: Instant | None
+    former_expires_at: Annotated[Instant | None, Meta(description="until when the secret before opens as well")]
+
+
+class MintedToken(Token):
+    """A new token with its text."""
+
+    token: Secret | None
+
+
+class Health(TypedDict):
+    """The process answers."""
+
+    status: Literal["ok"]
+    service: str
+    timestamp: Instant
+
+
+class Alive(TypedDict):
+    """The process is alive, or ready."""
+
+    status: Literal["ok"]
+    timestamp: Instant
+
+
+class NotReady(TypedDict):
+    """The process cannot decide, and why."""
+
+    status: Literal["unavailable"]
+    reason: str

@@ -1,0 +1,17 @@
+"""Examples of the API description: one tenant, the calls that it may make, and what each is answered.
+
+The tests make every call as it stands here, ids that the sidecar makes apart, and compare the answer; so an example
+cannot say what is no longer so. Ids that a caller may choose are literal.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from sidecar.doors.native.examples import decisions, resources, treasury, webhooks
+from sidecar.doors.wire.openapi import Example
+
+EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
+    {**resources.EXAMPLES, **treasury.EXAMPLES, **decisions.EXAMPLES, **webhooks.EXAMPLES}
+)
+"""By call: ``POST /v1/things``."""

@@ -1,0 +1,72 @@
+"""What stands in paths and queries, as types: by name, and by path and name where one name means several things.
+
+For the description of the API only: the values are checked by ``sidecar.doors.wire.query`` and by the services.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta
+
+from sidecar.core.cards import CardStatus
+from sidecar.core.directory import Status
+from sidecar.core.grammar import (
+    ActionName,
+    BudgetId,
+    CardId,
+    DecisionId,
+    IdentityId,
+    Instant,
+    Name,
+    PolicyId,
+    TenantId,
+    TokenId,
+    TypeName,
+    WebhookId,
+)
+from sidecar.core.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
+
+_PLACE: Final = {"minimum": 0, "maximum": 2**53 - 1}
+
+IN_PATH: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "tenant_id": TenantId,
+        "identity_id": IdentityId,
+        "policy_id": PolicyId,
+        "budget_id": BudgetId,
+        "decision_id": DecisionId,
+        "card_id": CardId,
+        "token_id": TokenId,
+        "webhook_id": WebhookId,
+    }
+)
+"""Parameters of paths."""
+
+IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "tenant_id": TenantId,
+        "limit": Annotated[
+            int,
+            Meta(
+                description=f"items on the page, {LIST_LIMIT_DEFAULT} unless said",
+                extra_json_schema={"minimum": 1, "maximum": LIST_LIMIT_MAX, "default": LIST_LIMIT_DEFAULT},
+            ),
+        ],
+        "cursor": Annotated[str, Meta(description="the `next_cursor` of the page before")],
+        "identity_id": IdentityId,
+        "card_id": CardId,
+        "/v1/treasury/cards?status": Annotated[CardStatus, Meta(description="what holds for the card")],
+        "parent_id": Annotated[IdentityId, Meta(description="those right below this identity")],
+        "type": TypeName,
+        "external_id": Name,
+        "status": Annotated[Status, Meta(description="their own status, whatever their ancestors have")],
+        "action": ActionName,
+        "verdict": Annotated[Literal["allow", "deny"], Meta(description="decisions with this verdict")],
+        "from": Annotated[Instant, Meta(description="recorded at this time or later")],
+        "to": Annotated[Instant, Meta(description="recorded before this time")],
+        "from_seq": Annotated[int, Meta(description="the first record to check", extra_json_schema=_PLACE)],
+        "to_seq": Annotated[int, Meta(description="the last record to check", extra_json_schema=_PLACE)],
+    }
+)
+"""Fields of queries. A key such as `/v1/things?status` goes before `status`."""
