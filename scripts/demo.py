@@ -86,8 +86,10 @@ def expect(*, that: bool) -> None:
         sys.exit("the server answered something else than this demo tells")
 
 
-def authorize(tenant: Client, identity: object, amount: float, merchant: str, category: str) -> Document:
-    """Ask for a card payment and print the decision."""
+def authorize(
+    tenant: Client, identity: object, amount: float, merchant: str, category: str, **more: object
+) -> Document:
+    """Ask for a card payment and print the decision; ``more`` are further fields of the request."""
     body: Document = {
         "identity_id": identity,
         "action": "card.authorize",
@@ -98,10 +100,14 @@ def authorize(tenant: Client, identity: object, amount: float, merchant: str, ca
             "currency": "CAD",
             "merchant_category": category,
         },
+        **more,
     }
-    return tenant.call(
-        "POST", "/v1/authorize", body, show=("decision_id", "allowed", "reasons", "reservation", "audit")
-    )
+    shown = ("decision_id", "allowed", "reasons", "reservation", "audit")
+    decision = tenant.call("POST", "/v1/authorize", body, show=shown)
+    explanation = decision.get("explanation")
+    if isinstance(explanation, dict):
+        console.print(f"  nearest that would be permitted: {explanation['nearest']}\n")
+    return decision
 
 
 def found(operator: Client, base_url: str) -> tuple[Client, object, object, object]:
@@ -156,6 +162,21 @@ def decide(tenant: Client, buyer: object) -> None:
     tenant.call("GET", f"/v1/budgets?identity_id={buyer}")
 
 
+def pay(tenant: Client, team: object, buyer: object) -> None:
+    """Show a card with a limit of its own, what would pass where it does not, and the kill switch."""
+    title("A card of the worker: a reference with a limit that is claimed together with the budgets above")
+    card = {"identity_id": buyer, "currency": "CAD", "spend_limit_daily": 30, "last4": "4242"}
+    made = tenant.call("POST", "/v1/treasury/cards", card, show=("card_id", "status", "last4", "spend_limit_daily"))
+    card_id = made["card_id"]
+    title("More than the card may spend: denied, with the nearest amount that would pass")
+    denied = authorize(tenant, buyer, 50, "AWS", "7372", card_id=card_id, explain=True)
+    expect(that=denied["allowed"] is False)
+    title("The kill switch on the team freezes every card below it by one mark")
+    killed = tenant.call("POST", "/v1/treasury/kill-switch", {"identity_id": team})
+    expect(that=killed["frozen"] == 1)
+    expect(that=authorize(tenant, buyer, 5, "AWS", "7372", card_id=card_id)["allowed"] is False)
+
+
 def main() -> None:
     """Walk through the main job."""
     token = secrets.token_urlsafe()
@@ -163,6 +184,7 @@ def main() -> None:
         console.print(f"a server runs on {base_url}\n")
         tenant, team, buyer, scout = found(Client(base_url, token), base_url)
         decide(tenant, buyer)
+        pay(tenant, team, buyer)
         title("The team is revoked: one mark, and the next call of each agent below it is denied")
         tenant.call("POST", f"/v1/identities/{team}/revoke", show=("identity_id", "status", "affected"))
         expect(that=authorize(tenant, buyer, 5, "AWS", "7372")["allowed"] is False)
