@@ -15,7 +15,7 @@ from tests.process.server import ROOT, Server, check_at_rest
 STORIES = stories()
 TIMELESS = [name for name, story in STORIES.items() if story.now is None]
 STORIES_MIN = 15
-LATER = {"card_frozen", "card_closed", "replica_stale"}
+LATER = {"replica_stale"}
 """Codes of what does not exist yet."""
 
 

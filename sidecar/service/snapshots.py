@@ -69,6 +69,11 @@ class Snapshots:
         self._policies: OrderedDict[tuple[int, int, int], TenantPolicies] = OrderedDict()
         self._views: OrderedDict[tuple[int, str, str | None], View] = OrderedDict()
 
+    @property
+    def kept(self) -> int:
+        """How many views are kept."""
+        return len(self._views)
+
     def current(self, txn: Transaction, part: TenantTransaction, identity_id: str, card_id: str | None = None) -> View:
         """Return the committed view of an identity with a card. Raises NotFound for an identity that does not exist."""
         key = (part.tenant.number, identity_id, card_id)
@@ -76,7 +81,8 @@ class Snapshots:
         view = self._views.get(key)
         if view is None or view.revisions != revisions:
             view = self._read(part, (identity_id, card_id), revisions, self.policies(txn, part))
-            _keep(self._views, key, view, VIEWS_MAX)
+            if card_id is None or view.card is not None:  # a caller could make up cards without end
+                _keep(self._views, key, view, VIEWS_MAX)
         return view
 
     def fresh(self, txn: Transaction, part: TenantTransaction, stale: View, seen: View | None = None) -> View:

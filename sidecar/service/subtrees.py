@@ -4,23 +4,26 @@ The order is depth first: an identity, then what is below it, children in order 
 the last identity of the one before, without a look at the rest of the tenant, and a list costs what it shows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.budget import Budget
+from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Status, walk
 from sidecar.core.errors import ValidationFailed
 from sidecar.service import paging
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Collection, Listed, TenantTransaction
 
+T = TypeVar("T")
+
 _PLACE_BITS: Final = 64
 _LAST: Final = 2**63 - 1
-"""In place of a budget's place: all budgets of the identity were seen."""
+"""In place of a value's place: all values of the identity were seen."""
 
 
 class IdentityFilter(msgspec.Struct, frozen=True):
@@ -106,29 +109,53 @@ def budgets_within(part: TenantTransaction, caller: Caller, request: PageRequest
     """Return a page of the budgets within reach: all in order of creation, or those of a subtree's identities.
 
     The budgets of a subtree's cards are found by their cards.
-    A place in the list of a subtree is that of an identity and, below it, that of one of its budgets.
     """
+    return _owned_within(part, caller, part.budgets, request, lambda _: True)
+
+
+def cards_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Card], bool]
+) -> Page[Card]:
+    """Return a page of the cards within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.cards, request, wanted)
+
+
+def _owned_within(
+    part: TenantTransaction,
+    caller: Caller,
+    values: Collection[T],
+    request: PageRequest,
+    wanted: Callable[[T], bool],
+) -> Page[T]:
     if caller.may_administer:
-        return page_of(part.budgets.all(after=request.after), request)
-    return Page((), None) if caller.top is None else _budgets_below(part, caller.top, request)
+        return page_of(values.all(after=request.after), request, wanted)
+    return Page((), None) if caller.top is None else _owned_below(part, caller.top, values, request, wanted)
 
 
-def _budgets_below(part: TenantTransaction, top: str, request: PageRequest) -> Page[Budget]:
+def _owned_below(
+    part: TenantTransaction, top: str, values: Collection[T], request: PageRequest, wanted: Callable[[T], bool]
+) -> Page[T]:
+    """Return a page of what the identities of a subtree own, identity by identity.
+
+    A place in such a list is that of an identity and, below it, that of one of its values.
+    """
     at, after = divmod(request.after, 1 << _PLACE_BITS)
     begun: tuple[Listed[Identity], ...] = ()
     if request.after:
-        # Before anything is shown: whoever makes up a cursor must not see an identity's budgets that is elsewhere.
+        # Before anything is shown: whoever makes up a cursor must not see what is an identity's that is elsewhere.
         begun = (_at(part.identities, top, at)[0],)
-    values: list[Budget] = []
-    place = request.after
-    for looked, identity in enumerate(chain(begun, subtree(part.identities, top, after=at))):
-        if looked == paging.SCANNED_MAX:
-            return Page(tuple(values), place)
+    found: list[T] = []
+    place, looked = request.after, 0
+    for identity in chain(begun, subtree(part.identities, top, after=at)):
+        if looked >= paging.SCANNED_MAX:
+            return Page(tuple(found), place)
         seen = after if identity.place == at else 0
-        for budget in part.budgets.owned(identity.value.identity_id, after=seen):
-            if len(values) == request.limit:
-                return Page(tuple(values), place)
-            values.append(budget.value)
-            place = (identity.place << _PLACE_BITS) | budget.place
+        for value in values.owned(identity.value.identity_id, after=seen):
+            if len(found) == request.limit or looked >= paging.SCANNED_MAX:
+                return Page(tuple(found), place)
+            looked += 1
+            found += [value.value] if wanted(value.value) else []
+            place = (identity.place << _PLACE_BITS) | value.place
         place = (identity.place << _PLACE_BITS) | _LAST
-    return Page(tuple(values), None)
+        looked += 1
+    return Page(tuple(found), None)

@@ -127,7 +127,8 @@ class Tenancy:
             if changed != tenant:
                 txn.tenants.change(changed)
                 txn.tenants.advance(changed.number)
-                told: Body = {"rate_limit": rate_limit_text(changed.rate_limit), "by": caller.name}
+                told: Body = {"renamed": changed.name != tenant.name, "by": caller.name}
+                told["rate_limit"] = rate_limit_text(changed.rate_limit)
                 txn.of(changed).audit.append("tenant_updated", now_us, told)
             return changed
 

@@ -229,9 +229,7 @@ class TokenDesk:
             require_alive(txn, caller, now_us)
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
-            token = part.tokens.get(token_id)
-            if token is None:
-                raise NotFound(f"unknown token `{token_id}`", field="token_id")
+            token = _known(part, token_id)
             changed = msgspec.structs.replace(
                 token,
                 name=token.name if patch.name is None else patch.name,
@@ -240,7 +238,8 @@ class TokenDesk:
             if changed != token:
                 txn.tokens.put(changed)
                 part.tokens.change(token_id, changed, txn.tenants.advance(tenant.number))
-                told: Body = {"token": token_id, "rate_limit": rate_limit_text(changed.rate_limit), "by": caller.name}
+                told: Body = {"token": token_id, "renamed": changed.name != token.name, "by": caller.name}
+                told["rate_limit"] = rate_limit_text(changed.rate_limit)
                 part.audit.append("token_updated", now_us, told)
             return tenant.tenant_id, changed
 

@@ -5,6 +5,8 @@ process sees it. A card's limits are budgets of the card, claimed together with 
 """
 
 from collections.abc import Callable
+from functools import cache, partial
+from itertools import islice
 
 import msgspec
 
@@ -35,6 +37,7 @@ from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.subtrees import cards_within
 
 
 class CardDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,18 +133,17 @@ class CardDesk:
         """Return a page of the cards that fit and are within reach, of one identity or of all, in order of creation."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            if wanted.identity_id is None:
-                found = part.cards.all(after=request.after)
-            else:
-                caller.require_reach(walk(wanted.identity_id, part.identities.get))
-                found = part.cards.owned(wanted.identity_id, after=request.after)
+            chain_of = cache(partial(walk, find=part.identities.get))
 
             def fits(card: Card) -> bool:
-                chain = walk(card.identity_id, part.identities.get)
-                return caller.reaches(chain) and wanted.status in {None, standing(card, chain).status}
+                return wanted.status in {None, standing(card, chain_of(card.identity_id)).status}
 
-            page = page_of(found, request, fits)
-            shown = tuple(_shown(part, card, walk(card.identity_id, part.identities.get)) for card in page.values)
+            if wanted.identity_id is None:
+                page = cards_within(part, caller, request, fits)
+            else:
+                caller.require_reach(chain_of(wanted.identity_id))
+                page = page_of(part.cards.owned(wanted.identity_id, after=request.after), request, fits)
+            shown = tuple(_shown(part, card, chain_of(card.identity_id)) for card in page.values)
         return Page(shown, page.next_after)
 
     async def freeze(
@@ -215,9 +217,9 @@ def _require_place(part: TenantTransaction, chain: IdentityChain, draft: CardDra
     most = chain[0].max_cards
     if most is not None:
         owned = (listed.value for listed in part.cards.owned(draft.identity_id))
-        present = sum(1 for card in owned if card.status != "closed")
-        if present >= most:
-            raise Conflict(f"identity `{draft.identity_id}` has {present} open cards, at most {most} are allowed")
+        opened = (card for card in owned if card.status != "closed")
+        if sum(1 for _ in islice(opened, most)) >= most:
+            raise Conflict(f"identity `{draft.identity_id}` has as many open cards as it may: {most}")
 
 
 def _limit_of(card: Card, period: Period, limit: Major) -> BudgetDraft:

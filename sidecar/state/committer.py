@@ -18,7 +18,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable, Unavailable
 from sidecar.state.environment import Environment, MapFull, MapResized, StoreError, Txn, translate
-from sidecar.state.observe import Batch, CommitObserver, Unobserved
+from sidecar.state.observe import Batch, CommitObserver, Guarded, Unobserved
 from sidecar.state.transaction import Transaction
 
 BATCH_MAX: Final = 64
@@ -65,7 +65,7 @@ class Committer:
 
         ``shared`` says that other processes write too; ``fail`` is told once when the store broke.
         """
-        self._observer = observer or Unobserved()
+        self._observer = Guarded(observer or Unobserved())
         self._environment = environment
         self._pause = TURN_SECONDS if shared else 0.0
         self._fail = fail

@@ -1,6 +1,10 @@
 """What the committer tells of its work, for metrics."""
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+import structlog
+
+log: Final = structlog.get_logger("sidecar.state")
 
 
 class Batch(NamedTuple):
@@ -27,6 +31,35 @@ class CommitObserver(Protocol):
 
     def commit_failed(self) -> None:
         """A whole batch was lost."""
+
+
+class Guarded:
+    """Implements ``CommitObserver`` for another one, whose failures must not reach the thread that writes."""
+
+    def __init__(self, observer: CommitObserver) -> None:
+        """Pass everything on to ``observer``."""
+        self._observer = observer
+
+    def waiting(self, works: int) -> None:
+        """Pass it on."""
+        try:
+            self._observer.waiting(works)
+        except Exception:
+            log.exception("observer_failed")
+
+    def committed(self, batch: Batch) -> None:
+        """Pass it on."""
+        try:
+            self._observer.committed(batch)
+        except Exception:
+            log.exception("observer_failed")
+
+    def commit_failed(self) -> None:
+        """Pass it on."""
+        try:
+            self._observer.commit_failed()
+        except Exception:
+            log.exception("observer_failed")
 
 
 class Unobserved:

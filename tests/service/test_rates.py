@@ -107,6 +107,7 @@ def test_a_changed_tenant_holds_for_the_next_request_and_is_recorded(org: World)
     assert org.desk.authenticate(key.text, org.now_us).tenant_rate_limit == SLOW
     body = org.bodies()[-1]
     assert (body["type"], body["rate_limit"], body["by"]) == ("tenant_updated", "5/hour", "operator")
+    assert body["renamed"] is True
     renamed = org.run(org.tenancy.change(OPERATOR, "t_one", TenantPatch(name="Newer"), org.now_us))
     assert (renamed.name, renamed.rate_limit) == ("Newer", SLOW), "what is left out stays"
     freed = org.run(org.tenancy.change(OPERATOR, "t_one", TenantPatch(rate_limit=None), org.now_us))

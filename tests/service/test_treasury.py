@@ -9,7 +9,7 @@ from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFou
 from sidecar.core.idempotency import idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.nearest import Nearest
-from sidecar.service import descent
+from sidecar.service import descent, paging
 from sidecar.service.authorize import Answered
 from sidecar.service.budgets import BudgetFilter
 from sidecar.service.explain import explain
@@ -135,7 +135,7 @@ def test_an_identity_has_at_most_as_many_open_cards_as_it_may(bank: Bank) -> Non
     draft = IdentityDraft("root", "agent", "Few", "few", max_cards=1)
     bank.world.run(bank.world.registry.create(OPERATOR, "t_one", draft, bank.world.now_us))
     first = bank.card("few")
-    with pytest.raises(Conflict, match="at most 1"):
+    with pytest.raises(Conflict, match="as it may: 1"):
         bank.make("few")
     bank.turn("close", first)
     bank.card("few")
@@ -154,12 +154,31 @@ def test_cards_are_listed_by_identity_and_status_and_within_reach(bank: Bank) ->
     assert ids(CardFilter("ann")) == [ann]
     assert ids(CardFilter(status="frozen")) == [team]
     agent = bank.world.token("team")
-    assert ids(CardFilter(), agent) == [ann, team]
+    assert ids(CardFilter(), agent) == [team, ann]
     with pytest.raises(NotFound):
         ids(CardFilter("bob"), agent)
     with pytest.raises(NotFound):
         bank.desk.get(agent, None, bob)
     assert bank.desk.get(agent, None, ann).card.card_id == ann
+
+
+def test_an_agent_is_shown_its_cards_whatever_the_tenant_has_besides(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its list looks at its own subtree only, and a page that was cut goes on where it ended."""
+    monkeypatch.setattr(paging, "SCANNED_MAX", 3)
+    for _ in range(8):
+        bank.card("bob")
+    own = [bank.card("team"), *(bank.card("ann") for _ in range(4))]
+    agent, found, after = bank.world.token("team"), [], 0
+    while True:
+        page = bank.desk.listed(agent, None, CardFilter(), PageRequest(after, 2))
+        assert len(page.values) <= 2
+        found += [shown.card.card_id for shown in page.values]
+        if page.next_after is None:
+            break
+        after = page.next_after
+    assert found == own
 
 
 def test_an_agent_reads_its_cards_and_their_budgets_and_changes_none(bank: Bank) -> None:
@@ -336,6 +355,15 @@ def test_a_card_is_known_by_its_own_id_only(bank: Bank) -> None:
     for kind in ("freeze", "unfreeze", "close"):
         with pytest.raises(NotFound, match="unknown card"):
             bank.turn(kind, "card_x")
+
+
+def test_views_are_not_kept_for_cards_that_do_not_exist(bank: Bank) -> None:
+    """Whoever makes up cards must not push out what is kept for others."""
+    before = bank.world.snapshots.kept
+    for number in range(20):
+        with pytest.raises(NotFound):
+            bank.pay(f"card_{number}")
+    assert bank.world.snapshots.kept == before
 
 
 def test_a_repeated_key_answers_with_the_first_card_and_makes_no_second(bank: Bank) -> None:

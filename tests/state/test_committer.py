@@ -18,7 +18,7 @@ from sidecar.core.errors import NotFound, StoreUnusable, Unavailable
 from sidecar.state import committer as module
 from sidecar.state.committer import BATCH_MAX, Committer
 from sidecar.state.environment import Environment, Txn
-from sidecar.state.observe import CommitObserver
+from sidecar.state.observe import Batch, CommitObserver
 from sidecar.state.transaction import Transaction
 from tests.state.builders import a_tenant, open_store, reading, store_in
 
@@ -128,6 +128,40 @@ def test_nobody_is_answered_before_the_commit_has_returned(bench: Bench, monkeyp
         assert await task == 1
 
     run(call())
+
+
+class Failing:
+    """An observer whose counters cannot be written."""
+
+    def waiting(self, works: int) -> None:
+        """Fail."""
+        raise OSError(28, f"{works} wait")
+
+    def committed(self, batch: Batch) -> None:
+        """Fail."""
+        raise OSError(28, str(batch))
+
+    def commit_failed(self) -> None:
+        """Fail."""
+        raise OSError(28, "no room")
+
+
+def test_an_observer_that_fails_takes_no_work_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment, observer=Failing())
+
+        class LostTxn(Wrapped):
+            def commit(self) -> None:
+                raise lmdb.DiskError("lost")
+
+        assert run(bench.together(add(1), add(2))) == [1, 2]
+        with monkeypatch.context() as patch:
+            wrap(environment, patch, LostTxn)
+            with pytest.raises(Unavailable):
+                run(bench.committer.submit(add(3)))
+        assert run(bench.together(add(4))) == [4]
+        assert bench.stored() == [1, 2, 4]
+        bench.committer.close()
 
 
 def test_work_of_one_batch_is_done_in_its_order_and_sees_what_came_before(bench: Bench) -> None:
