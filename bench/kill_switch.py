@@ -26,7 +26,7 @@ from sidecar.service.access import tenant_of
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import Registry
-from sidecar.service.identity_changes import change_identity
+from sidecar.service.identity_changes import kill_cards
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Transaction
@@ -84,7 +84,7 @@ class Treasury:
         """Write the mark alone."""
         part = txn.of(tenant_of(txn, OPERATOR, "acme"))
         identity = walk("root", part.identities.get)[0]
-        change_identity(txn, part, identity, "kill_switch", "bench", now_us(), kills=True)
+        kill_cards(txn, part, identity, "kill_switch", "bench", now_us())
 
     def close(self) -> None:
         """Close the store."""

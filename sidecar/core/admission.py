@@ -39,7 +39,7 @@ class Bucket(msgspec.Struct, frozen=True):
     limit: RateLimit
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Quota(msgspec.Struct, frozen=True):
     """What a limit still admits at once, and in how many seconds it will be whole, or admit one more when none is left.
 
     Seconds are rounded up.
@@ -54,13 +54,13 @@ class Standing(msgspec.Struct, frozen=True):
 class Admission(msgspec.Struct, frozen=True):
     """How a request stands with its limits, in their order. ``retry_after_seconds`` is None when it was let in."""
 
-    standings: tuple[Standing, ...]
+    quotas: tuple[Quota, ...]
     retry_after_seconds: int | None = None
 
     @property
-    def spent(self) -> tuple[Standing, ...]:
+    def spent(self) -> tuple[Quota, ...]:
         """The limits that admit nothing more now."""
-        return tuple(each for each in self.standings if not each.remaining)
+        return tuple(each for each in self.quotas if not each.remaining)
 
 
 def admit(buckets: Sequence[Bucket], arrivals: Sequence[int], now_us: int) -> tuple[tuple[int, ...], Admission]:
@@ -77,8 +77,8 @@ def admit(buckets: Sequence[Bucket], arrivals: Sequence[int], now_us: int) -> tu
         wait_us = max(wait_us, decision.retry_after_ms or 0)
     if not wait_us:
         kept = advanced
-    standings = tuple(map(_standing, buckets, rates, kept, repeat(now_us)))
-    return tuple(kept), Admission(standings, _ceil(wait_us, _US) or None)
+    quotas = tuple(map(_quota, buckets, rates, kept, repeat(now_us)))
+    return tuple(kept), Admission(quotas, _ceil(wait_us, _US) or None)
 
 
 def _rates(limit: RateLimit) -> list[Rate]:
@@ -92,13 +92,13 @@ def _bounded(bucket: Bucket, arrival: int, now_us: int) -> int:
     return arrival if arrival <= (bound_us + SKEW_US) * _NS_PER_US else bound_us * _NS_PER_US
 
 
-def _standing(bucket: Bucket, rates: list[Rate], arrival: int, now_us: int) -> Standing:
+def _quota(bucket: Bucket, rates: list[Rate], arrival: int, now_us: int) -> Quota:
     remaining = bucket.limit.count - _gcra.consumed(rates, (arrival,), now_us)
     if remaining > 0:
         ahead = arrival - now_us * _NS_PER_US
-        return Standing(bucket.policy, bucket.limit, remaining, _ceil(ahead, _NS) if ahead > 0 else 0)
+        return Quota(bucket.policy, bucket.limit, remaining, _ceil(ahead, _NS) if ahead > 0 else 0)
     _, next_one = _gcra.step(rates, (arrival,), now_us, 1)
-    return Standing(bucket.policy, bucket.limit, 0, _ceil(next_one.retry_after_ms or 0, _US))
+    return Quota(bucket.policy, bucket.limit, 0, _ceil(next_one.retry_after_ms or 0, _US))
 
 
 def _ceil(value: int, unit: int) -> int:

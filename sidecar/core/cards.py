@@ -43,7 +43,7 @@ class ExternalRef(msgspec.Struct, frozen=True):
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A card of one identity. ``status`` is its own flag; what holds for it is ``standing``.
+    """A card of one identity. ``status`` is its own flag; what holds for it is ``state_of``.
 
     ``thawed_revision`` is the tenant's revision of its creation or last unfreezing; older marks do not freeze it.
     """
@@ -60,23 +60,23 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
-class Standing(msgspec.Struct, frozen=True):
+class CardState(msgspec.Struct, frozen=True):
     """What holds for a card; ``identity`` is the one whose mark froze it, None where its own flag says it."""
 
     status: CardStatus
     identity: Identity | None = None
 
 
-def standing(card: Card, chain: IdentityChain) -> Standing:
+def state_of(card: Card, chain: IdentityChain) -> CardState:
     """Return what holds for ``card`` given its identity's chain, or that of an identity below."""
     if card.status != "active":
-        return Standing(card.status)
+        return CardState(card.status)
     is_above = False
     for identity in chain:
         is_above = is_above or identity.identity_id == card.identity_id
         if is_above and identity.killed_revision > card.thawed_revision:
-            return Standing("frozen", identity)
-    return Standing("active")
+            return CardState("frozen", identity)
+    return CardState("active")
 
 
 def is_bound(card: Card, chain: IdentityChain) -> bool:

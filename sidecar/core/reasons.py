@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from sidecar.core.budget import AMOUNT, Budget
-from sidecar.core.cards import Card, Standing, refused_category
+from sidecar.core.cards import Card, CardState, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
@@ -45,17 +45,17 @@ def blocked(chain: IdentityChain) -> tuple[Reason, ...]:
     )
 
 
-def card_blocked(card: Card, standing: Standing) -> tuple[Reason, ...]:
+def card_blocked(card: Card, state: CardState) -> tuple[Reason, ...]:
     """Return the reason why a frozen or closed card pays for nothing; empty for an active one."""
-    if standing.status == "active":
+    if state.status == "active":
         return ()
-    by = "" if standing.identity is None else f" with every card below identity `{standing.identity.identity_id}`"
+    by = "" if state.identity is None else f" with every card below identity `{state.identity.identity_id}`"
     return (
         Reason(
             verdict="deny",
-            code=f"card_{standing.status}",
-            message=f"card `{card.card_id}` is {standing.status}{by}",
-            identity_id=None if standing.identity is None else standing.identity.identity_id,
+            code=f"card_{state.status}",
+            message=f"card `{card.card_id}` is {state.status}{by}",
+            identity_id=None if state.identity is None else state.identity.identity_id,
             card_id=card.card_id,
         ),
     )

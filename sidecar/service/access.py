@@ -3,7 +3,7 @@
 from sidecar.core.access import Caller
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
-from sidecar.service.store import Transaction
+from sidecar.service.store import TenantTransaction, Transaction
 
 
 def tenant_of(txn: Transaction, caller: Caller, tenant_id: str | None) -> Tenant:
@@ -25,6 +25,15 @@ def tenant_of(txn: Transaction, caller: Caller, tenant_id: str | None) -> Tenant
     if tenant_id is not None and tenant_id != own.tenant_id:
         raise Forbidden(f"the token does not belong to tenant `{tenant_id}`", field="tenant_id")
     return own
+
+
+def part_of(txn: Transaction, caller: Caller, tenant_id: str | None, now_us: int) -> TenantTransaction:
+    """Return the part of a write transaction that a call is about, once its caller is known to exist still.
+
+    Raises as ``require_alive`` and ``tenant_of``.
+    """
+    require_alive(txn, caller, now_us)
+    return txn.of(tenant_of(txn, caller, tenant_id))
 
 
 def require_alive(txn: Transaction, caller: Caller, now_us: int) -> None:

@@ -17,7 +17,7 @@ from sidecar.core.ids import check_type
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
@@ -94,8 +94,7 @@ class Treasurer:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Done[Metered]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Metered, lambda: self.make(txn, part, draft, caller.name, now_us))
 
         return await self._store.write(work)
@@ -164,8 +163,7 @@ class Treasurer:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Metered:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             old = _reached(part, caller, budget_id)
             changed = msgspec.structs.replace(
                 old,
@@ -190,8 +188,7 @@ class Treasurer:
         caller.require_administrator()
 
         def work(txn: Transaction) -> None:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             _reached(part, caller, budget_id)
             part.budgets.remove(budget_id, txn.tenants.advance(part.tenant.number))
             part.audit.append("budget_deleted", now_us, {"budget": budget_id, "by": caller.name})

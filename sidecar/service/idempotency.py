@@ -4,9 +4,8 @@ A call that changes something takes the caller's key as ``key`` and answers with
 of the transaction, in this order (DESIGN rule 11)::
 
     def work(txn: Transaction) -> Done[Card]:
-        require_alive(txn, caller, now_us)                       # 1 the token
-        part = txn.of(tenant_of(txn, caller, tenant_id))         # 2 what it reaches
-        return once(part, key, now_us, Card, lambda: make(part)) # 3 the stored answer, or the effect with its answer
+        part = part_of(txn, caller, tenant_id, now_us)           # 1 the token, and what it reaches
+        return once(part, key, now_us, Card, lambda: make(part)) # 2 the stored answer, or the effect with its answer
 
     return await self._store.write(work)
 

@@ -14,7 +14,7 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import Json
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.descent import descend
 from sidecar.service.idempotency import Done, once
 from sidecar.service.identity_changes import add_identity, change_identity
@@ -84,8 +84,7 @@ class Registry:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Done[Described]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Described, lambda: self._make(txn, part, caller, draft, now_us))
 
         return await self._store.write(work)
@@ -159,8 +158,7 @@ class Registry:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Described:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             chain = _chain(part, identity_id, "identity_id")
             identity = _patched(chain[0], patch)
             if identity != chain[0]:
@@ -181,8 +179,7 @@ class Registry:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Done[Described]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Described, lambda: _end(txn, part, caller, identity_id, now_us))
 
         done = await self._store.write(work)  # it has taken effect before the first is counted

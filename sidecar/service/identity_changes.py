@@ -24,28 +24,28 @@ def add_identity(part: TenantTransaction, identity: Identity, made_by: str, now_
 
 
 def change_identity(
-    txn: Transaction,
-    part: TenantTransaction,
-    identity: Identity,
-    kind: str,
-    changed_by: str,
-    now_us: int,
-    *,
-    kills: bool = False,
+    txn: Transaction, part: TenantTransaction, identity: Identity, kind: str, changed_by: str, now_us: int
 ) -> Identity:
-    """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id.
-
-    ``kills`` freezes every card of it and of everybody below.
-    """
+    """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id."""
     revision = txn.tenants.advance(part.tenant.number)
-    changed = msgspec.structs.replace(
-        identity, revision=revision, killed_revision=revision if kills else identity.killed_revision
-    )
+    return _keep(part, msgspec.structs.replace(identity, revision=revision), kind, changed_by, now_us)
+
+
+def kill_cards(
+    txn: Transaction, part: TenantTransaction, identity: Identity, kind: str, changed_by: str, now_us: int
+) -> Identity:
+    """Store a changed identity with a mark that freezes every active card of it and of everybody below."""
+    revision = txn.tenants.advance(part.tenant.number)
+    marked = msgspec.structs.replace(identity, revision=revision, killed_revision=revision)
+    _keep(part, marked, kind, changed_by, now_us)
+    tell_frozen(part, marked, changed_by, now_us)
+    return marked
+
+
+def _keep(part: TenantTransaction, changed: Identity, kind: str, changed_by: str, now_us: int) -> Identity:
     found_by = None if changed.status == "revoked" else changed.external_id
     part.identities.change(changed.identity_id, changed, changed.revision, external_id=found_by)
     _record(part, kind, changed, changed_by, now_us)
-    if kills:
-        tell_frozen(part, changed, changed_by, now_us)
     return changed
 
 
@@ -75,4 +75,4 @@ def suspend_for_budget(
     suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
     if suspends and identity.status == "active":
         suspended = msgspec.structs.replace(identity, status="suspended")
-        change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us, kills=True)
+        kill_cards(txn, part, suspended, "identity_suspended", "sidecar", now_us)

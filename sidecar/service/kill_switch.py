@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from sidecar.core.access import Caller
-from sidecar.core.cards import CARDS_LISTED_MAX, Card, standing
+from sidecar.core.cards import CARDS_LISTED_MAX, Card, state_of
 from sidecar.core.directory import Identity, walk
 from sidecar.core.idempotency import IdempotencyKey
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.descent import descend, paged
 from sidecar.service.idempotency import Done, once, replay_of
-from sidecar.service.identity_changes import change_identity
+from sidecar.service.identity_changes import kill_cards
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
 
 
@@ -47,12 +47,11 @@ class KillSwitch:
 
         def mark(txn: Transaction, part: TenantTransaction) -> Killed:
             identity = walk(identity_id, part.identities.get)[0]
-            marked = change_identity(txn, part, identity, "kill_switch", caller.name, now_us, kills=True)
+            marked = kill_cards(txn, part, identity, "kill_switch", caller.name, now_us)
             return Killed(tenant_id=part.tenant.tenant_id, identity=marked, earlier_mark=identity.killed_revision)
 
         def work(txn: Transaction) -> Done[Killed]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Killed, lambda: mark(txn, part))
 
         done = await self._store.write(work)
@@ -74,7 +73,7 @@ class KillSwitch:
         count, card_ids = 0, []
         async for chain in descend(self._store, killed.tenant_id, (before, *above)):
             async for card in paged(self._store, killed.tenant_id, _cards_of(chain[0].identity_id)):
-                if card.thawed_revision < mark and standing(card, chain).status == "active":
+                if card.thawed_revision < mark and state_of(card, chain).status == "active":
                     count += 1
                     card_ids += [card.card_id] if count <= CARDS_LISTED_MAX else []
         return msgspec.structs.replace(killed, frozen=count, card_ids=tuple(card_ids))

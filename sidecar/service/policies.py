@@ -20,7 +20,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, once, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
@@ -171,8 +171,7 @@ class Legislator:
         caller.require_administrator()
 
         def work(txn: Transaction) -> None:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             _known(part, policy_id)
             part.policies.remove(policy_id, txn.tenants.advance(part.tenant.number, policies=True))
             part.audit.append("policy_deleted", now_us, {"policy": policy_id, "by": caller.name})

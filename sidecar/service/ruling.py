@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.budget import Claim, Usage, assess, claims, unbudgeted
-from sidecar.core.cards import is_foreign, standing
+from sidecar.core.cards import is_foreign, state_of
 from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
@@ -89,7 +89,7 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
 
 def blocked(view: View) -> tuple[Reason, ...]:
     """Return a reason for each identity of the chain that blocks it, and for a card that is frozen or closed."""
-    card = () if view.card is None else reasons.card_blocked(view.card, standing(view.card, view.chain))
+    card = () if view.card is None else reasons.card_blocked(view.card, state_of(view.card, view.chain))
     return reasons.blocked(view.chain) + card
 
 
@@ -99,7 +99,7 @@ def blocked_now(part: TenantTransaction, request: AuthorizeRequest) -> bool:
     if reasons.blocked(chain):
         return True
     card = None if request.card_id is None else part.cards.get(request.card_id)
-    return card is not None and standing(card, chain).status != "active"
+    return card is not None and state_of(card, chain).status != "active"
 
 
 def card_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:

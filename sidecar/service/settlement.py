@@ -18,7 +18,7 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.model import Decision
 from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.events import tell_ending
 from sidecar.service.idempotency import Done, once
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -118,8 +118,7 @@ class Settler:
         kind, change = named
 
         def work(txn: Transaction) -> Done[Reservation]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             found = _found(part, caller, decision_id)
             reservation = found.reservation
             if reservation is None:

@@ -18,7 +18,7 @@ from sidecar.core.directory import Mode, Tenant, walk
 from sidecar.core.errors import Conflict, NotFound, Unauthenticated, Unavailable, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.rates import RateLimit, rate_limit_text
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_token
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
@@ -176,8 +176,7 @@ class TokenDesk:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Done[Minted]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
 
             def turn() -> Minted:
                 return self._turn(txn, part, caller, _known(part, token_id), grace_seconds, now_us)

@@ -15,12 +15,12 @@ from sidecar.core.audit import encode_hash
 from sidecar.core.budget import AMOUNT, Budget, card_owner
 from sidecar.core.cards import (
     Card,
+    CardState,
     CardStatus,
     ExternalRef,
-    Standing,
     closed,
     frozen,
-    standing,
+    state_of,
     thawed,
 )
 from sidecar.core.currencies import places
@@ -30,7 +30,7 @@ from sidecar.core.facts import card_fact
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.budgets import BudgetDraft, Treasurer
 from sidecar.service.events import tell_card
 from sidecar.service.idempotency import Done, once
@@ -57,7 +57,7 @@ class Shown(msgspec.Struct, frozen=True):
 
     tenant_id: str
     card: Card
-    standing: Standing
+    state: CardState
     budgets: tuple[Budget, ...]
 
 
@@ -89,8 +89,7 @@ class CardDesk:
         places(draft.currency, "currency")
 
         def work(txn: Transaction) -> Done[Shown]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Shown, lambda: self._make(txn, part, draft, caller.name, now_us))
 
         return await self._store.write(work)
@@ -136,7 +135,7 @@ class CardDesk:
             chain_of = cache(partial(walk, find=part.identities.get))
 
             def fits(card: Card) -> bool:
-                return wanted.status in {None, standing(card, chain_of(card.identity_id)).status}
+                return wanted.status in {None, state_of(card, chain_of(card.identity_id)).status}
 
             if wanted.identity_id is None:
                 page = cards_within(part, caller, request, fits)
@@ -162,7 +161,7 @@ class CardDesk:
         """Make a card active again, also after the kill switch; an active one stays as it is. Raises as ``freeze``."""
 
         def change(card: Card, chain: IdentityChain, revision: int) -> Card:
-            active = standing(card, chain).status == "active"
+            active = state_of(card, chain).status == "active"
             return card if active else thawed(card, revision)
 
         return await self._change(caller, tenant_id, card_id, ("card_unfrozen", change), key, now_us)
@@ -201,8 +200,7 @@ class CardDesk:
             return _shown(part, changed, chain)
 
         def work(txn: Transaction) -> Done[Shown]:
-            require_alive(txn, caller, now_us)
-            part = txn.of(tenant_of(txn, caller, tenant_id))
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Shown, lambda: apply(txn, part))
 
         return await self._store.write(work)
@@ -236,7 +234,7 @@ def _limit_of(card: Card, period: Period, limit: Major) -> BudgetDraft:
 
 def _shown(part: TenantTransaction, card: Card, chain: IdentityChain) -> Shown:
     budgets = tuple(budgets_of(part, card_owner(card.card_id)))
-    return Shown(part.tenant.tenant_id, card, standing(card, chain), budgets)
+    return Shown(part.tenant.tenant_id, card, state_of(card, chain), budgets)
 
 
 def _reached(part: TenantTransaction, caller: Caller, card_id: str) -> tuple[Card, IdentityChain]:

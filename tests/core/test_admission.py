@@ -49,7 +49,7 @@ def test_what_is_let_in_is_what_a_bucket_of_tokens_lets_in(count: int, steps_us:
         admission = caller.ask(now_us)
         assert (admission.retry_after_seconds is None) == expected
         tokens -= expected
-        assert admission.standings[0].remaining == tokens // 1
+        assert admission.quotas[0].remaining == tokens // 1
 
 
 @given(st.integers(1, COUNT_MAX), st.sampled_from(sorted(PERIODS)), st.integers(0, 10**6))
@@ -59,8 +59,8 @@ def test_steps_that_are_rounded_cost_no_more_than_a_thousandth(count: int, unit:
     full = Caller(bucket(count, unit))
     full.arrivals = ((NOW_US + PERIODS[unit] * SECOND) * 1_000,)
     later_us = NOW_US + PERIODS[unit] * 1_001_000 + late_us
-    assert full.ask(later_us).standings == caller.ask(later_us).standings
-    assert caller.ask(later_us).standings[0].remaining == max(0, count - 2)
+    assert full.ask(later_us).quotas == caller.ask(later_us).quotas
+    assert caller.ask(later_us).quotas[0].remaining == max(0, count - 2)
 
 
 def test_a_burst_is_the_count_and_then_one_at_a_time() -> None:
@@ -86,7 +86,7 @@ def test_the_time_to_wait_is_at_least_a_second() -> None:
 
 def test_how_a_caller_stands_is_told_with_what_is_left_and_when_it_is_whole() -> None:
     caller = Caller(bucket(4))
-    shown = [(each.remaining, each.reset_seconds) for each in (caller.ask().standings[0] for _ in range(5))]
+    shown = [(each.remaining, each.reset_seconds) for each in (caller.ask().quotas[0] for _ in range(5))]
     assert shown == [(3, 900), (2, 1_800), (1, 2_700), (0, 900), (0, 900)], "with none left: when there is one more"
 
 
@@ -94,7 +94,7 @@ def test_a_request_that_one_limit_refuses_is_counted_under_none() -> None:
     caller = Caller(bucket(10), bucket(2, policy="token"))
     assert [caller.is_let_in() for _ in range(6)] == [True, True, False, False, False, False]
     refused = caller.ask()
-    assert [(each.policy, each.remaining) for each in refused.standings] == [("tenant", 8), ("token", 0)]
+    assert [(each.policy, each.remaining) for each in refused.quotas] == [("tenant", 8), ("token", 0)]
     assert [each.policy for each in refused.spent] == ["token"]
 
 
@@ -111,7 +111,7 @@ def test_a_limit_that_passes_is_shown_as_it_was() -> None:
     caller = Caller(bucket(5, "second"), bucket(1, "hour", "token"))
     caller.ask()
     refused = caller.ask(NOW_US + HOUR // 2)
-    assert [(each.remaining, each.reset_seconds) for each in refused.standings] == [(5, 0), (0, 1_800)]
+    assert [(each.remaining, each.reset_seconds) for each in refused.quotas] == [(5, 0), (0, 1_800)]
 
 
 @given(st.integers(SKEW_US + 1, 10**15))
@@ -131,5 +131,5 @@ def test_a_worker_whose_clock_is_a_little_behind_forgives_nothing() -> None:
         pass
     kept = caller.arrivals
     refused = caller.ask(NOW_US - SKEW_US)
-    assert refused.standings[0].remaining == 0
+    assert refused.quotas[0].remaining == 0
     assert caller.arrivals == kept

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from sidecar.core.cards import (
     Card,
+    CardState,
     ExternalRef,
-    Standing,
     closed,
     frozen,
     is_bound,
     is_foreign,
     refuse_number,
     refused_category,
-    standing,
+    state_of,
     thawed,
 )
 from sidecar.core.directory import IdentityChain
@@ -43,29 +43,29 @@ def marked(**marks: int) -> IdentityChain:
 
 @pytest.mark.parametrize("status", ["frozen", "closed"])
 def test_a_cards_own_flag_comes_first(status: str) -> None:
-    assert standing(card(status=status), marked(team=11)) == Standing(card(status=status).status)
+    assert state_of(card(status=status), marked(team=11)) == CardState(card(status=status).status)
 
 
 @pytest.mark.parametrize("holder", ["team", "boss"])
 def test_a_newer_mark_on_the_cards_identity_or_above_freezes_it(holder: str) -> None:
     chain = marked(**{holder: 11})
-    found = standing(CARD, chain)
+    found = state_of(CARD, chain)
     assert found.status == "frozen"
     assert found.identity is not None
     assert found.identity.identity_id == holder
 
 
 def test_an_older_mark_and_one_of_the_same_moment_leave_a_card_active() -> None:
-    assert standing(CARD, marked(team=10, boss=3)) == Standing("active")
+    assert state_of(CARD, marked(team=10, boss=3)) == CardState("active")
 
 
 def test_a_mark_on_a_descendant_who_borrows_the_card_leaves_it_active() -> None:
-    assert standing(CARD, marked(bot=99)) == Standing("active")
+    assert state_of(CARD, marked(bot=99)) == CardState("active")
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20))
 def test_a_card_is_frozen_by_exactly_the_marks_that_are_newer_than_its_thaw(team: int, boss: int, thaw: int) -> None:
-    found = standing(card(thawed_revision=thaw), marked(team=team, boss=boss)).status
+    found = state_of(card(thawed_revision=thaw), marked(team=team, boss=boss)).status
     assert found == ("frozen" if max(team, boss) > thaw else "active")
 
 

@@ -58,7 +58,7 @@ class Bank:
 
     def status(self, card_id: str) -> str:
         """Return what holds for a card."""
-        return self.desk.get(OPERATOR, "t_one", card_id).standing.status
+        return self.desk.get(OPERATOR, "t_one", card_id).state.status
 
     def pay(self, card_id: str, amount: str = "1.00", identity_id: str = "ann", **changes: object) -> list[str]:
         """Pay by a card; returns the codes."""
@@ -76,7 +76,7 @@ def bank(world: World) -> Bank:
 
 def test_a_card_is_made_with_its_limits_records_and_facts(bank: Bank) -> None:
     made = bank.make(spend_limit_daily=Major("200"), spend_limit_monthly=Major("2000"), external_ref=REFERENCE)
-    assert (made.standing.status, made.card.currency, made.card.external_ref) == ("active", "CAD", REFERENCE)
+    assert (made.state.status, made.card.currency, made.card.external_ref) == ("active", "CAD", REFERENCE)
     assert [(each.period, each.limit, each.card_id, each.identity_id) for each in made.budgets] == [
         ("daily", 20_000, made.card.card_id, None),
         ("monthly", 200_000, made.card.card_id, None),
@@ -390,7 +390,7 @@ def test_the_kill_switch_freezes_the_active_cards_at_and_below_and_counts_them(b
         "frozen",
         "closed",
     ]
-    by = bank.desk.get(OPERATOR, "t_one", ann).standing.identity
+    by = bank.desk.get(OPERATOR, "t_one", ann).state.identity
     assert by is not None
     assert by.identity_id == "team"
     assert bank.world.kinds()[-1] == "kill_switch"

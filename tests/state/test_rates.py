@@ -45,7 +45,7 @@ def remaining(counts: RateCounts, *buckets: Bucket, now_us: int = NOW_US) -> lis
     assert admission is not None
     if admission.retry_after_seconds is not None:
         return None
-    return [each.remaining for each in admission.standings]
+    return [each.remaining for each in admission.quotas]
 
 
 def test_each_key_is_counted_for_itself(counts: RateCounts) -> None:

@@ -115,12 +115,12 @@ def _named(ask: Ask) -> tuple[Caller, str | None, str, IdempotencyKey | None, in
 
 def rendered(shown: Shown) -> card_answers.Card:
     """Return a card; ``status`` is what holds, ``frozen_by`` the identity whose kill switch froze it."""
-    value, by = shown.card, shown.standing.identity
+    value, by = shown.card, shown.state.identity
     return {
         "card_id": value.card_id,
         "tenant_id": shown.tenant_id,
         "identity_id": value.identity_id,
-        "status": shown.standing.status,
+        "status": shown.state.status,
         "frozen_by": None if by is None else by.identity_id,
         "currency": value.currency,
         "last4": value.last4,

@@ -10,6 +10,7 @@ from sidecar.core.events import ALL, Subscribable
 from sidecar.core.grammar import Name, TenantId
 from sidecar.core.ids import check_name
 from sidecar.core.instants import utc_text
+from sidecar.core.limits import GRACE_SECONDS_MAX
 from sidecar.core.webhooks import Delivery, EndpointStatus
 from sidecar.doors.native import webhook_answers
 from sidecar.doors.native.answers import Page
@@ -24,9 +25,6 @@ from sidecar.service.webhooks import Hooked, Signed, WebhookDesk, WebhookDraft, 
 
 GRACE_SECONDS_DEFAULT: Final = 86_400
 """A day to bring the new secret to every receiver."""
-
-GRACE_SECONDS_MAX: Final = 7 * 86_400
-"""A replaced secret that signs for longer was not replaced."""
 
 SUBSCRIPTIONS_MAX: Final = 32
 """More than there are types."""

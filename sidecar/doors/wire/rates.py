@@ -9,6 +9,6 @@ from sidecar.doors.wire.http import Header
 
 def rate_headers(admission: Admission) -> tuple[Header, ...]:
     """Return the headers that every answer to a limited caller has."""
-    policies = (f'"{each.policy}";q={each.limit.count};w={each.limit.period_seconds}' for each in admission.standings)
-    standings = (f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in admission.standings)
-    return ("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(standings))
+    policies = (f'"{each.policy}";q={each.limit.count};w={each.limit.period_seconds}' for each in admission.quotas)
+    quotas = (f'"{each.policy}";r={each.remaining};t={each.reset_seconds}' for each in admission.quotas)
+    return ("RateLimit-Policy", ", ".join(policies)), ("RateLimit", ", ".join(quotas))
