@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.core.directory import IdentityChain
 from sidecar.core.errors import Forbidden, NotFound
+from sidecar.core.limits import RESERVATION_TTL_SECONDS_DEFAULT
 from sidecar.core.rates import RateLimit
 
 TokenKind = Literal["tenant", "agent", "follower"]
@@ -74,6 +75,18 @@ class Caller(msgspec.Struct, frozen=True):
     def may_free_budget(self) -> bool:
         """Whether it may release, refund, or settle less than is held (DESIGN rule 6)."""
         return self.may_administer or (self.token is not None and self.token.may_release)
+
+    def require_hold(self, ttl_seconds: int) -> None:
+        """Raise Forbidden when a hold of ``ttl_seconds`` would free budget sooner than this caller may.
+
+        A hold that expires is released; whoever may not release could otherwise spend and be given back the limit.
+        """
+        if ttl_seconds < RESERVATION_TTL_SECONDS_DEFAULT and not self.may_free_budget:
+            message = (
+                f"this token holds for {RESERVATION_TTL_SECONDS_DEFAULT} s or longer;"
+                " a shorter hold needs a tenant key or `may_release`"
+            )
+            raise Forbidden(message, field="reservation_ttl_seconds")
 
     def require_administrator(self) -> None:
         """Raise Forbidden for a token that can never do this kind of call."""

@@ -26,8 +26,8 @@ CARDS_LISTED_MAX: Final = 1_000
 MCCS_MAX: Final = 256
 """Merchant categories that one card allows; ISO 18245 has some 400, and a decision compares with each."""
 
-_PAN: Final = re.compile(r"(?<!\d)(?:\d[ -]?){12,18}\d(?!\d)")
-"""How card numbers are written: 13 to 19 digits, perhaps in groups (ISO/IEC 7812-1)."""
+_PAN: Final = re.compile(r"(?<!\d)\d(?:[ ._:@-]{0,3}\d){12,18}(?!\d)")
+"""How card numbers are written: 13 to 19 digits (ISO/IEC 7812-1), with whatever an id may have between them."""
 
 
 class ExternalRef(msgspec.Struct, frozen=True):
@@ -123,7 +123,7 @@ def is_foreign(card: Card, request: AuthorizeRequest, budgets: Iterable[Budget],
     if request.currency is None or request.currency == card.currency:
         return False
     own = (budget for budget in budgets if budget.card_id == card.card_id and budget.governs(action_names))
-    return all(budget.dimension != AMOUNT for budget in own)
+    return all(budget.dimension != AMOUNT or budget.currency != request.currency for budget in own)
 
 
 def refuse_number(value: str, field: str) -> str:

@@ -138,9 +138,14 @@ class Authorizer:
     def propose(
         self, txn: Transaction, part: TenantTransaction, caller: Caller, request: AuthorizeRequest, now_us: int
     ) -> Proposal:
-        """Return the ruling on the committed state. Raises NotFound outside of the caller's reach."""
+        """Return the ruling on the committed state.
+
+        Raises NotFound outside of the caller's reach, Forbidden for a hold that would free budget too soon.
+        """
         view = self._snapshots.current(txn, part, request.identity_id, request.card_id)
         caller.require_reach(view.chain)
+        if request.amount_minor is not None or request.quantities:
+            caller.require_hold(request.ttl_seconds)
         return rule(part, view, request, now_us)
 
     def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:

@@ -112,7 +112,16 @@ def test_a_card_is_foreign_to_a_currency_that_neither_it_nor_a_budget_of_it_has(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"card_id": "card_2"}, {"dimension": "count"}, {"actions": ("tool.call",)}, {"card_id": None}]
+    "changes",
+    [
+        {"card_id": "card_2"},
+        {"dimension": "count"},
+        {"actions": ("tool.call",)},
+        {"card_id": None},
+        {"currency": "CAD"},
+        {"currency": "CAD", "on_exceeded": "track"},
+        {"currency": "EUR", "on_exceeded": "notify"},
+    ],
 )
 def test_a_budget_of_something_else_makes_no_currency_the_cards_own(changes: dict[str, object]) -> None:
     other = msgspec.structs.replace(budget(identity_id=None, card_id="card_1", currency="USD"), **changes)
@@ -126,6 +135,10 @@ NUMBERS = [
     "378282246310005",
     "ref:4000056655665556.",
     "6304000000000000",
+    "4242.4242.4242.4242",
+    "4242_4242_4242_4242",
+    "4242--4242--4242--4242",
+    "4:2:4:2:4:2:4:2:4:2:4:2:4:2:4:2",
     "4222222222222",
 ]
 

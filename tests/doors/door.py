@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -120,7 +120,7 @@ class Door:
         content: bytes | AsyncIterator[bytes] | None = None
         if isinstance(body, bytes):
             content = body
-        elif isinstance(body, list):
+        elif isinstance(body, list | Iterator):
             content = _chunks(body)
         elif body is not None:
             content = json.dumps(body).encode()
@@ -157,7 +157,7 @@ def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
 
 
-async def _chunks(chunks: list[bytes]) -> AsyncIterator[bytes]:
+async def _chunks(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
 

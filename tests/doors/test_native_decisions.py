@@ -1,5 +1,7 @@
 """Deciding and ending what was decided over the native door: shapes, idempotency keys, reservations, the audit log."""
 
+import json
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -331,3 +333,19 @@ def test_a_part_of_the_log_can_be_verified(home: House) -> None:
     last = home.ok("GET", "/v1/audit/verify")["head"]["seq"]
     part = home.ok("GET", f"/v1/audit/verify?from_seq=2&to_seq={last - 1}")
     assert (part["valid"], part["entries_checked"]) == (True, last - 2)
+
+
+def test_a_body_that_is_held_back_is_judged_when_it_has_come(door: Door, house: House) -> None:
+    """Neither a token's end nor an hour of the day is dodged by sending the head early."""
+    token = house.ok("POST", "/v1/tokens", {"name": "short", "expires_at": "2026-03-09T12:01:00Z"})["token"]
+    body = json.dumps(house.request(1)).encode()
+
+    def late() -> Iterator[bytes]:
+        yield body[:5]
+        door.clock.now_us += 120_000_000
+        yield body[5:]
+
+    try:
+        check_refusal(door.call("POST", "/v1/authorize", late(), token=token), 401)
+    finally:
+        door.clock.now_us -= 120_000_000

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from sidecar.core.errors import (
+    Forbidden,
     IdempotencyConflict,
     NotFound,
     Unauthenticated,
@@ -714,3 +715,24 @@ def test_a_token_that_ran_out_between_reading_and_committing_decides_nothing(wor
     with pytest.raises(Unauthenticated):
         world.authorize(payment(), caller=caller)
     assert world.kinds() == before
+
+
+# --- Who may hold for how long ----------------------------------------------------------------------------------------
+
+
+def test_an_agent_cannot_have_its_budget_back_by_holding_it_for_a_moment(world: World) -> None:
+    """A hold that expires is released, and releasing is not an agent's to do (DESIGN rule 6)."""
+    world.tenant()
+    world.identity("ann")
+    budget_id = world.budget(limit(10, "ann")).budget.budget_id
+    short = payment("10.00", "ann", ttl_seconds=604_799)
+    agent, trusted = world.token("ann"), world.token("ann", may_release=True)
+    with pytest.raises(Forbidden) as refused:
+        world.authorize(short, caller=agent)
+    assert refused.value.field == "reservation_ttl_seconds"
+    with pytest.raises(Forbidden):
+        world.authorizer.rehearse(agent, None, short, world.now_us)
+    assert world.used(budget_id) == (0, 0)
+    assert world.authorize(replaced(tool_call("ann"), ttl_seconds=1), caller=agent).decision.allowed
+    assert world.authorize(short, caller=trusted).decision.allowed
+    assert world.authorize(replaced(short, amount_minor=0, ttl_seconds=604_800), caller=agent).decision.allowed

@@ -100,7 +100,6 @@ class WebhookCalls:
             request=TenantOnlyBody,
             is_idempotent=True,
             answer=webhook_answers.QueuedTest,
-            status=202,
         )
         yield Call(
             method="POST",
@@ -158,7 +157,7 @@ class WebhookCalls:
         def queued(event_id: str) -> Document:
             return {"event_id": event_id, "webhook_id": webhook_id, "type": "webhook.test"}
 
-        return done_answer(done, queued, 202)
+        return done_answer(done, queued, 200)
 
     async def rotate_webhook(self, ask: Ask) -> Answer:
         """Replace an endpoint's secret; the new one is shown in this answer only."""

@@ -1,7 +1,8 @@
 """One path of a door as an ASGI application: authenticate, read, call, answer; and every error in the door's shape.
 
-Time is read here, once per request, and how long it took is told to whoever counts. A plain ASGI callable is a
-Starlette route's endpoint, so the framework routes and its request and response classes stay off the decision's way.
+Time is read here, once per request and when all of it has come; how long it took is told to whoever counts. A plain
+ASGI callable is a Starlette route's endpoint, so the framework routes and its request and response classes stay off
+the decision's way.
 """
 
 import time
@@ -141,12 +142,11 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
-        now_us = self._context.clock()
         incoming = Incoming(scope)
-        request_id = incoming.request_id() or self._context.new_request_id(now_us)
+        request_id = incoming.request_id() or self._context.new_request_id(self._context.clock())
         limits: list[Header] = []  # filled as soon as the caller is known; errors that come later carry them too
         try:
-            answer = await self._answer(incoming, scope.get("path_params", {}), receive, now_us, limits)
+            answer = await self._answer(incoming, scope.get("path_params", {}), receive, limits)
         except ClientGone:
             return
         except SidecarError as error:
@@ -174,12 +174,13 @@ class Endpoint:
         self._context.count(served)
 
     async def _answer(
-        self, incoming: Incoming, path: Mapping[str, str], receive: Receive, now_us: int, limits: list[Header]
+        self, incoming: Incoming, path: Mapping[str, str], receive: Receive, limits: list[Header]
     ) -> Answer:
         call = self.calls.get(incoming.method)
         if call is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
         body = await incoming.body(receive, call.body_bytes_max)
+        now_us = self._context.clock()  # not before: who holds the body back must not choose the time
         caller = Caller("agent") if call.is_open else self._context.authenticate(incoming.bearer(), now_us)
         if not call.is_open:
             self._admit(caller, now_us, limits)
