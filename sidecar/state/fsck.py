@@ -1,4 +1,4 @@
-"""Whether the figures of a store hold together: invariants I1 to I4 recomputed from what they are made of.
+"""Whether a store holds together: invariants I1 to I4 recomputed from what they are made of, then records and outbox.
 
 Everything is read in one transaction, so a running server does not disturb it. Nothing is mended: a store that fails
 must not be used, and what is wrong is for a person to judge. The same check ends every crash test.
@@ -7,6 +7,7 @@ must not be used, and what is wrong is for a person to judge. The same check end
 from collections import Counter as Tally
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -18,14 +19,21 @@ from sidecar.core.ids import id_of
 from sidecar.core.log_entries import digest_of, text_of
 from sidecar.core.reservation import Reservation
 from sidecar.core.verification import Anchor, verify
+from sidecar.state.across import Across, check_deployment, read_across
+from sidecar.state.answers_check import check_answers
 from sidecar.state.codec import U32, U64, U64_MAX, decode
 from sidecar.state.environment import Environment, Table, Txn
 from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter
 from sidecar.state.outbox_check import check_outbox
+from sidecar.state.records_check import Told, check_records
+from sidecar.state.rows import tenant_rows
 from sidecar.state.transaction import TenantTransaction, Transaction
 
 FAULTS_MAX: Final = 100
 """Faults reported per tenant; more would not say more."""
+
+DEPLOYMENT_NAME: Final = "(deployment)"
+"""In place of a tenant's id, and none itself: what belongs to no tenant. Told only when it has faults."""
 
 _reservation: Final = msgspec.msgpack.Decoder(Reservation)
 
@@ -56,19 +64,29 @@ class Window(NamedTuple):
 
 
 def check(environment: Environment) -> Iterator[Checked]:
-    """Yield what was found in each tenant, in order of creation."""
+    """Yield what was found in each tenant, in order of creation, then in the deployment where that has faults."""
+    tables = environment.tables
     with environment.read() as txn:
-        whole = Transaction(txn, environment.tables)
+        whole = Transaction(txn, tables)
+        across = read_across(txn, tables)
+        numbers = set()
         for tenant in whole.tenants.after(0):
-            yield _Check(txn, environment.tables, whole.of(tenant)).run()
+            numbers.add(tenant.number)
+            yield _Check(txn, tables, whole.of(tenant), across).run()
+        messages = list(check_deployment(txn, tables, across, numbers))
+        if messages:
+            faults = tuple(Fault("records", message) for message in messages[:FAULTS_MAX])
+            yield Checked(DEPLOYMENT_NAME, 0, 0, 0, faults)
 
 
 class _Check:
     """The check of one tenant."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], part: TenantTransaction) -> None:
+    def __init__(self, txn: Txn, tables: dict[str, Table], part: TenantTransaction, across: Across) -> None:
         self._txn = txn
         self._tables = tables
+        self._across = across
+        self._told = Told()
         self._part = part
         self._tenant: Tenant = part.tenant
         self._prefix = U32.pack(part.tenant.number)
@@ -86,7 +104,8 @@ class _Check:
         self._check_reservations()
         self._check_windows()
         self._check_expiry()
-        for message in check_outbox(self._txn, self._tables, self._tenant):
+        self._check_records()
+        for message in check_outbox(self._txn, self._tables, self._tenant, self._across.ready[self._tenant.number]):
             self._blame("outbox", message)
         faults = tuple(self._faults[:FAULTS_MAX])
         return Checked(self._tenant.tenant_id, self._records, self._reservations, self._windows, faults)
@@ -96,12 +115,8 @@ class _Check:
             self._faults.append(Fault(invariant, message))
 
     def _rows(self, table: str) -> Iterator[tuple[bytes, bytes]]:
-        """Yield this tenant's rows of a table, keys without the tenant."""
-        with self._txn.cursor(db=self._tables[table]) as cursor:
-            found = cursor.set_range(self._prefix)
-            while found and bytes(cursor.key()).startswith(self._prefix):
-                yield bytes(cursor.key())[len(self._prefix) :], bytes(cursor.value())
-                found = cursor.next()
+        """Return this tenant's rows of a table, keys without the tenant."""
+        return tenant_rows(self._txn, self._tables[table], self._tenant.number)
 
     def _check_chain(self) -> None:
         """I4, and of I3 that sequence numbers have no gap."""
@@ -125,10 +140,12 @@ class _Check:
         seen: set[str] = set()
         for key, body in self._rows("audit"):
             self._records += 1
-            fields = orjson.loads(body)
+            fields, seq = orjson.loads(body), U64.unpack(key)[0]
+            for message in self._told.note(seq, fields):
+                self._blame("records", message)
             if fields.get("type") != "decision":
                 continue
-            decision_id, seq = fields["decision"], U64.unpack(key)[0]
+            decision_id = fields["decision"]
             if decision_id in seen:
                 self._blame("I3", f"decision `{decision_id}` stands in the log twice, again at {seq}")
             seen.add(decision_id)
@@ -245,13 +262,19 @@ class _Check:
         if counter.usage.total > counter.ceiling + counter.overdraft:
             self._blame("I1", f"{_name(budget)} holds {counter.usage.total}, granted were {counter.ceiling}")
 
+    def _check_records(self) -> None:
+        number, keys = self._tenant.number, self._across.keys
+        found = (
+            check_records(self._txn, self._tables, number, self._told, keys.tokens[number]),
+            keys.faults[number],
+            check_answers(self._txn, self._tables, number),
+        )
+        for message in chain.from_iterable(found):
+            self._blame("records", message)
+
     def _check_expiry(self) -> None:
         """What will expire is exactly what is held."""
-        due: set[bytes] = set()
-        with self._txn.cursor(db=self._tables["expiry"]) as cursor:
-            for key in cursor.iternext(values=False) if cursor.first() else ():
-                if bytes(key[8:12]) == self._prefix:
-                    due.add(bytes(key))
+        due = self._across.due[self._tenant.number]
         for ulid, value in self._rows("reservations"):
             reservation = decode(value, _reservation)
             key = U64.pack(reservation.expires_at_us) + self._prefix + ulid

@@ -1,32 +1,52 @@
 """Whether a tenant's outbox holds together, recomputed from its rows: the part of the check that concerns events.
 
-What waits stands in each list once and is counted, what is ready is what waits, and each active endpoint is whole.
+What waits stands in each list once and is counted, what is ready is what waits, each endpoint has its
+secret, and each active one is whole.
 """
 
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import msgspec
 
 from sidecar.core.directory import Tenant
 from sidecar.core.ids import EVENT, id_of
 from sidecar.core.webhooks import Lane, Waiting
-from sidecar.state.codec import U32, U64, decode
+from sidecar.state.codec import U64, decode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.outbox import READY_ROW
+from sidecar.state.rows import every_row, tenant_rows
 from sidecar.state.webhooks import Webhooks
 
 _lane = msgspec.msgpack.Decoder(Lane)
 _waiting = msgspec.msgpack.Decoder(Waiting)
 
 
-def check_outbox(txn: Txn, tables: dict[str, Table], tenant: Tenant) -> Iterator[str]:
-    """Yield a sentence for each thing that does not hold in the outbox of ``tenant``."""
-    lanes = {key: decode(value, _lane) for key, value in _rows(txn, tables["outbox_lanes"], tenant)}
-    dropped = {key for key, _ in _rows(txn, tables["outbox_dropped"], tenant)}
-    due = {(key[:8], key[16:]): U64.unpack(key[8:16])[0] for key, _ in _rows(txn, tables["outbox_due"], tenant)}
+Ready: TypeAlias = dict[bytes, int]
+"""When each lane of one tenant that is ready has its next event due."""
+
+
+def ready_by_tenant(txn: Txn, table: Table) -> dict[int, Ready]:
+    """Return the lanes that are ready, by the number of their tenant: they lie by time, so all are read at once."""
+    found: dict[int, Ready] = defaultdict(dict)
+    for key, _ in every_row(txn, table):
+        due_us, number, lane = READY_ROW.unpack(key)
+        found[number][U64.pack(lane)] = due_us
+    return found
+
+
+def check_outbox(txn: Txn, tables: dict[str, Table], tenant: Tenant, ready: Ready) -> Iterator[str]:
+    """Yield a sentence for each thing that does not hold in the outbox of ``tenant``, whose lanes are ``ready``."""
+    lanes = {key: decode(value, _lane) for key, value in tenant_rows(txn, tables["outbox_lanes"], tenant.number)}
+    dropped = {key for key, _ in tenant_rows(txn, tables["outbox_dropped"], tenant.number)}
+    due = {
+        (key[:8], key[16:]): U64.unpack(key[8:16])[0]
+        for key, _ in tenant_rows(txn, tables["outbox_due"], tenant.number)
+    }
     waiting: Tally[bytes] = Tally()
-    for key, value in _rows(txn, tables["outbox"], tenant):
+    for key, value in tenant_rows(txn, tables["outbox"], tenant.number):
         lane, ulid = key[:8], key[8:]
         waiting[lane] += 1
         if lane in dropped:
@@ -38,11 +58,11 @@ def check_outbox(txn: Txn, tables: dict[str, Table], tenant: Tenant) -> Iterator
     for lane, ulid in due:
         if lane not in dropped:
             yield f"event `{id_of(EVENT, ulid)}` is due and does not wait"
-    yield from _check_lanes(lanes, waiting, _ready(txn, tables["outbox_ready"], tenant))
+    yield from _check_lanes(lanes, waiting, dict(ready))
     yield from _check_webhooks(txn, tables, tenant, lanes)
 
 
-def _check_lanes(lanes: dict[bytes, Lane], waiting: Tally[bytes], ready: dict[bytes, int]) -> Iterator[str]:
+def _check_lanes(lanes: dict[bytes, Lane], waiting: Tally[bytes], ready: Ready) -> Iterator[str]:
     for key, lane in lanes.items():
         name = f"lane {U64.unpack(key)[0]}"
         if lane.waiting != waiting[key]:
@@ -55,30 +75,17 @@ def _check_lanes(lanes: dict[bytes, Lane], waiting: Tally[bytes], ready: dict[by
 
 def _check_webhooks(txn: Txn, tables: dict[str, Table], tenant: Tenant, lanes: dict[bytes, Lane]) -> Iterator[str]:
     webhooks = Webhooks(txn, tables, tenant.number)
-    active = [each for each in webhooks.all() if each.status == "active"]
+    everyone = list(webhooks.all())
+    secrets = {U64.unpack(key)[0] for key, _ in tenant_rows(txn, tables["webhook_secrets"], tenant.number)}
+    for each in everyone:
+        if each.number not in secrets:
+            yield f"webhook `{each.webhook_id}` has no secret to sign with"
+    for number in sorted(secrets - {each.number for each in everyone}):
+        yield f"a secret is kept for webhook {number}, which does not exist"
+    active = [each for each in everyone if each.status == "active"]
     if [(each.number, each.lane, each.events) for each in active] != [
         (interest.number, interest.lane, interest.events) for interest in webhooks.interests()
     ]:
         yield "the summary of the webhooks is not that of the active ones"
     if {U64.pack(each.lane): each.number for each in active} != {key: lane.number for key, lane in lanes.items()}:
         yield "the active webhooks and the lanes are not the same"
-
-
-def _ready(txn: Txn, table: Table, tenant: Tenant) -> dict[bytes, int]:
-    found = {}
-    with txn.cursor(db=table) as cursor:
-        for key in cursor.iternext(values=False) if cursor.first() else ():
-            due_us, number, lane = READY_ROW.unpack(key)
-            if number == tenant.number:
-                found[U64.pack(lane)] = due_us
-    return found
-
-
-def _rows(txn: Txn, table: Table, tenant: Tenant) -> Iterator[tuple[bytes, bytes]]:
-    """Yield a tenant's rows of a table, keys without the tenant."""
-    prefix = U32.pack(tenant.number)
-    with txn.cursor(db=table) as cursor:
-        found = cursor.set_range(prefix)
-        while found and bytes(cursor.key()).startswith(prefix):
-            yield bytes(cursor.key())[len(prefix) :], bytes(cursor.value())
-            found = cursor.next()

@@ -8,6 +8,7 @@ import pytest
 from sidecar.core.access import Caller
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.store import Transaction
 from tests.service.builders import OPERATOR, SECOND, World
 
 
@@ -64,7 +65,14 @@ def test_a_caller_is_asked_for_again_when_the_effect_is_written(org: World, fate
         org.now_us += SECOND
     elif fate == "secret changed":
         other = msgspec.structs.replace(minted.token, digest=hashlib.sha256(b"another").digest())
-        org.write(lambda txn: txn.tokens.put(other))
+
+        def put(txn: Transaction) -> None:
+            tenant = txn.tenants.find("t_one")
+            assert tenant is not None
+            txn.tokens.put(other)
+            txn.of(tenant).tokens.change(other.token_id, other, txn.tenants.advance(tenant.number))
+
+        org.write(put)
     if fate == "lives":
         alive(org, caller)
     else:

@@ -4,8 +4,10 @@ import msgspec
 import pytest
 
 from sidecar.core.access import Caller
+from sidecar.core.audit import encode_hash, fact_hash
 from sidecar.core.cards import CARDS_LISTED_MAX, ExternalRef
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, ValidationFailed
+from sidecar.core.facts import card_fact
 from sidecar.core.idempotency import idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.nearest import Nearest
@@ -472,6 +474,8 @@ def test_one_mark_freezes_ten_thousand_cards(bank: Bank) -> None:
                 first, card_id=f"card_{number}", identity_id=owner, thawed_revision=revision, revision=revision
             )
             part.cards.add(copy.card_id, copy, revision, owner=owner)
+            version = [copy.card_id, revision, encode_hash(fact_hash(card_fact(copy)))]
+            part.audit.append("card_created", bank.world.now_us, {"cards": [version]})
 
     bank.world.write(multiply)
     with bank.world.look() as part:

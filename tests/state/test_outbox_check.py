@@ -11,7 +11,7 @@ from sidecar.core.webhooks import Lane, Secrets, Waiting
 from sidecar.state.codec import U32, U64, encode
 from sidecar.state.environment import Environment
 from sidecar.state.outbox import READY_ROW
-from sidecar.state.outbox_check import check_outbox
+from sidecar.state.outbox_check import check_outbox, ready_by_tenant
 from tests.service.builders import World
 from tests.service.mailroom import Mailroom
 from tests.state.builders import a_tenant, rows, store_in, writing
@@ -51,6 +51,14 @@ BREAKS: dict[str, tuple[list[Change], set[str]]] = {
         [("outbox_lanes", LANE, encode(Lane(number=1, waiting=1))), ("outbox_ready", READY_ROW.pack(9, 1, 10), None)],
         {"lane 10 is not ready when its next event is due"},
     ),
+    "a secret that is missing": (
+        [("webhook_secrets", U32.pack(1) + U64.pack(1), None)],
+        {"webhook `wh_1` has no secret to sign with"},
+    ),
+    "a secret of an endpoint that is missing": (
+        [("webhook_secrets", U32.pack(1) + U64.pack(7), encode(Secrets(b"s")))],
+        {"a secret is kept for webhook 7, which does not exist"},
+    ),
     "a summary that is missing": (
         [("webhook_interests", U32.pack(1), None)],
         {"the summary of the webhooks is not that of the active ones"},
@@ -77,7 +85,8 @@ def environment(tmp_path: Path) -> Iterator[Environment]:
 def found(environment: Environment) -> set[str]:
     """Return what is wrong in the first tenant."""
     with environment.read() as txn:
-        return set(check_outbox(txn, environment.tables, a_tenant()))
+        ready = ready_by_tenant(txn, environment.tables["outbox_ready"])
+        return set(check_outbox(txn, environment.tables, a_tenant(), ready[1]))
 
 
 def test_what_the_sidecar_wrote_holds(environment: Environment) -> None:

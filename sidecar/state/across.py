@@ -1,0 +1,40 @@
+"""What lies across the tenants, read once for the check of all of them: tokens, and what lies in order of time."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from sidecar.state.answers_check import check_answers
+from sidecar.state.codec import U32
+from sidecar.state.environment import Table, Txn
+from sidecar.state.outbox_check import Ready, ready_by_tenant
+from sidecar.state.rows import every_row
+from sidecar.state.tenants import DEPLOYMENT
+from sidecar.state.tokens_check import KeyRing
+
+
+class Across(NamedTuple):
+    """Tokens, and by tenant the keys of what will expire and the lanes that are ready."""
+
+    keys: KeyRing
+    due: dict[int, set[bytes]]
+    ready: dict[int, Ready]
+
+
+def read_across(txn: Txn, tables: dict[str, Table]) -> Across:
+    """Return what lies across the tenants."""
+    due: dict[int, set[bytes]] = defaultdict(set)
+    for key, _ in every_row(txn, tables["expiry"]):
+        due[U32.unpack(key[8:12])[0]].add(key)
+    return Across(KeyRing(txn, tables), due, ready_by_tenant(txn, tables["outbox_ready"]))
+
+
+def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants: Collection[int]) -> Iterator[str]:
+    """Yield a sentence for each thing that does not hold and belongs to none of ``tenants``, by their numbers."""
+    keys = across.keys
+    for number in sorted(keys.tokens.keys() - set(tenants)):
+        for token in keys.tokens[number].values():
+            yield f"token `{token.token_id}` belongs to tenant {number}, which does not exist"
+    for number in sorted(keys.faults.keys() - set(tenants)):
+        yield from keys.faults[number]
+    yield from check_answers(txn, tables, DEPLOYMENT)
