@@ -82,7 +82,7 @@ def verify_command(
 @FORMAT
 @click.pass_context
 def fsck_command(ctx: click.Context, /, data_dir: Path, shape: str) -> None:
-    """Recompute budgets, reservations and decisions from what they are made of (invariants I1 to I4).
+    """Recompute what lies in the store from what it is made of: invariants I1 to I4, records, tokens, kept answers, events.
 
     Exit code 1 when something does not hold; nothing is changed.
     """
