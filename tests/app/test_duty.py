@@ -127,8 +127,8 @@ def test_a_lock_file_that_cannot_be_opened_is_tried_again(office: Office, monkey
     opened = os.open
     refused: list[int] = []
 
-    def refuse(path: Path, flags: int, mode: int) -> int:
-        if len(refused) > 2:
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if len(refused) > 2 or Path(path).name != "lock":
             return opened(path, flags, mode)
         refused.append(1)
         raise OSError(24, "too many open files")
