@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,9 @@ TEND_SECONDS: Final = 10.0
 
 PRUNE_ROUNDS: Final = 4
 """Transactions of one tick that forget idempotency keys: some 4,000 keys a second for as long as there are more."""
+
+SWEEP_ROUNDS: Final = 4
+"""Transactions of one tick that remove what waited for endpoints that are gone: some 8,000 events a second."""
 
 
 class Duty:
@@ -50,13 +54,13 @@ class Duty:
         self._descriptor: int | None = None
         self._tended = 0.0
         self._is_behind = False
+        self._is_unswept = False
 
     async def run(self) -> None:
-        """Work until cancelled; a failure is logged and tried again at the next tick."""
+        """Work until cancelled; whatever fails is logged and tried again at the next tick, and keeps nothing else."""
         try:
             while True:
-                if self._holds():
-                    await self._attempt()
+                await self._attempt(self._work)
                 await asyncio.sleep(TICK_SECONDS)
         finally:
             await self._courier.close()
@@ -75,35 +79,56 @@ class Duty:
         self._descriptor = descriptor
         return True
 
-    async def _attempt(self) -> None:
+    async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Do one thing; what it raises, expected or not, ends neither this task nor what comes after it."""
         try:
-            await self._work()
+            await step()
         except SidecarError as error:
-            log.warning("background_work_failed", reason=error.message)
+            log.warning("background_work_failed", step=step.__name__.strip("_"), reason=error.message)
         except OSError as error:
-            log.warning("background_work_failed", reason=str(error))
+            log.warning("background_work_failed", step=step.__name__.strip("_"), reason=str(error))
+        except Exception:
+            log.exception("background_work_failed", step=step.__name__.strip("_"))
 
     async def _work(self) -> None:
-        now_us = self._clock()
-        self._courier.tick()
-        await self._tell_jump()
-        while await self._settler.expire_due(now_us) == EXPIRE_BATCH:
-            pass
+        if not self._holds():
+            return
+        # Holds first, for money waits for them, after a jump of the clock that may be why they end; webhooks last.
+        steps = [self._tell_jump, self._expire]
         if time.monotonic() - self._tended >= TEND_SECONDS:
             self._tended = time.monotonic()
-            self._store.tend()
-            await self._desk.prune_former_secrets(now_us)
-            await self._courier.sweep()
-            self._is_behind = True
-        if self._is_behind:
-            self._is_behind = await self._prune(now_us)
+            self._is_behind = self._is_unswept = True
+            steps += [self._tend, self._forget_secrets]
+        for step in (*steps, self._prune, self._deliver, self._sweep):
+            await self._attempt(step)
 
-    async def _prune(self, now_us: int) -> bool:
-        """Forget old idempotency keys; whether more are left for the next tick, so that no hold waits for them all."""
-        for _ in range(PRUNE_ROUNDS):
-            if await self._settler.prune_replays(now_us) < EXPIRE_BATCH:
-                return False
-        return True
+    async def _expire(self) -> None:
+        now_us = self._clock()
+        while await self._settler.expire_due(now_us) > 0:
+            pass
+
+    async def _tend(self) -> None:
+        self._store.tend()
+
+    async def _forget_secrets(self) -> None:
+        await self._desk.prune_former_secrets(self._clock())
+
+    async def _prune(self) -> None:
+        """Forget some old idempotency keys; the rest is left for the next tick, so that no hold waits for them all."""
+        for _ in range(PRUNE_ROUNDS if self._is_behind else 0):
+            if await self._settler.prune_replays(self._clock()) < EXPIRE_BATCH:
+                self._is_behind = False
+                return
+
+    async def _deliver(self) -> None:
+        self._courier.tick()
+
+    async def _sweep(self) -> None:
+        """Remove some of what waited for endpoints that are gone, as ``_prune`` does."""
+        for _ in range(SWEEP_ROUNDS if self._is_unswept else 0):
+            if not await self._courier.sweep():
+                self._is_unswept = False
+                return
 
     async def _tell_jump(self) -> None:
         jump = self._clock.take_jump()

@@ -191,6 +191,7 @@ class Treasurer:
             part = part_of(txn, caller, tenant_id, now_us)
             _reached(part, caller, budget_id)
             part.budgets.remove(budget_id, txn.tenants.advance(part.tenant.number))
+            part.outbox.forget_approach(budget_id)
             part.audit.append("budget_deleted", now_us, {"budget": budget_id, "by": caller.name})
 
         await self._store.write(work)

@@ -79,3 +79,6 @@ class Outbox(Protocol):
 
     def mark_approach(self, budget_id: str, start_us: int, length_us: int | None) -> bool:
         """Note that a budget's approach to its limit is told in the window from ``start_us``; False when it was."""
+
+    def forget_approach(self, budget_id: str) -> None:
+        """Forget what ``mark_approach`` noted of a budget that is deleted."""

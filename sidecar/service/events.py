@@ -6,7 +6,7 @@ an answer that is replayed tell nothing.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -48,17 +48,33 @@ def announce(part: TenantTransaction, now_us: int, event_type: EventType, data: 
     interested = [interest for interest in part.webhooks.interests() if interest.wants(event_type)]
     if not interested:
         return
-    body = event_body(event_type, now_us, {"tenant_id": part.tenant.tenant_id, **data})
-    event_id = part.outbox.next_event_id(now_us)
-    waiting = Waiting(event_id=event_id, type=event_type, body=body, created_at_us=now_us, due_at_us=now_us)
+    waiting = event_of(part, now_us, event_type, data)
     for interest in interested:
-        lane = part.outbox.lane(interest.lane)
-        if lane is None:
-            continue  # it was too full as well, and was disabled when it should have been told of another one's end
-        if lane.waiting >= WAITING_MAX:
+        # A lane that is gone was too full as well, and was disabled when it should have been told of another one's end.
+        if enqueue(part, interest.lane, waiting) == "full":
             disable(part, part.webhooks.at(interest.number), "too_many_waiting", "sidecar", now_us)
-        else:
-            part.outbox.add(interest.lane, waiting)
+
+
+def event_of(part: TenantTransaction, now_us: int, event_type: EventType, data: Mapping[str, object]) -> Waiting:
+    """Return an event of the tenant, with an id of its own, that is due at once."""
+    return Waiting(
+        event_id=part.outbox.next_event_id(now_us),
+        type=event_type,
+        body=event_body(event_type, now_us, {"tenant_id": part.tenant.tenant_id, **data}),
+        created_at_us=now_us,
+        due_at_us=now_us,
+    )
+
+
+def enqueue(part: TenantTransaction, number: int, waiting: Waiting) -> Literal["waits", "full", "gone"]:
+    """Let an event wait in the lane with this number, unless as much waits there as may, or the lane was dropped."""
+    lane = part.outbox.lane(number)
+    if lane is None:
+        return "gone"
+    if lane.waiting >= WAITING_MAX:
+        return "full"
+    part.outbox.add(number, waiting)
+    return "waits"
 
 
 def disable(part: TenantTransaction, webhook: Webhook, reason: str, by: str, now_us: int) -> Webhook:

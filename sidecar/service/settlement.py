@@ -24,7 +24,10 @@ from sidecar.service.idempotency import Done, once
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 EXPIRE_BATCH: Final = 256
-"""Holds that one transaction ends: some 10 ms of the writer lock."""
+"""Holds that one transaction ends, each endpoint that may be told of one counting like another hold.
+
+Some 25 to 50 ms of the writer lock, measured on two busy cores; 256 holds with 20 endpoints would take 300 to 400.
+"""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -128,7 +131,7 @@ class Settler:
         return await self._store.write(work)
 
     async def expire_due(self, now_us: int) -> int:
-        """End up to ``EXPIRE_BATCH`` holds whose time has come; returns how many."""
+        """End some holds whose time has come; returns how many, 0 once there are none."""
         with self._store.read() as txn:
             if not txn.due(now_us, 1):
                 return 0
@@ -195,15 +198,19 @@ def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None)
 
 
 def _expire_due(txn: Transaction, now_us: int) -> int:
-    due = txn.due(now_us, EXPIRE_BATCH)
-    for hold in due:
+    room, ended = EXPIRE_BATCH, 0
+    for hold in txn.due(now_us, EXPIRE_BATCH):
         tenant = txn.tenants.get(hold.tenant)
         part = None if tenant is None else txn.of(tenant)
         reservation = None if part is None else part.ledger.reservation(hold.decision_id)
         if part is None or reservation is None:
             raise StoreUnusable(f"`{hold.decision_id}` is due and does not exist")
         _apply(part, "expire", expire(reservation, now_us), None, now_us)
-    return len(due)
+        ended += 1
+        room -= 1 + len(part.webhooks.interests())
+        if room <= 0:
+            break
+    return ended
 
 
 def _require_freeing(caller: Caller) -> None:

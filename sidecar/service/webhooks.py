@@ -12,23 +12,20 @@ import msgspec
 from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.errors import Conflict, NotFound
-from sidecar.core.events import event_body
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.webhooks import (
     DELIVERY_KEPT_US,
     ENDPOINTS_MAX,
     SECRET_BYTES,
-    WAITING_MAX,
     Delivery,
     EndpointStatus,
     Secrets,
-    Waiting,
     Webhook,
     secret_text,
     shown_of,
 )
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.events import disable
+from sidecar.service.events import disable, enqueue, event_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
@@ -203,20 +200,12 @@ class WebhookDesk:
 
         def queue(part: TenantTransaction) -> str:
             webhook = _known(part, webhook_id)
-            lane = part.outbox.lane(webhook.lane) if webhook.status == "active" else None
-            if lane is None:
+            waiting = event_of(part, now_us, "webhook.test", {"webhook_id": webhook_id, "by": caller.name})
+            outcome = enqueue(part, webhook.lane, waiting)
+            if outcome == "gone":
                 raise Conflict(f"webhook `{webhook_id}` is disabled")
-            if lane.waiting >= WAITING_MAX:
-                raise Conflict(f"{lane.waiting} events wait for webhook `{webhook_id}`, which is the most that can")
-            data = {"tenant_id": part.tenant.tenant_id, "webhook_id": webhook_id, "by": caller.name}
-            waiting = Waiting(
-                event_id=part.outbox.next_event_id(now_us),
-                type="webhook.test",
-                body=event_body("webhook.test", now_us, data),
-                created_at_us=now_us,
-                due_at_us=now_us,
-            )
-            part.outbox.add(webhook.lane, waiting)
+            if outcome == "full":
+                raise Conflict(f"for webhook `{webhook_id}` as many events wait as can")
             return waiting.event_id
 
         return await self._store.write(work)
@@ -279,4 +268,6 @@ def _kept(part: TenantTransaction, webhook: Webhook, kind: str, caller: Caller, 
 
 def _record(part: TenantTransaction, kind: str, webhook: Webhook, caller: Caller, now_us: int) -> None:
     body: Body = {"webhook": webhook.webhook_id, "by": caller.name}
+    if kind in {"webhook_created", "webhook_updated"}:
+        body |= {"events": list(webhook.events), "status": webhook.status}
     part.audit.append(kind, now_us, body)

@@ -60,6 +60,7 @@ TABLES: Final = (
     "facts",
     "webhooks",
     "webhook_secrets",
+    "webhook_secrets_expiry",
     "webhook_interests",
     "webhook_deliveries",
     "outbox_heads",

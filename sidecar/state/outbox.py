@@ -146,13 +146,23 @@ class Outbox:
 
         With a ``length_us`` windows begin at every second, and one is told only once the last one that was is over.
         """
-        key = U32.pack(self._tenant.number) + (ulid_bytes(budget_id, "bud") or b"")
+        key = self._mark(budget_id)
         data = self._txn.get(key, db=self._tables["budget_marks"])
         marked_us = None if data is None else U64.unpack(data)[0]
         if marked_us is not None and start_us < marked_us + (length_us or 1):
             return False
         self._txn.put(key, U64.pack(start_us), db=self._tables["budget_marks"])
         return True
+
+    def forget_approach(self, budget_id: str) -> None:
+        """Forget what ``mark_approach`` noted of a budget that is deleted."""
+        self._txn.delete(self._mark(budget_id), db=self._tables["budget_marks"])
+
+    def _mark(self, budget_id: str) -> bytes:
+        ulid = ulid_bytes(budget_id, "bud")
+        if ulid is None:
+            raise StoreUnusable(f"`{budget_id}` is no id of a budget")
+        return U32.pack(self._tenant.number) + ulid
 
     def _known(self, lane: int) -> Lane:
         state = self.lane(lane)

@@ -21,7 +21,7 @@ from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
 from sidecar.state.records import Collection, Kind
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
-from sidecar.state.webhooks import Webhooks
+from sidecar.state.webhooks import Webhooks, forget_replaced
 
 _identity: Final = msgspec.msgpack.Decoder(Identity)
 _policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
@@ -161,8 +161,9 @@ class Transaction:
         return prune_replays(self._txn, self._tables, now_us, most)
 
     def prune_former_secrets(self, now_us: int, most: int) -> int:
-        """Forget up to ``most`` secrets whose grace time is over; returns how many."""
-        return prune_former_secrets(self._txn, self._tables, now_us, most)
+        """Forget up to ``most`` secrets each of tokens and webhooks whose grace time is over; returns how many."""
+        of_tokens = prune_former_secrets(self._txn, self._tables, now_us, most)
+        return of_tokens + forget_replaced(self._txn, self._tables, now_us, most)
 
     def ready_lanes(self, now_us: int, most: int) -> list[Ready]:
         """Return up to ``most`` lanes of any tenant whose next attempt is due, the earliest first."""

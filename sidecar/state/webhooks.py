@@ -6,6 +6,7 @@ pays for one look-up. It is written with each endpoint, in the same transaction.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -32,6 +33,7 @@ class Webhooks:
         self._txn = txn
         self._webhooks = tables["webhooks"]
         self._secrets = tables["webhook_secrets"]
+        self._expiry = tables["webhook_secrets_expiry"]
         self._interests = tables["webhook_interests"]
         self._deliveries = tables["webhook_deliveries"]
         self._number = tenant
@@ -53,7 +55,7 @@ class Webhooks:
     def all(self, *, after: int = 0) -> Iterator[Webhook]:
         """Yield the endpoints in order of creation, from the one after that number."""
         with self._txn.cursor(db=self._webhooks) as cursor:
-            found = cursor.set_range(TENANT_U64.pack(self._number, after + 1))
+            found = after < U64_MAX and cursor.set_range(TENANT_U64.pack(self._number, after + 1))
             while found and bytes(cursor.key()).startswith(self._tenant):
                 yield decode(bytes(cursor.value()), _webhook)
                 found = cursor.next()
@@ -85,14 +87,17 @@ class Webhooks:
         return decode(self._row(self._secrets, number), _secrets)
 
     def keep_secrets(self, number: int, secrets: Secrets) -> None:
-        """Store what an endpoint's deliveries are signed with from now on."""
-        self._txn.put(TENANT_U64.pack(self._number, number), encode(secrets), db=self._secrets)
+        """Store what an endpoint's deliveries are signed with from now on, and when a replaced secret is forgotten."""
+        key = TENANT_U64.pack(self._number, number)
+        self._txn.put(key, encode(secrets), db=self._secrets)
+        if secrets.previous is not None:
+            self._txn.put(U64.pack(secrets.previous_until_us) + key, b"", db=self._expiry)
 
     def deliveries(self, number: int, *, after: int = 0) -> Iterator[tuple[int, Delivery]]:
         """Yield an endpoint's attempts with their places, the oldest first, from the one after that place."""
         prefix = TENANT_U64.pack(self._number, number)
         with self._txn.cursor(db=self._deliveries) as cursor:
-            found = cursor.set_range(prefix + U64.pack(after + 1))
+            found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
             while found and bytes(cursor.key()).startswith(prefix):
                 yield U64.unpack(bytes(cursor.key())[-8:])[0], decode(bytes(cursor.value()), _delivery)
                 found = cursor.next()
@@ -120,3 +125,25 @@ class Webhooks:
         if data is None:
             raise StoreUnusable(f"webhook {number} of tenant {self._number} is not whole")
         return bytes(data)
+
+
+def forget_replaced(txn: Txn, tables: dict[str, Table], now_us: int, most: int) -> int:
+    """Forget up to ``most`` replaced secrets that sign no more; returns how many were looked at."""
+    over = list(islice(_over(txn, tables, now_us), most))
+    for row in over:
+        key = row[U64.size :]
+        data = txn.get(key, db=tables["webhook_secrets"])
+        secrets = None if data is None else decode(bytes(data), _secrets)
+        # The endpoint may be gone, or its secret replaced once more: then a later row tells when that one is over.
+        if secrets is not None and now_us >= secrets.previous_until_us:
+            txn.put(key, encode(Secrets(secrets.current)), db=tables["webhook_secrets"])
+        txn.delete(row, db=tables["webhook_secrets_expiry"])
+    return len(over)
+
+
+def _over(txn: Txn, tables: dict[str, Table], now_us: int) -> Iterator[bytes]:
+    with txn.cursor(db=tables["webhook_secrets_expiry"]) as cursor:
+        for row in cursor.iternext(values=False) if cursor.first() else ():
+            if U64.unpack(row[: U64.size])[0] > now_us:
+                return
+            yield bytes(row)

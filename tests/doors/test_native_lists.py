@@ -2,6 +2,7 @@
 
 import pytest
 
+from sidecar.doors.wire.query import cursor_at
 from tests.doors.door import Door, House, build, check_refusal, named
 from tests.process.server import OPERATOR
 
@@ -75,6 +76,21 @@ def test_a_cursor_with_any_character_changed_is_refused(full: House, path: str) 
     spoilt = [f"{cursor[:at]}{'B' if cursor[at] == 'A' else 'A'}{cursor[at + 1 :]}" for at in range(len(cursor))]
     for other in (*spoilt, cursor[:-1], cursor + "A", cursor + "=", cursor.swapcase(), "a" * 10_000, "%F0%9F%92%A9"):
         check_refusal(full.door.call("GET", f"{path}?cursor={other}", token=token), 400, "cursor")
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/v1/treasury/cards", "/v1/webhooks", "/v1/webhooks/deliveries"])
+@pytest.mark.parametrize("place", [2**64 - 2, 2**64 - 1, 2**64, 2**127, 2**128 - 1])
+def test_a_made_up_cursor_beyond_all_places_asks_for_the_end_of_the_list(full: House, path: str, place: int) -> None:
+    """A cursor opens nothing, so anybody can write one down."""
+    name = path.removeprefix("/v1/").removeprefix("treasury/")
+    if name == "webhooks/deliveries":
+        endpoint = {"url": "https://hooks.example.com/", "events": ["*"]}
+        webhook_id = full.ok("POST", "/v1/webhooks", endpoint)["webhook_id"]
+        name, path = f"deliveries of {webhook_id}", f"/v1/webhooks/{webhook_id}/deliveries"
+    answer = full.door.call("GET", f"{path}?cursor={cursor_at(place, name)}", token=token_for(full, path))
+    assert (answer.status, answer.document) == (200, {"data": [], "next_cursor": None})
+    if name.startswith("deliveries"):
+        full.ok("DELETE", path.removesuffix("/deliveries"))
 
 
 def test_an_agents_cursor_is_that_of_its_subtree(full: House) -> None:

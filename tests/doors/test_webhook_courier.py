@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.core.errors import Unavailable
+from sidecar.core.errors import StoreUnusable, Unavailable
 from sidecar.core.webhooks import Response, Webhook
 from sidecar.doors.webhooks import courier as module
 from sidecar.doors.webhooks.courier import LANE_ATTEMPTS_MAX, Courier
-from sidecar.service.deliveries import Parcel
+from sidecar.service.deliveries import Parcel, Place
 from sidecar.service.webhooks import WebhookPatch
 from tests.service.builders import OPERATOR, SECOND, World
 from tests.service.mailroom import BROKEN, TAKEN, Mailroom
@@ -254,3 +254,24 @@ def test_an_endpoint_that_is_disabled_while_an_attempt_runs_gets_no_other(office
     assert office.mail.log(webhook) == []
     office.world.run(office.courier.sweep())
     office.world.run(office.mail.desk.delete(OPERATOR, "t_one", webhook.webhook_id, office.world.now_us))
+
+
+@pytest.mark.parametrize("error", [StoreUnusable("webhook 1 of tenant 1 is not whole"), KeyError("a mistake")])
+def test_a_lane_that_is_broken_is_passed_over_and_logged(
+    office: Office, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    office.hook(SLOW, 1)
+    office.world.now_us += SECOND
+    fast = office.hook(FAST, 1)
+    due, broken = office.mail.dispatch.due, office.mail.dispatch.ready(office.world.now_us)[0]
+
+    def break_down(place: Place, *args: int) -> object:
+        if place == broken:
+            raise error
+        return due(place, *args)
+
+    monkeypatch.setattr(office.mail.dispatch, "due", break_down)
+    with capture_logs() as logs:
+        office.tick(lambda: len(office.mail.log(fast)) == 1)
+    assert {(line["event"], line["lane"]) for line in logs} == {("webhook_work_failed", broken.lane)}
+    assert office.wire.count(SLOW) == 0

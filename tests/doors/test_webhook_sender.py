@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Self
 
+import httpx
 import pytest
+import uvloop
 
 from sidecar.core.webhooks import Response, Waiting, secret_text
 from sidecar.doors.webhooks import sender as module
-from sidecar.doors.webhooks.sender import ANSWER_BYTES_MAX, Sender, is_public_url, local_sender, public_sender
+from sidecar.doors.webhooks.names import TENANT_LOOKUPS_MAX, Names
+from sidecar.doors.webhooks.sender import (
+    ANSWER_BYTES_MAX,
+    Sender,
+    local_sender,
+    public_addresses,
+    public_client,
+    public_sender,
+)
 from sidecar.service.deliveries import Parcel, Place
 from tests.process.receiver import Receiver, Reply
 
@@ -29,9 +39,9 @@ def receiver() -> Iterator[Receiver]:
         yield opened
 
 
-def parcel(url: str, *secrets: bytes) -> Parcel:
+def parcel(url: str, *secrets: bytes, tenant: int = 1) -> Parcel:
     """An event on its way to ``url``."""
-    return Parcel(Place(1, 1), url, EVENT, secrets or (NEW,))
+    return Parcel(Place(tenant, 1), url, EVENT, secrets or (NEW,))
 
 
 def send(sender: Sender, *parcels: Parcel) -> list[Response]:
@@ -217,27 +227,165 @@ def test_a_name_with_a_private_address_is_not_connected_to(
     assert connections == []
 
 
-def test_a_name_that_is_bound_anew_between_check_and_connection_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The address that is connected to is checked too; what is told of it is what a closed port would say."""
-    with Listener() as inside:
-        asked = resolving(monkeypatch, [PUBLIC], [LOOPBACK])
-        (response,) = send(public_sender(), parcel(f"https://rebind.example.com:{inside.port}/"))
+def test_a_name_that_is_bound_anew_after_it_was_judged_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not looked up again: what was judged is what is connected to."""
+    connections: list[object] = []
+
+    def refuse(_socket: socket.socket, address: object) -> None:
+        connections.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    asked = resolving(monkeypatch, [PUBLIC], [LOOPBACK])
+    (response,) = send(public_sender(), parcel("https://rebind.example.com:8443/"))
     assert (response.status_code, response.error) == (None, "connection_failed")
-    assert len(asked) > 1
-    assert b"".join(inside.heard) == b""
+    assert (asked, connections) == (["rebind.example.com"], [(PUBLIC, 8443)])
+
+
+def test_the_address_that_is_connected_to_is_looked_at_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should a judgement ever be wrong, what is told of it is what a closed port would say."""
+
+    async def misjudge(_url: str, _tenant: int) -> tuple[str, ...]:
+        return (LOOPBACK,)
+
+    resolving(monkeypatch, [PUBLIC])
+    with Listener() as inside:
+        (response,) = send(Sender(public_client, misjudge), parcel(f"https://rebind.example.com:{inside.port}/"))
+    assert (response.status_code, response.error) == (None, "connection_failed")
+    assert inside.heard == []
+
+
+def test_a_connection_without_a_judgement_is_not_made(receiver: Receiver) -> None:
+    async def called() -> None:
+        async with public_client() as client:
+            with pytest.raises(httpx.ConnectError, match="no address of"):
+                await client.get(receiver.url)
+
+    asyncio.run(called())
+    assert receiver.received == []
 
 
 def test_what_is_not_protected_would_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test before can fail."""
+    """The tests before can fail. What TLS asks for is the name, not the address."""
     with Listener() as inside:
         resolving(monkeypatch, [LOOPBACK])
         send(local_sender(), parcel(f"https://rebind.example.com:{inside.port}/"))
-    assert b"".join(inside.heard) != b""
+    assert b"rebind.example.com" in b"".join(inside.heard)
 
 
 def test_a_name_is_public_when_all_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolving(monkeypatch, [PUBLIC, "2606:4700::1111"])
-    assert asyncio.run(is_public_url("https://example.com/"))
-    assert asyncio.run(is_public_url("https://8.8.8.8/"))
+    def judged(url: str) -> tuple[str, ...]:
+        return asyncio.run(public_addresses(Names(), url, 1))
+
+    both = [PUBLIC, "2606:4700::1111"]
+    resolving(monkeypatch, both)
+    assert judged("https://example.com/") == tuple(both)
+    assert judged("https://8.8.8.8/") == ("8.8.8.8",)
     resolving(monkeypatch, [])
-    assert not asyncio.run(is_public_url("https://example.com/"))
+    assert judged("https://example.com/") == ()
+
+
+# --- How names are looked up ------------------------------------------------------------------------------------------
+
+
+class Silence:
+    """A resolver that answers nobody for names below ``silent.example`` until it is ended; the rest is here."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Answer in place of the system."""
+        self.asked: list[str] = []
+        self._ended = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", self._answer)
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of every thread."""
+        self._ended.set()
+
+    def _answer(self, host: Any, port: Any, *_args: Any, **_more: Any) -> list[Any]:  # noqa: ANN401
+        self.asked.append(host)
+        if host.endswith("silent.example"):
+            self._ended.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (LOOPBACK, port))]
+
+
+def test_names_that_nobody_answers_for_hold_up_their_own_tenant_only(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look-up that was given up keeps its thread, and each further attempt would take another one."""
+    monkeypatch.setattr(module, "ATTEMPT_SECONDS", 0.3)
+
+    async def sent(sender: Sender) -> list[Response]:
+        for _ in range(3):
+            hanging = [f"https://h{n}.t{tenant}.silent.example/" for tenant in (1, 2) for n in range(20)]
+            given_up = [sender.send(parcel(url, tenant=1 + n // 20), 0) for n, url in enumerate(hanging)]
+            assert {each.error for each in await asyncio.gather(*given_up)} == {"timed_out"}
+        healthy = parcel(f"http://well.example:{receiver.port}/hook", tenant=3)
+        responses = [await sender.send(healthy, time.time_ns() // 1_000) for _ in range(2)]
+        await sender.close()
+        return responses
+
+    with Silence(monkeypatch) as silence:
+        responses = asyncio.run(sent(local_sender()))
+        assert [each.is_success for each in responses] == [True, True]
+        for tenant in (1, 2):
+            of_tenant = [host for host in silence.asked if f".t{tenant}." in host]
+            assert len(of_tenant) == len(set(of_tenant)) == TENANT_LOOKUPS_MAX
+
+
+def test_many_who_wait_for_one_name_ask_once_and_are_all_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def found() -> list[tuple[str, ...]]:
+        names = Names()
+        return await asyncio.gather(*(names.addresses("well.example", tenant) for tenant in range(9)))
+
+    with Silence(monkeypatch) as silence:
+        assert asyncio.run(found()) == [(LOOPBACK,)] * 9
+        assert silence.asked == ["well.example"]
+
+
+def test_a_tenants_next_name_is_looked_up_when_one_of_its_threads_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def found(silence: Silence) -> tuple[str, ...]:
+        names = Names()
+        hanging = [names.addresses(f"h{n}.silent.example", 1) for n in range(TENANT_LOOKUPS_MAX)]
+        waiting = asyncio.gather(*hanging, return_exceptions=True)
+        await asyncio.sleep(0)
+        last = asyncio.create_task(names.addresses("well.example", 1))
+        await asyncio.sleep(0.05)
+        assert not last.done()
+        silence.__exit__()
+        assert {type(each) for each in await waiting} == {socket.gaierror}
+        return await last
+
+    with Silence(monkeypatch) as silence:
+        assert asyncio.run(found(silence)) == (LOOPBACK,)
+
+
+def test_a_process_that_ends_waits_for_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def given_up() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Names().addresses("h.silent.example", 1)
+        assert {each.daemon for each in threading.enumerate() if each.name == "webhook-name"} == {True}
+
+    with Silence(monkeypatch):
+        asyncio.run(given_up())
+
+
+def test_under_uvloop_no_name_reaches_the_few_threads_of_the_loop(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the loop's own look-up does not come by ``socket``, and would not know this name."""
+    resolving(monkeypatch, ["127.0.0.2", LOOPBACK])  # nobody listens at the first one
+
+    async def sent() -> Response:
+        sender = local_sender()
+        response = await sender.send(parcel(f"http://hook.invalid:{receiver.port}/hook"), 0)
+        await sender.close()
+        return response
+
+    assert uvloop.run(sent()).is_success
+    assert receiver.received[0].headers["host"] == f"hook.invalid:{receiver.port}"

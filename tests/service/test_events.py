@@ -16,6 +16,7 @@ from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.treasury import CardDesk, CardDraft
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, tool_call
 from tests.service.mailroom import Mailroom, opened
+from tests.state.builders import rows
 
 
 @pytest.fixture
@@ -283,6 +284,15 @@ def test_an_approach_is_told_once_a_window(world: World, mail: Mailroom, hook: W
     world.decide(payment("90.00"))
     world.decide(payment(1))
     assert mail.types(hook) == ["budget.approaching"] * 2
+
+
+def test_a_deleted_budget_leaves_no_mark_of_its_approach(world: World, mail: Mailroom, hook: Webhook) -> None:
+    budget_id = world.budget(limit(100)).budget.budget_id
+    world.decide(payment("90.00"))
+    assert mail.types(hook) == ["budget.approaching"]
+    assert len(rows(world.environment, "budget_marks")) == 1
+    world.run(world.treasurer.delete(OPERATOR, "t_one", budget_id, world.now_us))
+    assert rows(world.environment, "budget_marks") == []
 
 
 def test_a_denial_tells_of_no_approach(world: World, mail: Mailroom, hook: Webhook) -> None:

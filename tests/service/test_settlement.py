@@ -13,6 +13,7 @@ from sidecar.service.budgets import BudgetFilter, BudgetPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.settlement import Wanted
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, limit, payment, tool_call
+from tests.service.mailroom import Mailroom
 
 ALL = Wanted(None, {}, final=True)
 
@@ -263,6 +264,18 @@ def test_many_are_ended_some_at_a_time(org: World, monkeypatch: pytest.MonkeyPat
         held(org, "1.00", ttl_seconds=60)
     org.now_us += 60 * SECOND
     assert [org.expire() for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_the_more_endpoints_are_told_the_fewer_are_ended_at_a_time(org: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event is a row of the same transaction, for which every writer waits."""
+    monkeypatch.setattr(settlement, "EXPIRE_BATCH", 6)
+    mail = Mailroom(org)
+    hooks = [mail.hook(), mail.hook("reservation.expired")]
+    for _ in range(5):
+        held(org, "1.00", ttl_seconds=60)
+    org.now_us += 60 * SECOND
+    assert [org.expire() for _ in range(4)] == [2, 2, 1, 0]
+    assert [mail.types(hook).count("reservation.expired") for hook in hooks] == [5, 5]
 
 
 def test_holds_of_every_tenant_end(org: World) -> None:

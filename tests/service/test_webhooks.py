@@ -7,7 +7,7 @@ import pytest
 from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.idempotency import idempotency_key
-from sidecar.core.webhooks import DELIVERY_KEPT_US, ENDPOINTS_MAX, Webhook, secret_text
+from sidecar.core.webhooks import DELIVERY_KEPT_US, ENDPOINTS_MAX, Secrets, Webhook, secret_text
 from sidecar.service.idempotency import Done
 from sidecar.service.paging import PageRequest
 from sidecar.service.webhooks import Signed, WebhookDraft, WebhookPatch
@@ -49,6 +49,7 @@ def test_an_endpoint_is_made_with_a_secret_that_no_other_answer_shows(world: Wor
     assert {"type": "webhook_created", "webhook": webhook.webhook_id, "by": "operator"}.items() <= world.bodies()[
         -1
     ].items()
+    assert {"events": ["*"], "status": "active"}.items() <= world.bodies()[-1].items()
     assert URL not in repr(world.bodies())
     assert made.secret.removeprefix("whsec_") not in repr(world.bodies())
 
@@ -90,6 +91,7 @@ def test_what_is_changed_is_recorded_and_counted(world: World, mail: Mailroom) -
     assert (changed.url, changed.events, changed.description) == ("https://example.org/", ("*",), "new")
     assert changed.revision == 2
     assert world.kinds()[-1] == "webhook_updated"
+    assert {"events": ["*"], "status": "active"}.items() <= world.bodies()[-1].items()
     assert mail.change(changed, WebhookPatch(status="active")) == changed
     assert world.kinds()[-1] == "webhook_updated"
     assert mail.shown(webhook) == changed
@@ -143,10 +145,10 @@ def test_a_test_is_sent_to_one_endpoint_whatever_it_asked_for(mail: Mailroom) ->
 
 
 def test_no_test_is_sent_where_too_much_waits(mail: Mailroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.service.webhooks.WAITING_MAX", 1)
+    monkeypatch.setattr("sidecar.service.events.WAITING_MAX", 1)
     webhook = mail.hook()
     mail.test(webhook)
-    with pytest.raises(Conflict, match="1 events wait"):
+    with pytest.raises(Conflict, match="as many events wait as can"):
         mail.test(webhook)
     assert mail.shown(webhook).status == "active"
 
@@ -165,6 +167,31 @@ def test_a_replaced_secret_signs_as_well_for_a_while(world: World, mail: Mailroo
     (parcel,) = mail.due()
     assert [secret_text(secret) for secret in parcel.secrets] == [rotated.secret]
     assert world.kinds()[-1] == "webhook_rotated"
+
+
+def test_a_replaced_secret_is_forgotten_when_its_grace_is_over(world: World, mail: Mailroom) -> None:
+    """Whoever reads the store later finds none that somebody might still trust."""
+    webhook, other, gone = (mail.signed().hooked.webhook for _ in range(3))
+
+    def rotate(which: Webhook, seconds: int) -> None:
+        world.run(mail.desk.rotate(OPERATOR, "t_one", which.webhook_id, seconds, world.now_us))
+
+    for each in (webhook, other, gone):
+        rotate(each, 60)
+    rotate(other, 600)
+    world.run(mail.desk.delete(OPERATOR, "t_one", gone.webhook_id, world.now_us))
+    current = mail.secrets(webhook).current
+    world.now_us += 60 * SECOND - 1
+    world.run(world.desk.prune_former_secrets(world.now_us))
+    assert mail.secrets(webhook).previous is not None
+    world.now_us += 1
+    world.run(world.desk.prune_former_secrets(world.now_us))
+    assert mail.secrets(webhook) == Secrets(current)
+    assert mail.secrets(other).previous is not None
+    world.now_us += 540 * SECOND
+    world.run(world.desk.prune_former_secrets(world.now_us))
+    assert mail.secrets(other).previous is None
+    assert world.run(world.desk.prune_former_secrets(world.now_us)) == 0
 
 
 def test_the_log_shows_attempts_in_pages_for_thirty_days(world: World, mail: Mailroom) -> None:

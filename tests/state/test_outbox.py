@@ -137,6 +137,19 @@ def test_an_approach_is_marked_once_a_window(tmp_path: Path) -> None:
         assert outbox.mark_approach(rolling, 150, 50)
 
 
+def test_a_mark_goes_with_its_budget_and_is_shared_with_no_other(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            outbox = txn.of(a_tenant()).outbox
+            assert outbox.mark_approach(BUDGET, 100, None)
+            for call in (lambda: outbox.mark_approach("x", 100, None), lambda: outbox.forget_approach("x")):
+                with pytest.raises(StoreUnusable, match="`x` is no id of a budget"):
+                    call()
+            outbox.forget_approach(BUDGET)
+            outbox.forget_approach(BUDGET)
+        assert rows(environment, "budget_marks") == []
+
+
 class Row(NamedTuple):
     """What the model knows of one event."""
 

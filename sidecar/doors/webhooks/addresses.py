@@ -1,7 +1,7 @@
 """Which URLs a tenant may have called, judged by the library that will call them, so that no two readers differ.
 
 This is the first of three checks: the URL when it is given and again before each attempt, then all addresses that its
-name has, then the one address that is connected to (``sidecar.doors.webhooks.sender``).
+name has, then the one of them that is connected to (``sidecar.doors.webhooks.sender``).
 """
 
 from typing import Final

@@ -44,19 +44,21 @@ class Courier:
         self._failing_count = 0
 
     def tick(self) -> None:
-        """Start what is due and has room; returns at once. A lane without room is passed over without a look."""
+        """Start what is due and has room; returns at once. A lane without room is passed over without a look.
+
+        A lane that cannot be read is logged and passed over, and its neighbours are served.
+        """
         ready = self._dispatch.ready(self._clock())
         self._failing.intersection_update(ready)
         for place in ready:
             if self._count >= ATTEMPTS_MAX:
                 break
             if self._room(place) > 0:
-                self._fill(place)
+                self._go_on(place)
 
-    async def sweep(self) -> None:
-        """Remove what waits for endpoints that were disabled or deleted."""
-        while await self._dispatch.sweep() == SWEPT_AT_ONCE:
-            pass
+    async def sweep(self) -> bool:
+        """Remove some of what waits for endpoints that were disabled or deleted; whether more is left."""
+        return await self._dispatch.sweep() == SWEPT_AT_ONCE
 
     async def close(self) -> None:
         """Give up what is under way, which is sent again by whoever comes next, and close the connections."""
@@ -112,4 +114,6 @@ class Courier:
         try:
             self._fill(place)
         except SidecarError as error:
-            log.warning("webhook_work_failed", reason=error.message)
+            log.warning("webhook_work_failed", tenant=place.tenant, lane=place.lane, reason=error.message)
+        except Exception:
+            log.exception("webhook_work_failed", tenant=place.tenant, lane=place.lane)

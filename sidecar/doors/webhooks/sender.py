@@ -6,11 +6,10 @@ handshake read alike, since telling them apart would map a network.
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final
+from typing import Final, TypeAlias
 
 import httpx
 from httpx_secure import httpx_ssrf_protection
@@ -21,6 +20,8 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.instants import to_datetime
 from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.addresses import host_of, public_only
+from sidecar.doors.webhooks.connections import connect_to, use_judged
+from sidecar.doors.webhooks.names import Names
 from sidecar.service.deliveries import Parcel
 
 ATTEMPT_SECONDS: Final = 15.0
@@ -32,25 +33,23 @@ ANSWER_BYTES_MAX: Final = 4_096
 IDLE_CONNECTIONS_MAX: Final = 32
 """Connections kept for the next event; those in use are bounded by the courier."""
 
-NAME_SECONDS: Final = 60.0
-"""How long the address of a name is used for new connections without asking again."""
-
 NOT_ALLOWED: Final = "address_not_allowed"
 TIMED_OUT: Final = "timed_out"
 UNREACHABLE: Final = "connection_failed"
 
 HEADERS: Final = {"content-type": "application/json", "user-agent": "agent-authorization-sidecar"}
 
+Judge: TypeAlias = Callable[[str, int], Awaitable[tuple[str, ...]]]
+"""What gives the addresses at which a URL may be called for a tenant, by its number; none where it may not."""
+
 
 class Sender:
     """Posts events; made and used in one event loop. ``public_sender`` and ``local_sender`` make the two there are."""
 
-    def __init__(
-        self, make_client: Callable[[], httpx.AsyncClient], is_allowed: Callable[[str], Awaitable[bool]]
-    ) -> None:
-        """Post what ``is_allowed`` lets pass; the client is made with the first event, since loading roots is slow."""
+    def __init__(self, make_client: Callable[[], httpx.AsyncClient], judge: Judge) -> None:
+        """Post what ``judge`` lets pass; the client is made with the first event, since loading roots is slow."""
         self._make_client = make_client
-        self._is_allowed = is_allowed
+        self._judge = judge
         self._client: httpx.AsyncClient | None = None
 
     async def send(self, parcel: Parcel, now_us: int) -> Response:
@@ -59,8 +58,9 @@ class Sender:
         status, error = None, None
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
-                if await self._is_allowed(parcel.url):
-                    status = await self._post(parcel, now_us)
+                if addresses := await self._judge(parcel.url, parcel.place.tenant):
+                    with connect_to(addresses):
+                        status = await self._post(parcel, now_us)
                 else:
                     error = NOT_ALLOWED
         except (TimeoutError, httpx.TimeoutException):
@@ -90,22 +90,35 @@ class Sender:
 
 def public_sender() -> Sender:
     """Return a sender that reaches public addresses only."""
+    names = Names()
 
-    def make() -> httpx.AsyncClient:
-        client = _client()
-        httpx_ssrf_protection(client, custom_validator=_is_public_peer, dns_cache_ttl=NAME_SECONDS)
-        return client
+    async def judge(url: str, tenant: int) -> tuple[str, ...]:
+        return await public_addresses(names, url, tenant)
 
-    return Sender(make, is_public_url)
+    return Sender(public_client, judge)
 
 
 def local_sender() -> Sender:
     """Return a sender that reaches every address; for local development only."""
+    names = Names()
 
-    async def always(_url: str) -> bool:
-        return True
+    async def judge(url: str, tenant: int) -> tuple[str, ...]:
+        return await names.addresses(host_of(httpx.URL(url)), tenant)
 
-    return Sender(_client, always)
+    def make() -> httpx.AsyncClient:
+        client = _client()
+        use_judged(client)
+        return client
+
+    return Sender(make, judge)
+
+
+def public_client() -> httpx.AsyncClient:
+    """Return a client that connects to what was judged, and looks at the address once more before it does."""
+    client = _client()
+    httpx_ssrf_protection(client, custom_validator=_is_public_peer)
+    use_judged(client)
+    return client
 
 
 def _client() -> httpx.AsyncClient:
@@ -123,22 +136,18 @@ def _is_public_peer(_host: str, address: Address, _port: int) -> bool:
     return is_public(address)
 
 
-async def is_public_url(url: str) -> bool:
-    """Whether a URL may be called and every address of its host is public.
-
-    The name is resolved here although the protected client resolves it again: that one tries a connection before it
-    looks at the address, and a name that openly points inwards shall not even get that far.
-    """
+async def public_addresses(names: Names, url: str, tenant: int) -> tuple[str, ...]:
+    """Return the addresses of a URL's host, none unless it may be called and every one of them is public."""
     try:
         public_only(url)
     except ValidationFailed:
-        return False
+        return ()
     host = host_of(httpx.URL(url))
     if literal(host) is not None:
-        return True
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    addresses = [literal(str(row[4][0])) for row in found]
-    return bool(addresses) and all(address is not None and is_public(address) for address in addresses)
+        return (host,)
+    found = await names.addresses(host, tenant)
+    addresses = [literal(each) for each in found]
+    return found if all(address is not None and is_public(address) for address in addresses) else ()
 
 
 def signed_headers(parcel: Parcel, now_us: int) -> dict[str, str]:
