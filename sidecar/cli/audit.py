@@ -82,7 +82,7 @@ def verify_command(
 @FORMAT
 @click.pass_context
 def fsck_command(ctx: click.Context, /, data_dir: Path, shape: str) -> None:
-    """Recompute what lies in the store from what it is made of: invariants I1 to I4, records, tokens, kept answers, events.
+    """Recompute what lies in the store: invariants I1 to I4, records, tokens, kept answers, events that wait.
 
     Exit code 1 when something does not hold; nothing is changed.
     """
