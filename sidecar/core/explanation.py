@@ -26,7 +26,7 @@ from sidecar.core.policy_scope import Asking, Scope, above
 PIECES_MAX: Final = 150
 """Conditions that one explanation evaluates: some 50 microseconds each, most of them for reading the text."""
 
-JUDGED_TEXT_MAX: Final = 8_000
+JUDGED_TEXT_MAX: Final = 6_000
 """Characters of policies that one explanation reads: a microsecond each. The first is read whatever its length."""
 
 UNMATCHED_MAX: Final = 20

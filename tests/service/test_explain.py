@@ -318,7 +318,7 @@ def test_the_more_text_reaches_an_identity_the_fewer_requests_are_tried(
         return evaluate(policies, request, entities)
 
     scope = 'principal, action == Action::"card.authorize", resource'
-    texts = [f"forbid({scope}) when {{ context.amount > {number} }};" for number in range(80)]
+    texts = [f"forbid({scope}) when {{ context.amount > {number} }};" for number in range(60)]
     with World(tmp_path, files=only_schemas(*texts)) as world:
         world.tenant()
         answered = decided(world, payment("10"))

@@ -21,7 +21,7 @@ from sidecar.service.idempotency import Done
 from sidecar.service.settlement import Settler
 
 NEAREST_IN_BATCH_MAX: Final = 4
-"""Denials of one batch whose nearest requests are sought, some 20 milliseconds of CPU each."""
+"""Denials of one batch whose nearest requests are sought, 20 to 30 milliseconds of CPU each."""
 
 
 class DecisionCalls:
