@@ -2,7 +2,7 @@
 
 ``weigh`` gathers, in the transaction of the decision, what it rested on; ``explain`` works from that alone, after the
 commit, so the writer is not held up and an explanation is of exactly the state that was decided on. It takes up to some
-25 milliseconds of CPU (35 on a busy machine), most for the nearest requests: run it beside the event loop, one at a time.
+25 milliseconds of CPU (35 on a busy machine), most for the nearest requests: run it in a thread, one at a time.
 """
 
 from collections.abc import Callable
