@@ -2,8 +2,8 @@
 
 Every condition is asked of Cedar itself, alone, against the same request and entities as the decision, so an
 explanation cannot disagree with it; what is done here is to put the pieces together as Cedar does, in their order and
-no further than the first that fails. An explanation changes nothing and is bounded: ``PIECES_MAX`` conditions, those of
-the policies that decided in front.
+no further than the first that fails. An explanation changes nothing and is bounded: ``PIECES_MAX`` conditions and
+``JUDGED_TEXT_MAX`` characters, those of the policies that decided in front.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,8 +23,11 @@ from sidecar.core.policy import (
 )
 from sidecar.core.policy_scope import Asking, Scope, above
 
-PIECES_MAX: Final = 500
-"""Conditions that one explanation evaluates: some 20 microseconds each."""
+PIECES_MAX: Final = 150
+"""Conditions that one explanation evaluates: some 50 microseconds each, most of them for reading the text."""
+
+JUDGED_TEXT_MAX: Final = 6_000
+"""Characters of policies that one explanation reads: a microsecond each. The first is read whatever its length."""
 
 UNMATCHED_MAX: Final = 20
 """Policies listed whose scope does not match; the others are only counted."""
@@ -151,11 +154,15 @@ def judge(
 
 
 def _shown(candidates: Iterable[Entry]) -> list[tuple[Entry, tuple[Condition, ...]]]:
-    shown, room = [], PIECES_MAX
+    shown: list[tuple[Entry, tuple[Condition, ...]]] = []
+    room, text_room = PIECES_MAX, JUDGED_TEXT_MAX
     for entry in candidates:
+        text_room -= len(entry.unit.text)
+        if shown and text_room < 0:
+            break
         pieces = conditions(entry.unit.text)
         room -= max(1, len(pieces))
-        if room < 0:
+        if shown and room < 0:
             break
         shown.append((entry, pieces))
     return shown

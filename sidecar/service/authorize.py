@@ -89,7 +89,8 @@ class Authorizer:
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
-            stored = None if key is None else _replayed(part, key, request, now_us)
+            replay = None if key is None else find_replay(part, key, now_us)
+            stored = None if replay is None else _stored(part, request, replay)
             if stored is not None:
                 require_alive(txn, caller, now_us)
                 return Answered(stored, replayed=True)
@@ -102,14 +103,10 @@ class Authorizer:
             course.decided(answered.decision)
         return answered
 
-    def dry_run(self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int) -> Decision:
-        """Return what would be decided now; nothing is reserved or recorded."""
-        return self.rehearse(caller, tenant_id, request, now_us).decision
-
     def rehearse(
         self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int, *, explain: bool = False
     ) -> Answered:
-        """Return what would be decided now, with its grounds when they are asked for."""
+        """Return what would be decided now, with its grounds if asked for; nothing is reserved or recorded."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
@@ -151,11 +148,11 @@ class Authorizer:
     def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:
         require_alive(txn, call.caller, call.now_us)
         part = txn.of(call.tenant)
-        stored = None if call.key is None else _replayed(part, call.key, call.request, call.now_us)
+        replay = None if call.key is None else find_replay(part, call.key, call.now_us)
+        stored = None if replay is None else _stored(part, call.request, replay)
         if stored is not None:
             return Answered(stored, replayed=True)
         proposal = self.renew(txn, part, call, proposal)
-        replay = None if call.key is None else find_replay(part, call.key, call.now_us)
         return self.record(txn, part, call, proposal, replay)
 
     def renew(
@@ -269,14 +266,10 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
     )
 
 
-def _replayed(part: TenantTransaction, key: IdempotencyKey, request: AuthorizeRequest, now_us: int) -> Decision | None:
-    """Return the stored decision of ``key``, None without one or where it was a permit whose chain is blocked now.
-
-    Raises IdempotencyConflict when the key was used with other content.
-    """
-    replay = find_replay(part, key, now_us)
-    stored = None if replay is None else stored_decision(part, replay.decision_id)
-    return None if stored is None or is_withdrawn(part, request, stored) else stored
+def _stored(part: TenantTransaction, request: AuthorizeRequest, replay: Replay) -> Decision | None:
+    """Return the stored decision of a key, None where it was a permit whose chain or card is blocked now."""
+    stored = stored_decision(part, replay.decision_id)
+    return None if is_withdrawn(part, request, stored) else stored
 
 
 def is_withdrawn(part: TenantTransaction, request: AuthorizeRequest, stored: Decision) -> bool:

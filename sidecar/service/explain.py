@@ -1,10 +1,12 @@
 """Why a decision came out as it did, and the nearest requests that would be permitted.
 
 ``weigh`` gathers, in the transaction of the decision, what it rested on; ``explain`` works from that alone, after the
-commit, so the writer is not held up and an explanation is of exactly the state that was decided on. It takes some
-milliseconds and is to be run beside the event loop.
+commit, so the writer is not held up and an explanation is of exactly the state that was decided on. It takes up to some
+25 milliseconds of CPU (35 on a busy machine), most for the nearest requests: run it in a thread, one at a time.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -17,7 +19,7 @@ from sidecar.core.explanation import UNMATCHED_MAX, Entity, PolicyVerdicts, aski
 from sidecar.core.hints import hints
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
-from sidecar.core.nearest import Nearest, search
+from sidecar.core.nearest import TRIALS_MAX, Nearest, search
 from sidecar.core.policy import EntityUid, PolicySet, entity_slice
 from sidecar.core.question import Circumstances, Unanswerable, pose
 from sidecar.core.standing import BUDGETS_STOOD_MAX, Standing, Standings
@@ -25,8 +27,17 @@ from sidecar.core.windows import window_at
 from sidecar.service.ruling import Asked, Proposal, card_denials, unbudgeted_denials
 from sidecar.service.store import TenantTransaction
 
-NEAREST_POLICIES_MAX: Final = 500
+NEAREST_POLICIES_MAX: Final = 100
 """Policies that may reach an identity for its nearest requests to be sought: each trial evaluates all of them."""
+
+NEAREST_TEXT_MAX: Final = 6_000
+"""Characters that these policies may have in all: each is read for hints at about a microsecond and a half."""
+
+TRIALS_WORK_MAX: Final = 550_000
+"""Characters of policies that the trials of one search evaluate, at about 25 nanoseconds each."""
+
+TRIAL_WORK: Final = 6_000
+"""What a trial costs beside the policies, in characters."""
 
 CURABLE: Final = frozenset(
     {"policy_error", "forbidden", "not_permitted", "currency_not_budgeted", "budget_exceeded", "per_transaction_limit"}
@@ -48,11 +59,13 @@ class Explanation(msgspec.Struct, frozen=True):
     """What policies and budgets said, and on a denial the nearest requests that would be permitted.
 
     ``policies`` lists nothing where Cedar was not asked: a blocked identity, an unknown action or resource type.
+    ``nearest_sought`` says whether a search was made: without one nothing follows from ``nearest`` being None.
     """
 
     policies: PolicyVerdicts
     budgets: tuple[BudgetCheck, ...]
     nearest: Nearest | None
+    nearest_sought: bool
 
 
 def weigh(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Grounds:
@@ -72,10 +85,14 @@ def weigh(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest
     return Grounds(proposal, request, standings, part.tenant.mode, now_us)
 
 
-def explain(caller: Caller, grounds: Grounds, decision: Decision) -> Explanation:
-    """Return why ``decision`` came out as it did, with nothing that ``caller`` must not see."""
+def explain(caller: Caller, grounds: Grounds, decision: Decision, *, seek_nearest: bool = True) -> Explanation:
+    """Return why ``decision`` came out as it did, with nothing that ``caller`` must not see.
+
+    The nearest requests are sought on a denial that another request could be spared, unless more policies reach the
+    identity than can be tried in time, or ``seek_nearest`` is false.
+    """
     asked = grounds.proposal.asked
-    nearest = None
+    seek = None
     verdicts = PolicyVerdicts()
     if asked is not None:
         policies = grounds.proposal.view.policies
@@ -88,9 +105,10 @@ def explain(caller: Caller, grounds: Grounds, decision: Decision) -> Explanation
             hidden=_hidden(caller, grounds.proposal.view.chain, asked),
             unmatched_max=UNMATCHED_MAX if caller.may_administer else 0,
         )
-        if not decision.allowed and all(reason.code in CURABLE for reason in decision.reasons):
-            nearest = _nearest(grounds, asked)
-    return Explanation(verdicts, grounds.standings.checks(), nearest)
+        if seek_nearest and not decision.allowed and all(reason.code in CURABLE for reason in decision.reasons):
+            seek = _seeker(grounds, asked)
+    nearest = None if seek is None else seek()
+    return Explanation(verdicts, grounds.standings.checks(), nearest, nearest_sought=seek is not None)
 
 
 def _hidden(caller: Caller, chain: IdentityChain, asked: Asked) -> frozenset[EntityUid]:
@@ -111,12 +129,14 @@ def _hidden(caller: Caller, chain: IdentityChain, asked: Asked) -> frozenset[Ent
     return frozenset(hidden)
 
 
-def _nearest(grounds: Grounds, asked: Asked) -> Nearest | None:
+def _seeker(grounds: Grounds, asked: Asked) -> Callable[[], Nearest | None] | None:
+    """Return the search for the nearest requests, None where too many policies reach the identity."""
     view = grounds.proposal.view
     schema = view.policies.schema
     who = asking(asked.question.request, asked.entities(), schema)
     reaching = [entry for entry in entries(view.policies.policies) if who.principal_matches(entry.scope)]
-    if len(reaching) > NEAREST_POLICIES_MAX:
+    length = sum(len(entry.unit.text) for entry in reaching)
+    if len(reaching) > NEAREST_POLICIES_MAX or length > NEAREST_TEXT_MAX:
         return None
     names = {entry.id for entry in reaching}
     units, links = view.policies.policies.parts
@@ -125,11 +145,23 @@ def _nearest(grounds: Grounds, asked: Asked) -> Nearest | None:
     narrow = PolicySet(tuple(unit for unit in units if unit.id in names | templates), kept, schema)
     trial = _Trial(grounds, asked, narrow)
     found = hints(reaching, schema.model)
+    fitting = schema.model.actions[grounds.request.action].resources
+    resources = tuple(each for each in found.resources if pascal_case(each.type) in fitting)
+    found = msgspec.structs.replace(found, resources=resources)
     if view.card is not None:
         categories = dict.fromkeys((*view.card.allowed_mccs, *found.merchant_categories))
         currencies = dict.fromkeys((view.card.currency, *found.currencies))
         found = msgspec.structs.replace(found, merchant_categories=tuple(categories), currencies=tuple(currencies))
-    return search(grounds.request, grounds.now_us, view.zone, found, grounds.standings, trial.permits)
+    return partial(
+        search,
+        grounds.request,
+        grounds.now_us,
+        view.zone,
+        found,
+        grounds.standings,
+        trial.permits,
+        trials_max=min(TRIALS_MAX, TRIALS_WORK_MAX // (TRIAL_WORK + length)),
+    )
 
 
 class _Trial:

@@ -4,7 +4,16 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.core.explanation import PIECES_MAX, TEXT_SHOWN_MAX, PolicyVerdicts, Seen, Verdict, entries, judge
+from sidecar.core.explanation import (
+    JUDGED_TEXT_MAX,
+    PIECES_MAX,
+    TEXT_SHOWN_MAX,
+    PolicyVerdicts,
+    Seen,
+    Verdict,
+    entries,
+    judge,
+)
 from sidecar.core.policy import (
     CedarRequest,
     EntityUid,
@@ -209,6 +218,19 @@ def test_no_more_conditions_are_evaluated_than_the_limit() -> None:
     found = judged(text)
     assert len(found.listed) == PIECES_MAX // 50
     assert found.candidates == 12
+
+
+def test_no_more_text_is_read_than_the_limit_but_the_first_policy_always() -> None:
+    def listed(length: int) -> list[str]:
+        text = "".join(
+            f'@id("p{number}") permit({OPEN}) when {{ principal.name != "{"x" * length}" }};' for number in range(4)
+        )
+        found = judged(text)
+        assert found.candidates == 4
+        return [verdict.id for verdict in found.listed]
+
+    assert listed(JUDGED_TEXT_MAX // 3) == ["p0", "p1"]
+    assert listed(JUDGED_TEXT_MAX) == ["p0"]
 
 
 # --- What Cedar says of the whole

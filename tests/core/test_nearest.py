@@ -181,5 +181,21 @@ def test_a_search_ends_after_so_many_rulings() -> None:
     hints = Hints(
         amounts=tuple(range(10, 4_000, 10)), currencies=("USD", "EUR", "GBP", "CHF"), hours=frozenset(range(24))
     )
-    assert near(refuse, hints) is None
-    assert len(asked) == TRIALS_MAX
+    for most in (TRIALS_MAX, 5):
+        asked.clear()
+        request = purchase()
+        standings = Standings(request, (), SCHEMA.model.actions, UTC)
+        assert search(request, NOON_US, UTC, hints, standings, refuse, trials_max=most) is None
+        assert len(asked) == most
+
+
+def test_of_many_changes_the_one_that_is_permitted_with_less_is_found_within_the_limit() -> None:
+    """Rules name seven amounts and fifteen categories before the one that is permitted, up to the lowest amount."""
+    hints = Hints(
+        amounts=tuple(range(100, 800, 100)), merchant_categories=tuple(str(number) for number in range(3000, 3016))
+    )
+
+    def rules(request: AuthorizeRequest, _: int) -> bool:
+        return request.merchant_category == "3015" and (request.amount_minor or 0) <= 100
+
+    assert near(rules, hints) == Nearest(together=Change(amount_minor=100, currency="CAD", merchant_category="3015"))

@@ -1,9 +1,15 @@
 """Batches and explanations over the native door: shapes, places of mistakes, limits, replays."""
 
+import threading
 from decimal import Decimal
 
 import pytest
 
+from sidecar.core.access import Caller
+from sidecar.core.model import Decision
+from sidecar.doors.native import decisions
+from sidecar.doors.native.decisions import NEAREST_IN_BATCH_MAX
+from sidecar.service.explain import Explanation, Grounds, explain
 from tests.doors.door import Door, House, build, check_refusal, named
 from tests.process.server import Document
 
@@ -106,6 +112,14 @@ def test_a_batch_may_be_longer_than_one_request(home: House) -> None:
     check_refusal(home.call("POST", "/v1/authorize", b" " * (64 * 1024 + 1)), 413)
 
 
+def test_an_item_of_a_batch_is_no_longer_than_a_request_may_be(home: House) -> None:
+    before = home.state()
+    long = home.request(1, context={"purpose": "x" * 64 * 1024})
+    check_refusal(home.call("POST", "/v1/authorize", long), 413)
+    check_refusal(home.call("POST", BATCH, {"requests": [home.request(1), long]}), 413, "requests[1]")
+    assert home.state() == before
+
+
 def test_a_repeated_key_answers_a_batch_from_the_store(home: House) -> None:
     body = {"requests": [home.request(200), home.request(250)]}
     first = home.call("POST", BATCH, body, key="k")
@@ -139,7 +153,7 @@ def test_a_dry_run_of_a_batch_changes_nothing(home: House) -> None:
 def test_a_denial_is_explained(home: House) -> None:
     answer = home.call("POST", "/v1/authorize", home.request("250.50", explain=True))
     explanation = answer.exact["explanation"]
-    assert set(explanation) == {"policies", "policy_counts", "budgets", "nearest"}
+    assert set(explanation) == {"policies", "policy_counts", "budgets", "nearest", "nearest_sought"}
     first = explanation["policies"][0]
     assert {name: first[name] for name in ("policy_id", "rule", "effect", "scope_applied", "applied")} == {
         "policy_id": home.policy,
@@ -155,6 +169,7 @@ def test_a_denial_is_explained(home: House) -> None:
     (budget,) = explanation["budgets"]
     assert (budget["remaining"], budget["requested"], budget["resets_at"]) == (500, "250.5", "2026-03-10T04:00:00Z")
     assert explanation["nearest"] == {"amount": 200, "currency": "CAD"}
+    assert explanation["nearest_sought"] is True
     counts = explanation["policy_counts"]
     assert counts["total"] >= len(explanation["policies"]) > counts["candidates"] == counts["candidates_listed"]
     unmatched = explanation["policies"][-1]
@@ -230,3 +245,34 @@ def test_amounts_are_exact_in_an_explanation(home: House) -> None:
     home.ok("POST", "/v1/budgets", limit | {"limit": "123.45"})
     found = home.call("POST", "/v1/authorize", home.request("150", explain=True)).exact["explanation"]
     assert Decimal(str(found["nearest"]["amount"])) == Decimal("123.45")
+
+
+def test_the_nearest_is_sought_for_the_first_denials_of_a_batch_only(home: House) -> None:
+    """Permits do not count, and all are explained otherwise."""
+    amounts = [10, *([250] * (NEAREST_IN_BATCH_MAX + 2))]
+    found = [each["explanation"] for each in batch(home, *(home.request(amount, explain=True) for amount in amounts))]
+    sought = [False, *([True] * NEAREST_IN_BATCH_MAX), False, False]
+    assert [each["nearest_sought"] for each in found] == sought
+    assert [each["nearest"] is not None for each in found] == sought
+    assert all(each["policies"] and each["budgets"] for each in found)
+
+
+def test_one_decision_is_explained_at_a_time(door: Door, home: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most = 0, []
+    other = threading.Event()
+
+    def watched(caller: Caller, grounds: Grounds, decision: Decision, *, seek_nearest: bool = True) -> Explanation:
+        nonlocal running
+        running += 1
+        most.append(running)
+        if running > 1:
+            other.set()
+        other.wait(0.05)  # for another one to come in between
+        running -= 1
+        return explain(caller, grounds, decision, seek_nearest=seek_nearest)
+
+    monkeypatch.setattr(decisions, "explain", watched)
+    request = home.request(250, explain=True, tenant_id=home.tenant_id)
+    answers = door.at_once("/v1/authorize", request, request, request)
+    assert [answer.document["explanation"]["nearest"]["amount"] for answer in answers] == [200] * 3
+    assert most == [1] * 3

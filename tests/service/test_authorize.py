@@ -11,13 +11,15 @@ from sidecar.core.errors import (
     Unavailable,
     ValidationFailed,
 )
-from sidecar.core.idempotency import idempotency_key
+from sidecar.core.idempotency import IdempotencyKey, Replay, idempotency_key
 from sidecar.core.instants import from_datetime, to_datetime
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import SourceFile
 from sidecar.core.windows import Period
+from sidecar.service import authorize as authorizing
+from sidecar.service.idempotency import Answering, find_replay
 from sidecar.service.identities import IdentityPatch
 from sidecar.state.environment import StoreError, Txn
 from tests.service.builders import (
@@ -400,7 +402,7 @@ def test_an_agent_decides_for_itself_and_whoever_is_below(world: World) -> None:
             world.authorize(payment(identity_id=outside), caller=ann)
         assert refused.value.message == f"unknown identity `{outside}`"
         with pytest.raises(NotFound):
-            world.authorizer.dry_run(ann, None, payment(identity_id=outside), world.now_us)
+            world.authorizer.rehearse(ann, None, payment(identity_id=outside), world.now_us)
     token = ann.token
     assert token is not None
     assert world.bodies()[-1]["token"] == token.token_id
@@ -499,6 +501,22 @@ def test_a_retry_is_answered_also_without_room_on_the_disk(world: World, monkeyp
         world.authorize(request, key_for(request, "k2"))
 
 
+def test_a_key_is_looked_up_once_before_the_transaction_and_once_inside(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[IdempotencyKey] = []
+
+    def counted(part: Answering, key: IdempotencyKey, now_us: int) -> Replay | None:
+        looked.append(key)
+        return find_replay(part, key, now_us)
+
+    monkeypatch.setattr(authorizing, "find_replay", counted)
+    world.tenant()
+    request = payment()
+    world.authorize(request, key_for(request))
+    assert len(looked) == 2
+
+
 def test_the_same_key_with_other_content_is_a_conflict_and_leaves_no_trace(world: World) -> None:
     world.tenant()
     request, other = payment("10.00"), payment("10.01")
@@ -588,7 +606,7 @@ def test_a_dry_run_foretells_the_decision_and_writes_nothing(world: World, amoun
     world.tenant()
     budget_id = world.budget(limit(100)).budget.budget_id
     before = world.bodies()
-    foretold = world.authorizer.dry_run(OPERATOR, "t_one", payment(amount), world.now_us)
+    foretold = world.authorizer.rehearse(OPERATOR, "t_one", payment(amount), world.now_us).decision
     assert foretold.dry_run
     assert (foretold.decision_id, foretold.audit, foretold.expires_at_us, foretold.reserved_minor) == (None,) * 4
     assert world.bodies() == before
@@ -604,7 +622,7 @@ def test_a_dry_run_foretells_the_decision_and_writes_nothing(world: World, amoun
 def test_a_dry_run_suspends_nobody(world: World) -> None:
     world.tenant()
     world.budget(limit(1, on_exceeded="suspend"))
-    assert not world.authorizer.dry_run(OPERATOR, "t_one", payment(), world.now_us).allowed
+    assert not world.authorizer.rehearse(OPERATOR, "t_one", payment(), world.now_us).decision.allowed
     assert world.registry.get(OPERATOR, "t_one", "root").identity.status == "active"
 
 

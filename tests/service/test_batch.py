@@ -1,5 +1,6 @@
 """A batch is its requests one after the other, all of them or none, and nothing beyond the one that decides it."""
 
+import asyncio
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,15 +10,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_tenant
 from sidecar.service import ruling, snapshots
-from sidecar.service.batch import AnsweredBatch
+from sidecar.service.authorize import Authorizer
+from sidecar.service.batch import SLICE, AnsweredBatch, BatchAuthorizer
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.policies import PolicyDraft
+from sidecar.service.ruling import Proposal
+from sidecar.service.store import TenantTransaction, Transaction
 from tests.service.builders import DAY, OPERATOR, World, codes, limit, payment, replaced, tool_call
 
 
@@ -193,6 +198,43 @@ def test_a_batch_is_ruled_on_again_when_policies_change_before_it_is_recorded(
     assert isinstance(answered, AnsweredBatch)
     assert verdicts(answered) == [False, False, False, True]
     assert len(compiled) == 1
+
+
+@pytest.mark.parametrize("is_rehearsed", [False, True])
+def test_other_work_goes_on_while_a_batch_is_ruled_on(world: World, is_rehearsed: bool) -> None:  # noqa: FBT001
+    """Here it suspends who asks, and every item is decided on that."""
+    world.tenant()
+    ruled = 0
+
+    class Counting(Authorizer):
+        """Counts rulings."""
+
+        def propose(
+            self, txn: Transaction, part: TenantTransaction, caller: Caller, request: AuthorizeRequest, now_us: int
+        ) -> Proposal:
+            nonlocal ruled
+            ruled += 1
+            return super().propose(txn, part, caller, request, now_us)
+
+    batches = BatchAuthorizer(world.store, Counting(world.store, world.snapshots, world.ids))
+    batch = world.batch_of(*(payment("1") for _ in range(SLICE * 2 + 1)))
+    turns = []
+
+    async def beside() -> None:
+        while ruled < len(batch.items):
+            turns.append(ruled)
+            if len(turns) == 2:
+                await world.registry.change(OPERATOR, "t_one", "root", IdentityPatch(status="suspended"), world.now_us)
+            await asyncio.sleep(0)
+
+    async def both() -> AnsweredBatch:
+        going = asyncio.ensure_future(batches.rehearse(batch) if is_rehearsed else batches.authorize(batch, None))
+        await beside()
+        return await going
+
+    answered = world.run(both())
+    assert turns == [0, SLICE]
+    assert verdicts(answered) == [False] * len(batch.items)
 
 
 def test_a_token_deleted_before_the_commit_decides_no_batch(world: World) -> None:

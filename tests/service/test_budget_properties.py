@@ -572,8 +572,8 @@ class Budgets(RuleBasedStateMachine):
         """Decide after a dry run that foretells it; returns the id of what is held."""
         now_us = self.world.now_us
         expected = self.model.expect(request, now_us)
-        foretold = self.world.authorizer.dry_run(OPERATOR, "t_one", request, now_us)
-        assert foretold == self.world.authorizer.dry_run(OPERATOR, "t_one", request, now_us)
+        foretold = self.world.authorizer.rehearse(OPERATOR, "t_one", request, now_us).decision
+        assert foretold == self.world.authorizer.rehearse(OPERATOR, "t_one", request, now_us).decision
         answered = self.world.authorize(request, key)
         decision = answered.decision
         assert not answered.replayed

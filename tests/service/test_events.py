@@ -329,7 +329,7 @@ def test_an_approach_that_nobody_asked_for_is_told_to_who_comes_later(world: Wor
 def test_a_dry_run_and_a_replayed_answer_tell_nothing(world: World, mail: Mailroom, hook: Webhook) -> None:
     world.budget(limit(10))
     request = payment("10.01")
-    world.authorizer.dry_run(OPERATOR, "t_one", request, world.now_us)
+    world.authorizer.rehearse(OPERATOR, "t_one", request, world.now_us)
     assert mail.told(hook) == []
     key = key_for(request)
     world.authorize(request, key)

@@ -12,7 +12,8 @@ from sidecar.core.access import Caller
 from sidecar.core.explanation import Seen
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major, major_text
-from sidecar.core.nearest import Change, Nearest
+from sidecar.core.nearest import TRIALS_MAX, Change, Nearest
+from sidecar.core.policy import CedarRequest, EntitySlice, PolicySet, Ruling
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import SourceFile
@@ -208,7 +209,7 @@ def test_the_nearest_amount_passes_and_the_next_one_does_not(
 
         def permitted(minor: int) -> bool:
             request = payment(minor, currency=currency)
-            return world.authorizer.dry_run(OPERATOR, "t_one", request, world.now_us).allowed
+            return world.authorizer.rehearse(OPERATOR, "t_one", request, world.now_us).decision.allowed
 
         assert amount_minor == 0 or permitted(amount_minor)
         assert not permitted(amount_minor + 1)
@@ -298,8 +299,45 @@ def test_where_too_many_policies_reach_an_identity_no_nearest_is_sought(
 ) -> None:
     world.tenant()
     world.budget(limit(5))
-    monkeypatch.setattr(explaining, "NEAREST_POLICIES_MAX", 1)
-    assert near(world, payment("10")) is None
+    assert explained(world, payment("10")).nearest_sought
+    for limit_name in ("NEAREST_POLICIES_MAX", "NEAREST_TEXT_MAX"):
+        with monkeypatch.context() as patch:
+            patch.setattr(explaining, limit_name, 1)
+            found = explained(world, payment("10"))
+        assert (found.nearest, found.nearest_sought) == (None, False)
+
+
+def test_the_more_text_reaches_an_identity_the_fewer_requests_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ruled: list[object] = []
+    evaluate = PolicySet.evaluate
+
+    def counted(policies: PolicySet, request: CedarRequest, entities: EntitySlice) -> Ruling:
+        ruled.append(request)
+        return evaluate(policies, request, entities)
+
+    scope = 'principal, action == Action::"card.authorize", resource'
+    texts = [f"forbid({scope}) when {{ context.amount > {number} }};" for number in range(60)]
+    with World(tmp_path, files=only_schemas(*texts)) as world:
+        world.tenant()
+        answered = decided(world, payment("10"))
+        monkeypatch.setattr(PolicySet, "evaluate", counted)
+        assert answered.grounds is not None
+        assert explain(OPERATOR, answered.grounds, answered.decision).nearest_sought
+    length = sum(map(len, texts))
+    assert len(ruled) - 1 <= explaining.TRIALS_WORK_MAX // length  # one ruling is that on the conditions
+    assert len(ruled) - 1 <= TRIALS_MAX * 2 // 3
+
+
+def test_no_nearest_is_sought_unasked(world: World) -> None:
+    world.tenant()
+    world.budget(limit(5))
+    answered = decided(world, payment("10"))
+    assert answered.grounds is not None
+    found = explain(OPERATOR, answered.grounds, answered.decision, seek_nearest=False)
+    assert (found.nearest, found.nearest_sought) == (None, False)
+    assert found.policies.listed
 
 
 def test_a_nearest_resource_that_asks_for_more_than_the_request_has_is_not_named(tmp_path: Path) -> None:

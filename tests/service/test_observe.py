@@ -65,5 +65,5 @@ def test_a_request_that_cannot_be_decided_is_begun_only(world: World, diary: Dia
 
 
 def test_a_dry_run_is_not_told_of(world: World, diary: Diary) -> None:
-    world.authorizer.dry_run(OPERATOR, "t_one", payment(), world.now_us)
+    world.authorizer.rehearse(OPERATOR, "t_one", payment(), world.now_us)
     assert diary.told == []

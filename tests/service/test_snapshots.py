@@ -173,4 +173,4 @@ def test_a_new_identity_is_known_to_the_next_decision(world: World) -> None:
         world.decide(tool_call("ann"))
     world.identity("ann")
     assert world.decide(tool_call("ann")).allowed
-    assert world.authorizer.dry_run(OPERATOR, "t_one", tool_call("ann"), world.now_us).allowed
+    assert world.authorizer.rehearse(OPERATOR, "t_one", tool_call("ann"), world.now_us).decision.allowed

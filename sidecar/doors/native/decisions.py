@@ -1,6 +1,7 @@
 """Calls about decisions: authorize, look up, settle, release, refund."""
 
-from typing import cast
+import asyncio
+from typing import Final, cast
 
 from starlette.concurrency import run_in_threadpool
 
@@ -19,6 +20,9 @@ from sidecar.service.explain import explain
 from sidecar.service.idempotency import Done
 from sidecar.service.settlement import Settler
 
+NEAREST_IN_BATCH_MAX: Final = 4
+"""Denials of one batch whose nearest requests are sought, 20 to 30 milliseconds of CPU each."""
+
 
 class DecisionCalls:
     """The calls, over the services that do them."""
@@ -28,6 +32,8 @@ class DecisionCalls:
         self._authorizer = authorizer
         self._batches = batches
         self._settler = settler
+        # One explanation at a time: they are all Python, and a second one would only slow the event loop down further.
+        self._explaining = asyncio.Lock()
 
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls, the hot one first."""
@@ -75,7 +81,9 @@ class DecisionCalls:
             answered = await self._authorizer.authorize(
                 ask.caller, tenant_id, request, key, ask.now_us, explain=body.explain
             )
-        document = await _decision(ask.caller, answered, explain_it=body.explain)
+        document = render.decision(answered.decision)
+        if body.explain:
+            document["explanation"] = await self._explanation(ask.caller, answered)
         return json_answer(document, headers=MARKED if answered.replayed else ())
 
     async def batch(self, ask: Ask) -> Answer:
@@ -90,9 +98,26 @@ class DecisionCalls:
             answered = await self._batches.rehearse(batch)
         else:
             answered = await self._batches.authorize(batch, key)
-        pairs = zip(answered.answers, items, strict=False)  # those behind a deciding item were left out
-        decisions = [await _decision(ask.caller, each, explain_it=item.explain) for each, item in pairs]
+        decisions, sought = [], 0
+        for each, item in zip(answered.answers, items, strict=False):  # those behind a deciding item were left out
+            document = render.decision(each.decision)
+            if item.explain:
+                explanation = await self._explanation(ask.caller, each, seek_nearest=sought < NEAREST_IN_BATCH_MAX)
+                sought += explanation is not None and explanation["nearest_sought"]
+                document["explanation"] = explanation
+            decisions.append(document)
         return json_answer({"decisions": decisions}, headers=MARKED if answered.replayed else ())
+
+    async def _explanation(
+        self, caller: Caller, answered: Answered, *, seek_nearest: bool = True
+    ) -> verdicts.Explanation | None:
+        """Explain a decision in a thread, after those that came first; a stored one keeps no explanation."""
+        grounds = answered.grounds
+        if grounds is None:
+            return None
+        async with self._explaining:
+            found = await run_in_threadpool(explain, caller, grounds, answered.decision, seek_nearest=seek_nearest)
+        return render_explanation.explanation(found)
 
     async def get(self, ask: Ask) -> Answer:
         """Show a decision with its reservation as it is now."""
@@ -134,16 +159,6 @@ class DecisionCalls:
 def _require_no_key(key: IdempotencyKey | None) -> None:
     if key is not None:
         raise ValidationFailed("a dry run changes nothing and takes no idempotency key", field="Idempotency-Key")
-
-
-async def _decision(caller: Caller, answered: Answered, *, explain_it: bool) -> verdicts.Decision:
-    """Return a decision, explained in a thread if asked for; a stored one keeps no explanation."""
-    document = render.decision(answered.decision)
-    if explain_it:
-        grounds = answered.grounds
-        found = None if grounds is None else await run_in_threadpool(explain, caller, grounds, answered.decision)
-        document["explanation"] = None if found is None else render_explanation.explanation(found)
-    return document
 
 
 def _ending(path: str, run: Function, request: type) -> Call:

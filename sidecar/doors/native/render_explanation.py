@@ -15,6 +15,7 @@ def explanation(value: Explanation) -> verdicts.Explanation:
         "policy_counts": _counts(value.policies),
         "budgets": [budget_check(check) for check in value.budgets],
         "nearest": None if value.nearest is None else _nearest(value.nearest),
+        "nearest_sought": value.nearest_sought,
     }
 
 

@@ -139,12 +139,18 @@ class Nearest(TypedDict):
 
 
 class Explanation(TypedDict):
-    """Why a decision came out as it did, and on a denial the nearest requests that would be permitted."""
+    """Why a decision came out as it did, and on a denial the nearest requests that would be permitted.
+
+    ``nearest`` is null where none was found, and where none was sought: ``nearest_sought`` is false for a permit, a
+    denial that no other request would be spared, an identity that too many policies reach, and all but the first
+    explained denials of a batch.
+    """
 
     policies: list[PolicyVerdict]
     policy_counts: PolicyCounts
     budgets: list[BudgetCheck]
     nearest: Nearest | None
+    nearest_sought: bool
 
 
 class MeasuredQuantity(TypedDict):
