@@ -105,10 +105,20 @@ def explain(caller: Caller, grounds: Grounds, decision: Decision, *, seek_neares
             hidden=_hidden(caller, grounds.proposal.view.chain, asked),
             unmatched_max=UNMATCHED_MAX if caller.may_administer else 0,
         )
-        if seek_nearest and not decision.allowed and all(reason.code in CURABLE for reason in decision.reasons):
+        if seek_nearest and not decision.allowed and _is_curable(grounds, decision):
             seek = _seeker(grounds, asked)
     nearest = None if seek is None else seek()
     return Explanation(verdicts, grounds.standings.checks(), nearest, nearest_sought=seek is not None)
+
+
+def _is_curable(grounds: Grounds, decision: Decision) -> bool:
+    """Whether another request could be permitted: nobody was blocked before, and none by this decision."""
+    if not all(reason.code in CURABLE for reason in decision.reasons):
+        return False
+    refusing = {check.budget_id for check in decision.budget_checks if not check.allowed}
+    budgets = grounds.proposal.view.budgets
+    suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
+    return decision.dry_run or not suspends
 
 
 def _hidden(caller: Caller, chain: IdentityChain, asked: Asked) -> frozenset[EntityUid]:

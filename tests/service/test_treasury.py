@@ -538,3 +538,17 @@ def test_a_frozen_card_has_no_nearest(bank: Bank) -> None:
     card_id = bank.card()
     bank.turn("freeze", card_id)
     assert explained(bank, card_id) == (["card_frozen"], None)
+
+
+def test_there_is_no_nearest_once_the_denial_has_suspended_the_identity(bank: Bank) -> None:
+    """A dry run suspends nobody, so there it is told."""
+    bank.world.budget(limit(5, "ann", on_exceeded="suspend"))
+    card_id = bank.card()
+    refused, nearest = explained(bank, card_id)
+    assert refused == ["budget_exceeded"]
+    assert nearest is not None
+    request = replaced(payment("6.00", "ann"), card_id=card_id)
+    call = bank.world.authorizer.authorize(OPERATOR, "t_one", request, None, bank.world.now_us, explain=True)
+    answered = bank.world.run(call)
+    assert answered.grounds is not None
+    assert explain(OPERATOR, answered.grounds, answered.decision).nearest is None
