@@ -1,7 +1,8 @@
-"""Which tenant a call is about, and whether its caller still exists when the effect is written."""
+"""What a call is about and reaches, and whether its caller still exists when the effect is written."""
 
 from sidecar.core.access import Caller
-from sidecar.core.directory import Tenant
+from sidecar.core.cards import Card
+from sidecar.core.directory import IdentityChain, Tenant, walk
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.service.store import TenantTransaction, Transaction
 
@@ -43,3 +44,12 @@ def require_alive(txn: Transaction, caller: Caller, now_us: int) -> None:
     token = txn.tokens.find(caller.token.key_id)
     if token is None or token.digest != caller.token.digest or not token.is_alive(now_us):
         raise Unauthenticated("the token is not valid any more")
+
+
+def reached_card(part: TenantTransaction, caller: Caller, card_id: str) -> tuple[Card, IdentityChain]:
+    """Return a card and the chain of its identity. Raises NotFound where it is unknown or out of the caller's reach."""
+    card = part.cards.get(card_id)
+    chain = () if card is None else walk(card.identity_id, part.identities.get)
+    if card is None or not caller.reaches(chain):
+        raise NotFound(f"unknown card `{card_id}`", field="card_id")
+    return card, chain

@@ -17,7 +17,7 @@ from sidecar.core.ids import check_type
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
-from sidecar.service.access import part_of, tenant_of
+from sidecar.service.access import part_of, reached_card, tenant_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
@@ -229,9 +229,7 @@ def _owner(part: TenantTransaction, caller: Caller, wanted: BudgetFilter) -> str
     """Return whose budgets are asked for, None for everybody's. Raises NotFound outside the caller's reach."""
     identity_id = wanted.identity_id
     if wanted.card_id is not None:
-        card = part.cards.get(wanted.card_id)
-        if card is None or not caller.reaches(walk(card.identity_id, part.identities.get)):
-            raise NotFound(f"unknown card `{wanted.card_id}`", field="card_id")
+        card, _ = reached_card(part, caller, wanted.card_id)
         if identity_id not in {None, card.identity_id}:
             raise ValidationFailed("the card belongs to another identity", field="card_id")
         return card_owner(wanted.card_id)

@@ -58,9 +58,18 @@ def once(
     ``kept`` returns the value as it may be stored: without its secrets. Raises IdempotencyConflict when the key came
     with other content; what ``run`` raises is stored nowhere, so the next try runs again.
     """
-    again = replayed(part, key, now_us, answer_type)
-    if again is not None:
-        return again
+    return replayed(part, key, now_us, answer_type) or first(part, key, now_us, run, kept=kept)
+
+
+def first(
+    part: Answering,
+    key: IdempotencyKey | None,
+    now_us: int,
+    run: Callable[[], T],
+    *,
+    kept: Callable[[T], T] = lambda value: value,
+) -> Done[T]:
+    """Return what ``run`` returns, kept for ``key``, which was looked for in this transaction and has no answer yet."""
     value = run()
     if key is not None:
         part.answers.keep_replay(replay_of(key, now_us, answer=msgspec.msgpack.encode(kept(value))))

@@ -22,7 +22,7 @@ from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
-from sidecar.service.idempotency import Done, once, replayed
+from sidecar.service.idempotency import Done, first, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, owned_policies, owner_type, revisions_of
 from sidecar.service.store import Revisions, Store, TenantTransaction, Transaction
@@ -199,7 +199,7 @@ def _keep(
         return again
     if [revisions.policies for revisions in revisions_of(txn, part)] != [old.policies for old in checked.revisions]:
         return None
-    return once(part, key, now_us, Stored, lambda: _add(txn, part, caller, checked, now_us))
+    return first(part, key, now_us, lambda: _add(txn, part, caller, checked, now_us))
 
 
 def _add(txn: Transaction, part: TenantTransaction, caller: Caller, checked: Checked, now_us: int) -> Stored:

@@ -25,12 +25,12 @@ from sidecar.core.cards import (
 )
 from sidecar.core.currencies import places
 from sidecar.core.directory import IdentityChain, block_on, walk
-from sidecar.core.errors import Conflict, NotFound
+from sidecar.core.errors import Conflict
 from sidecar.core.facts import card_fact
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
-from sidecar.service.access import part_of, tenant_of
+from sidecar.service.access import part_of, reached_card, tenant_of
 from sidecar.service.budgets import BudgetDraft, Treasurer
 from sidecar.service.events import tell_card
 from sidecar.service.idempotency import Done, once
@@ -125,7 +125,7 @@ class CardDesk:
         """Return a card. Raises NotFound."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            card, chain = _reached(part, caller, card_id)
+            card, chain = reached_card(part, caller, card_id)
             return _shown(part, card, chain)
 
     def listed(self, caller: Caller, tenant_id: str | None, wanted: CardFilter, request: PageRequest) -> Page[Shown]:
@@ -189,7 +189,7 @@ class CardDesk:
         kind, change = named
 
         def apply(txn: Transaction, part: TenantTransaction) -> Shown:
-            card, chain = _reached(part, caller, card_id)
+            card, chain = reached_card(part, caller, card_id)
             next_revision = txn.tenants.revisions(part.tenant.number).entities + 1
             changed = change(card, chain, next_revision)
             if changed != card:
@@ -235,14 +235,6 @@ def _limit_of(card: Card, period: Period, limit: Major) -> BudgetDraft:
 def _shown(part: TenantTransaction, card: Card, chain: IdentityChain) -> Shown:
     budgets = tuple(budgets_of(part, card_owner(card.card_id)))
     return Shown(part.tenant.tenant_id, card, state_of(card, chain), budgets)
-
-
-def _reached(part: TenantTransaction, caller: Caller, card_id: str) -> tuple[Card, IdentityChain]:
-    card = part.cards.get(card_id)
-    chain = () if card is None else walk(card.identity_id, part.identities.get)
-    if card is None or not caller.reaches(chain):
-        raise NotFound(f"unknown card `{card_id}`", field="card_id")
-    return card, chain
 
 
 def _record(part: TenantTransaction, kind: str, card: Card, by: str, now_us: int) -> None:

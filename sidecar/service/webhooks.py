@@ -24,7 +24,7 @@ from sidecar.core.webhooks import (
     secret_text,
     shown_of,
 )
-from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.access import part_of, tenant_of
 from sidecar.service.events import disable, enqueue, event_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
@@ -93,7 +93,7 @@ class WebhookDesk:
         secret = self._randomness(SECRET_BYTES)
 
         def work(txn: Transaction) -> Done[Signed]:
-            part = self._part(txn, caller, tenant_id, now_us)
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Signed, lambda: make(part), kept=_without_secret)
 
         def make(part: TenantTransaction) -> Signed:
@@ -114,10 +114,6 @@ class WebhookDesk:
             return Signed(_kept(part, webhook, "webhook_created", caller, now_us), secret_text(secret))
 
         return await self._store.write(work)
-
-    def _part(self, txn: Transaction, caller: Caller, tenant_id: str | None, now_us: int) -> TenantTransaction:
-        require_alive(txn, caller, now_us)
-        return txn.of(tenant_of(txn, caller, tenant_id))
 
     def get(self, caller: Caller, tenant_id: str | None, webhook_id: str) -> Hooked:
         """Return an endpoint. Raises NotFound."""
@@ -148,7 +144,7 @@ class WebhookDesk:
             self._check_url(patch.url)
 
         def work(txn: Transaction) -> Hooked:
-            part = self._part(txn, caller, tenant_id, now_us)
+            part = part_of(txn, caller, tenant_id, now_us)
             old = _known(part, webhook_id)
             webhook = msgspec.structs.replace(
                 old,
@@ -176,7 +172,7 @@ class WebhookDesk:
         caller.require_administrator()
 
         def work(txn: Transaction) -> None:
-            part = self._part(txn, caller, tenant_id, now_us)
+            part = part_of(txn, caller, tenant_id, now_us)
             webhook = _known(part, webhook_id)
             if webhook.status == "active":
                 part.outbox.drop(webhook.lane)
@@ -195,7 +191,7 @@ class WebhookDesk:
         caller.require_administrator()
 
         def work(txn: Transaction) -> Done[str]:
-            part = self._part(txn, caller, tenant_id, now_us)
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, str, lambda: queue(part))
 
         def queue(part: TenantTransaction) -> str:
@@ -224,7 +220,7 @@ class WebhookDesk:
         secret = self._randomness(SECRET_BYTES)
 
         def work(txn: Transaction) -> Done[Signed]:
-            part = self._part(txn, caller, tenant_id, now_us)
+            part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Signed, lambda: turn(part), kept=_without_secret)
 
         def turn(part: TenantTransaction) -> Signed:

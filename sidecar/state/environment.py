@@ -148,8 +148,7 @@ class Environment:
 
     def free_bytes(self) -> int:
         """Return what is free on the disk of the store."""
-        stats = os.statvfs(self.path)
-        return stats.f_bavail * stats.f_frsize
+        return free_bytes(self.path)
 
     def data_file(self) -> Path:
         """Return the file with the pages. Its sibling ``lock.mdb`` is never to be opened."""
@@ -158,6 +157,12 @@ class Environment:
     def close(self) -> None:
         """Close the environment; every transaction must have ended."""
         self._env.close()
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what an unprivileged process could still write on the disk of ``folder``."""
+    stats = os.statvfs(folder)
+    return stats.f_bavail * stats.f_frsize
 
 
 def open_environment(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.core.errors import Unavailable
+from sidecar.state.environment import free_bytes
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 """Free space below which no new permit is given."""
@@ -32,8 +33,7 @@ class Headroom:
 
     def free_bytes(self) -> int:
         """Return what an unprivileged process could still write."""
-        stats = os.statvfs(self._data_file.parent)
-        return stats.f_bavail * stats.f_frsize
+        return free_bytes(self._data_file.parent)
 
     def require(self) -> None:
         """Raise Unavailable when new permits must not be given."""

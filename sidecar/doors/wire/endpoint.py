@@ -139,6 +139,7 @@ class Endpoint:
         """Serve ``calls`` by method."""
         self._context = context
         self.calls = calls
+        self._route = next((call.path for call in calls.values()), OTHER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
@@ -164,7 +165,7 @@ class Endpoint:
         call = self.calls.get(incoming.method)
         served = Served(
             method=OTHER if call is None else call.method,
-            route=next(iter(self.calls.values())).path,
+            route=self._route,
             status=answer.status,
             seconds=time.perf_counter() - incoming.arrived,
             parse_seconds=None if incoming.parsed is None else incoming.parsed - incoming.arrived,
