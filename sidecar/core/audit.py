@@ -14,8 +14,6 @@ import msgspec
 import orjson
 
 from sidecar.core.budget import Claim, Usage
-from sidecar.core.cards import Card
-from sidecar.core.directory import Identity, IdentityChain
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
@@ -102,18 +100,28 @@ def seal(head: Head, origin_name: str, kind: str, now_us: int, fields: Body) -> 
     return Sealed(head.next_index, body, Head(head.next_index + 1, link_of(body), last_us, head.clock_epoch))
 
 
-class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the bytes behind a decision lie: addresses in the fact table.
+Version: TypeAlias = tuple[str, int, str]
+"""Which version of something was looked at, as a record names it: id, revision, and where its bytes lie."""
 
-    ``others`` are those of the identities outside the chain that were looked at, ``card`` that of the card used.
+
+def version(key: str, revision: int, content: bytes) -> Version:
+    """Return the version whose fact is ``content``."""
+    return key, revision, encode_hash(fact_hash(content))
+
+
+class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bytes behind a decision lie: addresses in the fact table, as the record writes them.
+
+    ``chain`` and ``others`` are the identities of the chain and those outside of it that were looked at, ``budgets``
+    are in the order of the claims, ``card`` is the card used.
     """
 
-    request: bytes
-    policies: bytes
-    identities: tuple[bytes, ...]
-    budgets: tuple[bytes, ...]
-    others: tuple[bytes, ...] = ()
-    card: bytes | None = None
+    request: str
+    policies: str
+    chain: tuple[Version, ...]
+    budgets: tuple[Version, ...]
+    others: tuple[Version, ...] = ()
+    card: Version | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,19 +136,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     replay_of: str | None = None
 
 
-def decision_body(  # noqa: PLR0913 -- the record is made of just these things, all named
+def decision_body(
     *,
     request: AuthorizeRequest,
     verdict: Verdict,
-    chain: IdentityChain,
     claimed: tuple[tuple[Claim, Usage], ...],
     facts: DecisionFacts,
     engine: str,
     token_id: str,
     now_us: int,
     entity_revision: int,
-    others: tuple[Identity, ...] = (),
-    card: Card | None = None,
 ) -> Body:
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
     fields: Body = {
@@ -152,21 +157,19 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
         "verdict": "allow" if verdict.allowed else "deny",
         "codes": tuple(dict.fromkeys(verdict.codes)),
         "matched": verdict.determining[:NAMED_MAX],
-        "chain": _versions(chain, facts.identities),
+        "chain": facts.chain,
         "budgets": [
-            [
-                claim.budget.budget_id,
-                claim.budget.revision,
-                encode_hash(fact),
+            (
+                *kept,
                 None if claim.window is None else claim.window.start_us,
                 _figure(usage.settled),
                 _figure(usage.held),
                 claim.asked,
-            ]
-            for (claim, usage), fact in zip(claimed, facts.budgets, strict=True)
+            )
+            for (claim, usage), kept in zip(claimed, facts.budgets, strict=True)
         ],
-        "request": encode_hash(facts.request),
-        "policies": encode_hash(facts.policies),
+        "request": facts.request,
+        "policies": facts.policies,
         "engine": engine,
         "token": token_id,
         "entity_revision": entity_revision,
@@ -181,20 +184,15 @@ def decision_body(  # noqa: PLR0913 -- the record is made of just these things, 
         "errors_more": max(0, len(verdict.errors) - NAMED_MAX) or None,
         "expires": verdict.expires_at_us,
         "replay_of": verdict.replay_of,
-        "others": _versions(others, facts.others) or None,
-        "cards": [[card.card_id, card.revision, encode_hash(facts.card)]] if card and facts.card else None,
+        "others": facts.others or None,
+        "cards": [facts.card] if facts.card else None,
     }
-    return fields | {key: value for key, value in optional.items() if value is not None}
+    for key, value in optional.items():
+        if value is not None:
+            fields[key] = value
+    return fields
 
 
 def _figure(value: int) -> int | str:
     """Return what a window has used; where nothing limits it, many large claims are more than a JSON number holds."""
     return value if value <= INTEGER_MAX else str(value)
-
-
-def _versions(identities: tuple[Identity, ...], facts: tuple[bytes, ...]) -> list[list[object]]:
-    """Return which version of each identity was looked at, and where its bytes lie."""
-    return [
-        [identity.identity_id, identity.revision, encode_hash(fact)]
-        for identity, fact in zip(identities, facts, strict=True)
-    ]

@@ -85,22 +85,34 @@ class Claim(msgspec.Struct, frozen=True):
     asked: int
 
 
-def claims(
-    request: AuthorizeRequest,
-    budgets: Iterable[Budget],
-    action_names: frozenset[str],
-    now_us: int,
-    zone: ZoneInfo,
-) -> tuple[Claim, ...]:
-    """Return what ``request`` claims, one claim per budget that governs it, in the order of ``budgets``."""
+class Terms(msgspec.Struct, frozen=True):
+    """The budgets that govern one action for one identity and card, sorted out once for many requests.
+
+    ``limits`` has, per owner with hard amount budgets, one of them and the currencies of all.
+    """
+
+    budgets: tuple[Budget, ...]
+    limits: tuple[tuple[Budget, frozenset[str | None]], ...]
+
+
+def terms_of(budgets: Iterable[Budget], action_names: frozenset[str]) -> Terms:
+    """Return which of ``budgets`` govern a request of an action, given the action with its groups."""
+    governing = tuple(budget for budget in budgets if budget.governs(action_names))
+    by_owner: dict[str, list[Budget]] = {}
+    for budget in governing:
+        if budget.dimension == AMOUNT and budget.is_hard:
+            by_owner.setdefault(budget.owner, []).append(budget)
+    limits = tuple((own[0], frozenset(budget.currency for budget in own)) for own in by_owner.values())
+    return Terms(governing, limits)
+
+
+def claims(request: AuthorizeRequest, terms: Terms, now_us: int, zone: ZoneInfo) -> tuple[Claim, ...]:
+    """Return what ``request`` claims, one claim per budget that has a figure for it, in the order of the terms."""
     found = []
-    windows: dict[Period, Window | None] = {}
-    for budget in budgets:
-        asked = asked_of(budget, request) if budget.governs(action_names) else None
+    for budget in terms.budgets:
+        asked = asked_of(budget, request)
         if asked is not None:
-            if budget.period not in windows:
-                windows[budget.period] = window_at(budget.period, now_us, zone)
-            found.append(Claim(budget, windows[budget.period], asked))
+            found.append(Claim(budget, window_at(budget.period, now_us, zone), asked))
     return tuple(found)
 
 
@@ -113,9 +125,7 @@ def asked_of(budget: Budget, request: AuthorizeRequest) -> int | None:
     return request.quantities.get(budget.dimension)
 
 
-def unbudgeted(
-    request: AuthorizeRequest, budgets: Iterable[Budget], action_names: frozenset[str]
-) -> tuple[Budget, ...]:
+def unbudgeted(request: AuthorizeRequest, terms: Terms) -> tuple[Budget, ...]:
     """Return, per identity or card, one hard amount budget that governs the request where none has its currency.
 
     Such an owner limits its spending, so a currency that it never budgeted is refused, not unlimited (DESIGN rule 7).
@@ -123,15 +133,7 @@ def unbudgeted(
     """
     if request.amount_minor is None:
         return ()
-    witnesses: dict[tuple[str | None, str | None], Budget] = {}
-    covered = set()
-    for budget in budgets:
-        if budget.dimension == AMOUNT and budget.is_hard and budget.governs(action_names):
-            owner = (budget.identity_id, budget.card_id)
-            witnesses.setdefault(owner, budget)
-            if budget.currency == request.currency:
-                covered.add(owner)
-    return tuple(budget for owner, budget in witnesses.items() if owner not in covered)
+    return tuple(budget for budget, currencies in terms.limits if request.currency not in currencies)
 
 
 def assess(claim: Claim, usage: Usage) -> BudgetCheck:

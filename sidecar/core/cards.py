@@ -115,14 +115,14 @@ def refused_category(card: Card, request: AuthorizeRequest) -> str | None:
     return f"`allowed_mccs` of card `{card.card_id}` requires one of {allowed}, got {got}"
 
 
-def is_foreign(card: Card, request: AuthorizeRequest, budgets: Iterable[Budget], action_names: frozenset[str]) -> bool:
+def is_foreign(card: Card, request: AuthorizeRequest, governing: Iterable[Budget]) -> bool:
     """Whether ``request`` is in another currency than the card's and no amount budget of the card has that one.
 
-    A card without any limit is limited to its currency all the same.
+    ``governing`` are the budgets that govern it. A card without any limit is limited to its currency all the same.
     """
     if request.currency is None or request.currency == card.currency:
         return False
-    own = (budget for budget in budgets if budget.card_id == card.card_id and budget.governs(action_names))
+    own = (budget for budget in governing if budget.card_id == card.card_id)
     return all(budget.dimension != AMOUNT or budget.currency != request.currency for budget in own)
 
 

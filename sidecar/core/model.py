@@ -7,7 +7,6 @@ value *means* (budgets, reservations, policies) belongs to the module of that na
 from typing import Literal, TypeAlias
 
 import msgspec
-import orjson
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.money import NumberText
@@ -17,6 +16,8 @@ Json: TypeAlias = bool | int | str | list[object] | dict[str, object] | None
 
 LONG_MAX = 2**63 - 1
 """Cedar's Long is a signed 64-bit integer."""
+
+_sorted = msgspec.json.Encoder(order="sorted")
 
 CEDAR_ESCAPES = frozenset({"__entity", "__extn", "__expr"})
 """Keys that make Cedar read a text as an entity or an extension call: from a caller they are an attack."""
@@ -46,7 +47,7 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     def canonical(self) -> bytes:
         """The bytes that stand for this request wherever two requests are compared or one is kept as a fact."""
-        return orjson.dumps(msgspec.to_builtins(self), option=orjson.OPT_SORT_KEYS)
+        return _sorted.encode(self)
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):

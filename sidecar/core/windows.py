@@ -36,6 +36,9 @@ SECOND_US: Final = 1_000_000
 HOUR_US: Final = 3_600 * SECOND_US
 ROLLING_US: Final = 24 * HOUR_US
 
+_NEWEST_MAX: Final = 4_096
+"""Windows that are remembered: five periods in each of some 600 zones are fewer."""
+
 _LONGEST_DAYS: Final = {"daily": 1, "weekly": 7, "monthly": 31, "yearly": 366}
 """Days of the longest period: so many after its first date lies within the next one, as none is half as long."""
 
@@ -61,10 +64,23 @@ def window_at(period: Period, now_us: int, zone: ZoneInfo) -> Window | None:
         case "rolling_24h":
             start_us = now_us - now_us % SECOND_US
             return Window(start_us, start_us + ROLLING_US)
-        case "hourly":
-            return _hour_at(now_us, zone)
         case _:
-            return _dates_at(period, now_us, zone)
+            return _calendar_window(period, now_us, zone)
+
+
+_newest: Final[dict[tuple[Period, ZoneInfo], Window]] = {}
+"""The newest window of each calendar period and zone: any instant of a window gives the same one."""
+
+
+def _calendar_window(period: Period, now_us: int, zone: ZoneInfo) -> Window:
+    newest = _newest.get((period, zone))
+    if newest is not None and newest.start_us <= now_us and (newest.end_us is None or now_us < newest.end_us):
+        return newest
+    found = _hour_at(now_us, zone) if period == "hourly" else _dates_at(period, now_us, zone)
+    if len(_newest) >= _NEWEST_MAX:
+        _newest.clear()
+    _newest[period, zone] = found
+    return found
 
 
 def local_hour_and_weekday(now_us: int, zone: ZoneInfo) -> tuple[int, int]:

@@ -11,23 +11,23 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.access import Caller
-from sidecar.core.audit import DecisionFacts, Verdict, decision_body, fact_hash
+from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
-from sidecar.core.facts import identity_fact
 from sidecar.core.idempotency import IdempotencyKey, Replay
-from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.core.model import AuthorizeRequest, Decision, Reason
 from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.consult import Findings, consult
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
 from sidecar.service.observe import Observer, Unobserved
-from sidecar.service.ruling import Findings, Proposal, blocked_now, consult, rule
-from sidecar.service.snapshots import Snapshots, View, revisions_of
+from sidecar.service.ruling import Proposal, blocked_now, rule
+from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 
@@ -112,7 +112,7 @@ class Authorizer:
             proposal = self.propose(txn, part, caller, request, now_us)
             findings = consult(part, proposal, request, now_us)
             grounds = weigh(part, proposal, request, now_us) if explain else None
-        denials = reasons.in_order((*proposal.denials, *findings.denials))
+        denials = _denials(proposal, findings)
         decision = Decision(
             decision_id=None,
             identity_id=request.identity_id,
@@ -173,7 +173,7 @@ class Authorizer:
         request, now_us = call.request, call.now_us
         findings = consult(part, proposal, request, now_us)
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
-        denials = reasons.in_order((*proposal.denials, *findings.denials))
+        denials = _denials(proposal, findings)
         decision_id = self._new_id("dec", now_us)
         placed = None if denials else _reserve(part, decision_id, request, findings, now_us)
         visible = placed is not None and placed.reservation.is_visible
@@ -190,15 +190,12 @@ class Authorizer:
         body = decision_body(
             request=request,
             verdict=verdict,
-            chain=proposal.view.chain,
             claimed=findings.claimed,
             facts=_facts(part, proposal, request, findings),
             engine=engine(),
             token_id=call.caller.name,
             now_us=now_us,
             entity_revision=proposal.view.entity_revision,
-            others=proposal.others,
-            card=proposal.view.card,
         )
         decision = Decision(
             decision_id=decision_id,
@@ -220,8 +217,15 @@ class Authorizer:
         if call.key is not None and replay is None:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         tell_decision(part, request, decision, findings.claimed, now_us)
-        suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
+        if denials:
+            suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return Answered(decision, grounds=grounds)
+
+
+def _denials(proposal: Proposal, findings: Findings) -> tuple[Reason, ...]:
+    """Return all that stands against a request, in the order of its codes; empty for a permit."""
+    denials = (*proposal.denials, *findings.denials)
+    return reasons.in_order(denials) if denials else ()
 
 
 def _reserve(
@@ -257,12 +261,12 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         for text in (*policies.texts, policies.manifest):
             part.audit.keep_fact(text)
     return DecisionFacts(
-        request=part.audit.keep_request(request.canonical()),
-        policies=policies.digest,
-        identities=view.identity_facts,
-        budgets=tuple(view.budget_facts[claim.budget.budget_id] for claim, _ in findings.claimed),
-        others=tuple(fact_hash(identity_fact(identity)) for identity in proposal.others),
-        card=view.card_fact,
+        request=encode_hash(part.audit.keep_request(request.canonical())),
+        policies=encode_hash(policies.digest),
+        chain=view.identity_versions,
+        budgets=tuple(view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed),
+        others=tuple(identity_version(identity) for identity in proposal.others),
+        card=view.card_version,
     )
 
 

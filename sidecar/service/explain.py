@@ -24,7 +24,8 @@ from sidecar.core.policy import EntityUid, PolicySet, entity_slice
 from sidecar.core.question import Circumstances, Unanswerable, pose
 from sidecar.core.standing import BUDGETS_STOOD_MAX, Standing, Standings
 from sidecar.core.windows import window_at
-from sidecar.service.ruling import Asked, Proposal, card_denials, unbudgeted_denials
+from sidecar.service.consult import unbudgeted_denials
+from sidecar.service.ruling import Asked, Proposal, card_denials
 from sidecar.service.store import TenantTransaction
 
 NEAREST_POLICIES_MAX: Final = 100
@@ -186,8 +187,8 @@ class _Trial:
 
     def _is_foreign(self, request: AuthorizeRequest) -> bool:
         view = self._grounds.proposal.view
-        action = view.policies.schema.model.actions.get(request.action)
-        return action is not None and bool(unbudgeted_denials(view, request, action.groups | {request.action}))
+        known = request.action in view.policies.schema.model.actions
+        return known and bool(unbudgeted_denials(view, request))
 
     def permits(self, request: AuthorizeRequest, at_us: int) -> bool:
         """Whether the policies would permit ``request`` at that time; one that does not fit the schema is not."""

@@ -1,7 +1,7 @@
-"""What policies and budgets say of a request, each read from one state and changing nothing.
+"""What identities, card and policies say of a request, read from one view and changing nothing.
 
-``rule`` needs one view and no counter, so it can be made before the transaction that decides; ``consult`` reads
-counters and is asked inside it. Neither looks at what the other does: a denial by policies makes no claims.
+It needs no counter, so it can be made before the transaction that decides; what budgets say (``service.consult``) is
+asked inside it.
 """
 
 from typing import Final
@@ -9,13 +9,11 @@ from typing import Final
 import msgspec
 
 from sidecar.core import reasons
-from sidecar.core.budget import Claim, Usage, assess, claims, unbudgeted
-from sidecar.core.cards import is_foreign, state_of
+from sidecar.core.cards import state_of
 from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
-from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
-from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
+from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy import EntityUid, Ruling, entity_slice
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.service.snapshots import View
@@ -56,14 +54,6 @@ class Proposal(msgspec.Struct, frozen=True):
     denials: tuple[Reason, ...]
     others: tuple[Identity, ...] = ()
     asked: Asked | None = None
-
-
-class Findings(msgspec.Struct, frozen=True):
-    """What the budgets said of a request that the policies permit."""
-
-    claimed: tuple[tuple[Claim, Usage], ...] = ()
-    checks: tuple[BudgetCheck, ...] = ()
-    denials: tuple[Reason, ...] = ()
 
 
 def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
@@ -145,42 +135,3 @@ def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: 
     if target is None or target.type != resource.type:
         raise NotFound(f"unknown identity `{resource.id}` of type `{resource.type}`", field="resource.id")
     return walk(resource.id, part.identities.get)
-
-
-def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
-    """Return what the budgets say; nothing when the request is denied already."""
-    if proposal.denials:
-        return Findings()
-    view = proposal.view
-    action = view.policies.schema.model.actions[request.action]
-    names = action.groups | {request.action}
-    wanted = claims(request, view.budgets, names, now_us, view.zone)
-    if len(wanted) > BUDGETS_PER_CHAIN_MAX:
-        raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
-    denials = list(unbudgeted_denials(view, request, names))
-    claimed, checks = [], []
-    for claim in wanted:
-        usage = part.ledger.usage(claim)
-        check = assess(claim, usage)
-        claimed.append((claim, usage))
-        checks.append(check)
-        if not check.allowed:
-            denials.append(reasons.exceeded(check, _retry_at(part, claim, usage)))
-    return Findings(tuple(claimed), tuple(checks), tuple(denials))
-
-
-def unbudgeted_denials(view: View, request: AuthorizeRequest, action_names: frozenset[str]) -> tuple[Reason, ...]:
-    """Return why the currency is one that an owner of budgets, or the card, knows nothing of."""
-    lacking = unbudgeted(request, view.budgets, action_names)
-    found = reasons.unbudgeted(lacking, request.currency)
-    card, currency = view.card, request.currency
-    if card is None or currency is None or not is_foreign(card, request, view.budgets, action_names):
-        return found
-    named = any(budget.card_id == card.card_id for budget in lacking)
-    return found if named else (*found, reasons.foreign_currency(card, currency))
-
-
-def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:
-    if claim.budget.period == "rolling_24h":
-        return part.ledger.frees_at(claim, usage.total + claim.asked - claim.budget.limit)
-    return None if claim.window is None else claim.window.end_us

@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.core.audit import fact_hash
-from sidecar.core.budget import Budget, card_owner
+from sidecar.core.audit import Version, version
+from sidecar.core.budget import Budget, Terms, card_owner, terms_of
 from sidecar.core.cards import Card, is_bound
-from sidecar.core.directory import IdentityChain, walk
+from sidecar.core.directory import Identity, IdentityChain, walk
 from sidecar.core.errors import Unavailable
 from sidecar.core.facts import budget_fact, card_fact, identity_fact
 from sidecar.core.ids import pascal_case
@@ -39,20 +39,29 @@ V = TypeVar("V")
 class View(msgspec.Struct, frozen=True):
     """One identity's chain and perhaps a card, with the budgets on both and its tenant's policies, all of one moment.
 
-    ``card`` is None also where ``card_id`` names one that the chain may not use. ``identity_facts``, ``budget_facts``
-    and ``card_fact`` are the hashes under which their stored versions lie as facts.
+    ``card`` is None also where ``card_id`` names one that the chain may not use. ``identity_versions``,
+    ``budget_versions`` by id and ``card_version`` say where their stored versions lie as facts.
     """
 
     revisions: tuple[Revisions, Revisions]
     chain: IdentityChain
     card_id: str | None
     card: Card | None
-    card_fact: bytes | None
+    card_version: Version | None
     budgets: tuple[Budget, ...]
-    identity_facts: tuple[bytes, ...]
-    budget_facts: dict[str, bytes]
+    identity_versions: tuple[Version, ...]
+    budget_versions: dict[str, Version]
     policies: TenantPolicies
     zone: ZoneInfo
+    terms_by_action: dict[str, Terms] = {}
+
+    def terms(self, action: str) -> Terms:
+        """Return the budgets that govern an action of the schema; worked out once and kept with the view."""
+        terms = self.terms_by_action.get(action)
+        if terms is None:
+            names = self.policies.schema.model.actions[action].groups | {action}
+            terms = self.terms_by_action[action] = terms_of(self.budgets, names)
+        return terms
 
     @property
     def entity_revision(self) -> int:
@@ -142,10 +151,12 @@ class Snapshots:
             chain=chain,
             card_id=card_id,
             card=card,
-            card_fact=None if card is None else fact_hash(card_fact(card)),
+            card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
             budgets=budgets,
-            identity_facts=tuple(fact_hash(identity_fact(identity)) for identity in chain),
-            budget_facts={budget.budget_id: fact_hash(budget_fact(budget)) for budget in budgets},
+            identity_versions=tuple(identity_version(identity) for identity in chain),
+            budget_versions={
+                budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
+            },
             policies=policies,
             zone=zone(part.tenant.time_zone),
         )
@@ -168,6 +179,11 @@ def budgets_of(part: TenantTransaction, owner: str) -> list[Budget]:
 def owned_policies(part: TenantTransaction) -> list[tuple[PolicyRecord, str | None]]:
     """Return the policies made by the API, each with the Cedar type of the identity it hangs on."""
     return [(listed.value, owner_type(part, listed.value.identity_id)) for listed in part.policies.all()]
+
+
+def identity_version(identity: Identity) -> Version:
+    """Return how a record names the stored version of an identity."""
+    return version(identity.identity_id, identity.revision, identity_fact(identity))
 
 
 def owner_type(part: TenantTransaction, identity_id: str | None) -> str | None:

@@ -17,6 +17,7 @@ from sidecar.core.audit import (
     Head,
     Sealed,
     Verdict,
+    Version,
     decision_body,
     encode_hash,
     fact_hash,
@@ -24,6 +25,7 @@ from sidecar.core.audit import (
     link_of,
     origin,
     seal,
+    version,
 )
 from sidecar.core.budget import Claim, Usage
 from sidecar.core.directory import IdentityChain
@@ -159,21 +161,27 @@ def body_of(
     return decision_body(
         request=request,
         verdict=Verdict(**said),  # type: ignore[arg-type]
-        chain=chain,
         claimed=claimed,
         facts=DecisionFacts(
-            request=fact_hash(b"request"),
-            policies=fact_hash(b"policies"),
-            identities=tuple(fact_hash(each.identity_id.encode()) for each in chain),
-            budgets=tuple(fact_hash(claim.budget.budget_id.encode()) for claim, _ in claimed),
-            others=tuple(fact_hash(each.identity_id.encode()) for each in others),
+            request=encode_hash(fact_hash(b"request")),
+            policies=encode_hash(fact_hash(b"policies")),
+            chain=versions(chain),
+            budgets=tuple(
+                version(each.budget.budget_id, each.budget.revision, each.budget.budget_id.encode())
+                for each, _ in claimed
+            ),
+            others=versions(others),
         ),
         engine="cedarpy 4",
         token_id="tok_1",
         now_us=NOON_US,
         entity_revision=17,
-        others=others,
     )
+
+
+def versions(identities: IdentityChain) -> tuple[Version, ...]:
+    """How the record names these identities."""
+    return tuple(version(each.identity_id, each.revision, each.identity_id.encode()) for each in identities)
 
 
 def sealed(body: Body) -> Sealed:

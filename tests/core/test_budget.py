@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim, OnExceeded, Usage, assess, claims, unbudgeted
+from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim, OnExceeded, Usage, assess, claims, terms_of, unbudgeted
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.windows import PERIODS, Period, Window, window_at, zone
 from tests.core.builders import NOON_US, budget, purchase, tool_call
@@ -35,7 +35,7 @@ REQUESTS = st.builds(
 
 def asked(request: AuthorizeRequest, *budgets: Budget) -> list[int]:
     """What a card payment claims of budgets."""
-    return [claim.asked for claim in claims(request, budgets, SPENDING, NOON_US, UTC)]
+    return [claim.asked for claim in claims(request, terms_of(budgets, SPENDING), NOON_US, UTC)]
 
 
 # --- Claims
@@ -83,12 +83,12 @@ def test_a_request_without_an_amount_claims_no_amount() -> None:
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_a_claim_is_made_in_the_window_of_now(period: Period) -> None:
-    (claim,) = claims(purchase(), [budget(period=period)], SPENDING, NOON_US, UTC)
+    (claim,) = claims(purchase(), terms_of([budget(period=period)], SPENDING), NOON_US, UTC)
     assert claim.window == window_at(period, NOON_US, UTC)
 
 
 def test_windows_are_those_of_the_tenants_time_zone() -> None:
-    (claim,) = claims(purchase(), [budget()], SPENDING, NOON_US, zone("America/Toronto"))
+    (claim,) = claims(purchase(), terms_of([budget()], SPENDING), NOON_US, zone("America/Toronto"))
     assert claim.window == Window(NOON_US - 7 * 3_600_000_000, NOON_US + 17 * 3_600_000_000)
 
 
@@ -104,7 +104,7 @@ def test_each_budget_that_governs_is_claimed_in_its_order(request: AuthorizeRequ
         figures[COUNT] = 1
         if each.dimension in figures:
             expected.append((each, figures[each.dimension]))
-    found = claims(request, budgets, SPENDING, NOON_US, UTC)
+    found = claims(request, terms_of(budgets, SPENDING), NOON_US, UTC)
     assert [(claim.budget, claim.asked) for claim in found] == expected
 
 
@@ -113,11 +113,11 @@ def test_each_budget_that_governs_is_claimed_in_its_order(request: AuthorizeRequ
 
 def test_a_currency_that_a_limited_identity_never_budgeted_is_named() -> None:
     euros = budget(currency="EUR")
-    assert unbudgeted(purchase(), [euros], SPENDING) == (euros,)
+    assert unbudgeted(purchase(), terms_of([euros], SPENDING)) == (euros,)
 
 
 def test_one_budget_in_the_currency_is_enough() -> None:
-    assert unbudgeted(purchase(), [budget("bud_1", currency="EUR"), budget("bud_2")], SPENDING) == ()
+    assert unbudgeted(purchase(), terms_of([budget("bud_1", currency="EUR"), budget("bud_2")], SPENDING)) == ()
 
 
 def test_each_owner_must_have_one() -> None:
@@ -125,7 +125,7 @@ def test_each_owner_must_have_one() -> None:
     boss = budget("bud_1", identity_id="boss")
     bot = budget("bud_2", currency="EUR")
     card = budget("bud_3", identity_id=None, card_id="card_1", currency="USD")
-    assert unbudgeted(purchase(), [boss, bot, card], SPENDING) == (bot, card)
+    assert unbudgeted(purchase(), terms_of([boss, bot, card], SPENDING)) == (bot, card)
 
 
 @pytest.mark.parametrize("on_exceeded", ["notify", "track"])
@@ -133,18 +133,18 @@ def test_a_budget_that_only_counts_limits_nobody(on_exceeded: str) -> None:
     """Nor does it let a currency through that the hard budgets of its owner do not know."""
     soft = budget("bud_1", on_exceeded=on_exceeded)
     hard = budget("bud_2", currency="EUR")
-    assert unbudgeted(purchase(), [budget(currency="EUR", on_exceeded=on_exceeded)], SPENDING) == ()
-    assert unbudgeted(purchase(), [soft, hard], SPENDING) == (hard,)
+    assert unbudgeted(purchase(), terms_of([budget(currency="EUR", on_exceeded=on_exceeded)], SPENDING)) == ()
+    assert unbudgeted(purchase(), terms_of([soft, hard], SPENDING)) == (hard,)
 
 
 def test_budgets_of_other_actions_and_dimensions_do_not_matter() -> None:
     other_action = budget("bud_1", currency="EUR", actions=("tool.call",))
     tokens = budget("bud_2", dimension="tokens", currency=None)
-    assert unbudgeted(purchase(), [other_action, tokens], SPENDING) == ()
+    assert unbudgeted(purchase(), terms_of([other_action, tokens], SPENDING)) == ()
 
 
 def test_a_request_without_an_amount_needs_no_currency() -> None:
-    assert unbudgeted(tool_call(), [budget(currency="EUR")], SPENDING) == ()
+    assert unbudgeted(tool_call(), terms_of([budget(currency="EUR")], SPENDING)) == ()
 
 
 @given(REQUESTS, st.lists(BUDGETS, max_size=6))
@@ -158,7 +158,7 @@ def test_an_owner_is_named_once_exactly_where_no_hard_budget_has_the_currency(
     ]
     owners = {(each.identity_id, each.card_id) for each in limited}
     known = {(each.identity_id, each.card_id) for each in limited if each.currency == request.currency}
-    found = unbudgeted(request, budgets, SPENDING)
+    found = unbudgeted(request, terms_of(budgets, SPENDING))
     expected = set() if request.amount_minor is None else owners - known
     assert {(each.identity_id, each.card_id) for each in found} == expected
     assert len(found) == len(expected)

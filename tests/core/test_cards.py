@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.budget import terms_of
 from sidecar.core.cards import (
     Card,
     CardState,
@@ -105,10 +106,10 @@ def test_a_card_takes_only_its_categories_and_says_what_it_got() -> None:
 
 def test_a_card_is_foreign_to_a_currency_that_neither_it_nor_a_budget_of_it_has() -> None:
     dollars = budget(identity_id=None, card_id="card_1", currency="USD")
-    assert not is_foreign(CARD, purchase(), (), NAMES)
-    assert not is_foreign(CARD, tool_call(), (), NAMES)
-    assert is_foreign(CARD, purchase(currency="USD"), (), NAMES)
-    assert not is_foreign(CARD, purchase(currency="USD"), (dollars,), NAMES)
+    assert not is_foreign(CARD, purchase(), ())
+    assert not is_foreign(CARD, tool_call(), ())
+    assert is_foreign(CARD, purchase(currency="USD"), ())
+    assert not is_foreign(CARD, purchase(currency="USD"), terms_of((dollars,), NAMES).budgets)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_a_card_is_foreign_to_a_currency_that_neither_it_nor_a_budget_of_it_has(
 )
 def test_a_budget_of_something_else_makes_no_currency_the_cards_own(changes: dict[str, object]) -> None:
     other = msgspec.structs.replace(budget(identity_id=None, card_id="card_1", currency="USD"), **changes)
-    assert is_foreign(CARD, purchase(currency="USD"), (other,), NAMES)
+    assert is_foreign(CARD, purchase(currency="USD"), terms_of((other,), NAMES).budgets)
 
 
 NUMBERS = [

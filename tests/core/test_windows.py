@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.core import windows
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.instants import from_datetime, parse_utc, to_datetime, utc_text
 from sidecar.core.windows import (
@@ -360,3 +361,13 @@ def test_times_before_the_calendar_have_no_window() -> None:
 def test_windows_of_the_epoch_and_of_the_far_end_are_found() -> None:
     assert utc_text(span(window_at("yearly", FROM_US, zone("UTC")))[0]) == "1970-01-01T00:00:00Z"
     assert utc_text(span(window_at("yearly", TO_US, zone("UTC")))[1]) == "2101-01-01T00:00:00Z"
+
+
+def test_windows_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is remembered or forgotten, the windows are the same."""
+    monkeypatch.setattr(windows, "_NEWEST_MAX", 2)
+    noon = us("2026-11-22T12:00:00Z")
+    expected = {name: window_at("daily", noon, zone(name)) for name in ("UTC", "Asia/Tokyo", "America/Toronto")}
+    for name in (*expected, *reversed(expected)):
+        assert window_at("daily", noon, zone(name)) == expected[name]
+        assert len(windows._newest) <= 2  # noqa: SLF001

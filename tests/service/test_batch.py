@@ -16,7 +16,7 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_tenant
-from sidecar.service import ruling, snapshots
+from sidecar.service import consult, snapshots
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import SLICE, AnsweredBatch, BatchAuthorizer
 from sidecar.service.identities import IdentityPatch
@@ -152,7 +152,7 @@ def test_an_item_that_fails_where_it_is_recorded_undoes_those_before_it(
     world.identity("ann")
     budget_id = world.budget(limit(100)).budget.budget_id
     world.budget(limit(100, "ann"))
-    monkeypatch.setattr(ruling, "BUDGETS_PER_CHAIN_MAX", 1)
+    monkeypatch.setattr(consult, "BUDGETS_PER_CHAIN_MAX", 1)
     before = world.bodies()
     with pytest.raises(Conflict) as caught:
         world.batch(payment(), payment(identity_id="ann"))

@@ -10,7 +10,7 @@ from sidecar.core.errors import Conflict, NotFound, Unauthenticated, ValidationF
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.snapshot import PolicyFiles, SourceFile
-from sidecar.service import policies, ruling
+from sidecar.service import consult, policies, ruling
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.tokens import TokenDraft
@@ -44,7 +44,7 @@ def test_a_request_that_more_budgets_govern_than_can_be_claimed_is_refused(
     world.tenant()
     world.budget(limit(100))
     world.budget(limit(100))
-    monkeypatch.setattr(ruling, "BUDGETS_PER_CHAIN_MAX", 1)
+    monkeypatch.setattr(consult, "BUDGETS_PER_CHAIN_MAX", 1)
     with pytest.raises(Conflict, match="govern this request"):
         world.decide(payment())
 

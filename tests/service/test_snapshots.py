@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.core.errors import NotFound, Unavailable
+from sidecar.core.log_entries import digest_of
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.service.snapshots import Snapshots, View
@@ -70,10 +71,11 @@ def test_a_view_shows_the_chain_and_the_budgets_on_it(world: World) -> None:
     view = current(world, "ann")
     assert [identity.identity_id for identity in view.chain] == ["ann", "team", "root"]
     assert [budget.budget_id for budget in view.budgets][:3] == [budgets[1], budgets[2], budgets[0]]
-    assert set(view.budget_facts) == {budget.budget_id for budget in view.budgets}
+    assert set(view.budget_versions) == {budget.budget_id for budget in view.budgets}
     assert view.entity_revision == view.revisions[0].entities
     with world.look() as part:
-        assert all(part.audit.has_fact(fact) for fact in (*view.identity_facts, *view.budget_facts.values()))
+        versions = (*view.identity_versions, *view.budget_versions.values())
+        assert all(part.audit.has_fact(digest_of(fact) or b"") for _, _, fact in versions)
 
 
 def test_nobody_has_a_view_who_does_not_exist(world: World) -> None:
