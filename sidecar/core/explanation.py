@@ -6,7 +6,7 @@ no further than the first that fails. An explanation changes nothing and is boun
 ``JUDGED_TEXT_MAX`` characters, those of the policies that decided in front.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -16,12 +16,12 @@ from sidecar.core.policy import (
     CedarRequest,
     CompiledSchema,
     EntityUid,
-    PolicySet,
     PolicyUnit,
     Ruling,
     entity_slice,
 )
-from sidecar.core.policy_scope import Asking, Scope, above
+from sidecar.core.policy_scope import Asking, above
+from sidecar.core.policy_set import Entry, PolicySet
 
 PIECES_MAX: Final = 150
 """Conditions that one explanation evaluates: some 50 microseconds each, most of them for reading the text."""
@@ -89,26 +89,6 @@ class PolicyVerdicts(msgspec.Struct, frozen=True):
     total: int = 0
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A policy, or a template filled in, with the scope that it then has."""
-
-    id: str
-    unit: PolicyUnit
-    scope: Scope
-
-
-def entries(policies: PolicySet) -> Iterator[Entry]:
-    """Yield what is evaluated: plain policies, and templates once for each link."""
-    units, links = policies.parts
-    templates = {unit.id: unit for unit in units if unit.slots}
-    for unit in units:
-        if not unit.slots:
-            yield Entry(unit.id, unit, unit.scope)
-    for link in links:
-        template = templates[link.template_id]
-        yield Entry(link.id, template, template.scope.filled(link.principal))
-
-
 def asking(request: CedarRequest, entities: Iterable[Entity], compiled: CompiledSchema) -> Asking:
     """Return who asks what, each with everything above."""
     parents = {_uid(entity["uid"]): [_uid(parent) for parent in _list(entity["parents"])] for entity in entities}
@@ -139,18 +119,17 @@ def judge(
     policies are listed that are no candidates.
     """
     asked = asking(request, entities, compiled)
-    every = list(entries(policies))
+    matching = policies.index.candidates(asked)
     decided = {*ruling.determining, *(fault.policy_id for fault in ruling.errors)}
-    candidates = sorted(
-        (entry for entry in every if asked.matches(entry.scope)), key=lambda each: each.id not in decided
-    )
+    candidates = sorted((policies.entries[at] for at in matching), key=lambda each: each.id not in decided)
     shown = _shown(candidates)
     truths = _evaluate([piece.text for _, pieces in shown for piece in pieces], request, entities, compiled)
     look = _Look(request, {_uid(entity["uid"]): entity for entity in entities}, hidden)
     verdicts = [_verdict(entry, pieces, truths, look) for entry, pieces in shown]
-    others = (entry for entry in every if not asked.matches(entry.scope))
+    met = set(matching)
+    others = (entry for at, entry in enumerate(policies.entries) if at not in met)
     verdicts += [_unmatched(entry, asked) for entry, _ in zip(others, range(unmatched_max), strict=False)]
-    return PolicyVerdicts(tuple(verdicts), len(candidates), len(every))
+    return PolicyVerdicts(tuple(verdicts), len(candidates), len(policies.entries))
 
 
 def _shown(candidates: Iterable[Entry]) -> list[tuple[Entry, tuple[Condition, ...]]]:

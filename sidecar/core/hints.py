@@ -11,9 +11,9 @@ import msgspec
 from sidecar.core.condition_text import Path, conditions, literals, paths
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.explanation import Entry
 from sidecar.core.ids import snake_case
 from sidecar.core.model import ResourceRef
+from sidecar.core.policy_set import Entry
 from sidecar.core.schema import SchemaModel
 
 _CATEGORY_DIGITS: Final = 4

@@ -6,6 +6,7 @@ an id exists, and who may see it, belongs to the directory and to the services.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from ulid import ULID
@@ -102,6 +103,7 @@ def check_name(value: str, field: str) -> str:
     return _checked(_NAME, value, field, "not a name, expected 1 to 512 characters without control characters")
 
 
+@lru_cache(maxsize=1024)
 def pascal_case(type_name: str) -> str:
     """Return the Cedar type of a wire type that passed ``check_type``: ``virtual_card`` is ``VirtualCard``.
 

@@ -25,6 +25,9 @@ _COMPARED: Final = {
 
 _ACCESSES: Final = frozenset({".", "has", "getTag", "hasTag"})
 
+_NAMED: Final = {**_COMPARED, "in": frozenset({"left", "right"}), "is": frozenset({"left", "in"})}
+"""Operands in which an entity without parents stands for itself alone: also where it is asked what it is in."""
+
 
 def annotations(policy: Tree) -> dict[str, str]:
     """Return the annotations; one without a value, ``@id``, is the empty text."""
@@ -75,6 +78,46 @@ def entities_reached(policy: Tree) -> frozenset[tuple[str, str]]:
     return frozenset(found)
 
 
+def context_read(policy: Tree) -> frozenset[str] | None:
+    """Return the attributes of the context that the conditions can read; None where they could read any."""
+    names, reads, uses = set[str](), 0, 0
+    for kind, inner in _conditions(policy):
+        if kind == "Var":
+            uses += inner == "context"
+        elif kind in {".", "has"} and cast("Tree", inner)["left"] == {"Var": "context"}:
+            names.add(str(cast("Tree", inner)["attr"]))
+            reads += 1
+    return frozenset(names) if reads == uses else None
+
+
+def looks_into_resource(policy: Tree) -> bool:
+    """Whether the conditions could read attributes or tags of the resource.
+
+    They cannot where it is only compared: an operand of ``==``, ``in`` or ``contains``, itself or within a set.
+    """
+    named, uses = 0, 0
+    for kind, inner in _conditions(policy):
+        if kind == "Var":
+            uses += inner == "resource"
+        elif kind in _NAMED:
+            operands = cast("Tree", inner)
+            named += sum(_names_resource(operands[operand]) for operand in _NAMED[kind] if operand in operands)
+    return named != uses
+
+
+def _names_resource(operand: Node) -> int:
+    """Return how often an operand is the resource, or is a set that has it as a member."""
+    expression = cast("Tree", operand)
+    members = expression.get("Set", [operand])
+    return sum(member == {"Var": "resource"} for member in cast("list[Node]", members))
+
+
+def _conditions(policy: Tree) -> Iterator[tuple[str, Node]]:
+    """Yield kind and content of every expression of the conditions."""
+    for condition in cast("list[Tree]", policy["conditions"]):
+        yield from _expressions(condition["body"])
+
+
 def _looked_into(kind: str, inner: Node) -> list[Node]:
     """Return the operands of an expression without the literals that it only compares with."""
     if isinstance(inner, list):
@@ -110,7 +153,7 @@ def _entities_read(base: Tree) -> Iterator[str]:
                     waiting += [(value, True) for value in cast("dict[str, Tree]", inner).values()]
 
 
-def _expressions(root: Tree) -> Iterator[tuple[str, Node]]:
+def _expressions(root: Node) -> Iterator[tuple[str, Node]]:
     """Yield kind and content of every expression at or below ``root``; a node is an object with one key, its kind."""
     waiting: list[Node] = [root]
     while waiting:

@@ -6,7 +6,7 @@ are ``Unanswerable`` and end as recorded denials (DESIGN rule 1).
 """
 
 from collections.abc import Iterator
-from typing import Final
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -14,24 +14,12 @@ import msgspec
 from sidecar.core.conformity import conform
 from sidecar.core.directory import Identity, IdentityChain, Mode, entities_of
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.forms import OURS, Form, Forms
 from sidecar.core.ids import pascal_case
 from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy import CedarRequest, EntityUid, check_extension
-from sidecar.core.schema import Action, EntityType, RecordType, SchemaModel
-from sidecar.core.windows import local_hour_and_weekday
-
-OURS: Final = {
-    "amount": "resource.amount",
-    "currency": "resource.currency",
-    "merchant_category": "resource.merchant_category",
-    "quantities": "resource.quantities",
-    "now": "now",
-    "hour": "now",
-    "weekday": "now",
-    "mode": "mode",
-}
-"""Context keys that the sidecar fills, and the place in the request to blame when one is missing."""
+from sidecar.core.windows import SECOND_US, local_hour_and_weekday
 
 
 class Unanswerable(msgspec.Struct, frozen=True):
@@ -41,15 +29,28 @@ class Unanswerable(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What Cedar is asked, with the context as plain values for saying what was seen.
+    """What Cedar is asked; the request's context are all values that policies can see.
 
+    ``resource`` is the resource as an entity, None where that is an identity, whose identity chain is ``target``.
     ``references`` are the entities that the caller's context and attributes name.
     """
 
     request: CedarRequest
-    entities: list[dict[str, object]]
-    seen: dict[str, object]
+    form: Form
+    chain: IdentityChain
+    target: IdentityChain | None
+    resource: dict[str, object] | None
     references: frozenset[EntityUid] = frozenset()
+
+    @property
+    def seen(self) -> dict[str, object]:
+        """The context, for saying what was seen."""
+        return self.request.context
+
+    @property
+    def entities(self) -> list[dict[str, object]]:
+        """The identity chain and the resource as entities."""
+        return _entities(self.chain, self.target, self.resource)
 
 
 class Circumstances(msgspec.Struct, frozen=True):
@@ -64,7 +65,7 @@ def pose(
     request: AuthorizeRequest,
     chain: IdentityChain,
     target: IdentityChain | None,
-    schema: SchemaModel,
+    forms: Forms,
     circumstances: Circumstances,
 ) -> Question | Unanswerable:
     """Return the question, or why there is none.
@@ -72,83 +73,94 @@ def pose(
     ``target`` is the identity chain of the resource when its type is an identity type. Raises ValidationFailed for
     context and attributes that do not fit the schema.
     """
-    action = schema.actions.get(request.action)
-    if action is None:
-        return Unanswerable(f"the schema knows no action `{request.action}`")
-    resource_type = schema.entity_types.get(pascal_case(request.resource.type))
-    if resource_type is None:
-        return Unanswerable(f"the schema knows no resource type `{request.resource.type}`")
+    form = forms.find(request.action, request.resource.type)
+    if isinstance(form, str):
+        return Unanswerable(form)
     principal_type = pascal_case(chain[0].type)
-    if principal_type not in action.principals:
+    if principal_type not in form.action.principals:
         return Unanswerable(f"`{request.action}` does not apply to identities of type `{chain[0].type}`")
-    if resource_type.name not in action.resources:
+    if form.resource.name not in form.action.resources:
         message = f"`{request.action}` does not apply to resources of type `{request.resource.type}`"
         raise ValidationFailed(message, field="resource.type")
-    if resource_type.choices is not None and request.resource.id not in resource_type.choices:
+    if form.resource.choices is not None and request.resource.id not in form.resource.choices:
         raise ValidationFailed(f"the schema declares no such `{request.resource.type}`", field="resource.id")
-    seen = _context(request, action, circumstances)
-    resource = _resource(request, resource_type) if target is None else None
+    seen = _context(request, form, circumstances)
+    resource = _resource(request, form) if target is None else None
     cedar = CedarRequest(
         principal=(principal_type, chain[0].identity_id),
         action=request.action,
-        resource=(resource_type.name, request.resource.id),
+        resource=(form.resource.name, request.resource.id),
         context=seen,
     )
-    return Question(cedar, _entities(chain, target, resource), seen, frozenset(_references([seen, resource])))
+    references = frozenset(_references([seen, resource])) if form.names_entities else frozenset()
+    return Question(cedar, form, chain, target, resource, references)
 
 
-def _context(request: AuthorizeRequest, action: Action, circumstances: Circumstances) -> dict[str, object]:
-    hour, weekday = local_hour_and_weekday(circumstances.now_us, circumstances.zone)
+def _context(request: AuthorizeRequest, form: Form, circumstances: Circumstances) -> dict[str, object]:
+    for key in request.context:
+        if key in OURS:
+            raise ValidationFailed(f"the context key `{key}` is set by the sidecar", field=f"context.{key}")
+    hour, weekday = _hour_and_weekday(circumstances.now_us // SECOND_US, circumstances.zone)
     ours: dict[str, object] = {
         "amount": request.amount_minor,
         "currency": request.currency,
         "merchant_category": request.merchant_category,
-        "quantities": _declared_quantities(request, action.context),
+        "quantities": _declared_quantities(request, form) if request.quantities else None,
         "now": {"__extn": {"fn": "datetime", "arg": utc_milliseconds(circumstances.now_us)}},
         "hour": hour,
         "weekday": weekday,
         "mode": circumstances.mode,
     }
-    for key in request.context:
-        if key in ours:
-            raise ValidationFailed(f"the context key `{key}` is set by the sidecar", field=f"context.{key}")
-    context = {key: value for key, value in ours.items() if value is not None and key in action.context.fields}
-    for key, field in action.context.fields.items():
-        if key in ours and field.required and key not in context:
-            raise ValidationFailed(f"`{action.name}` requires `{key}`", field=OURS[key])
-    own_fields = {key: field for key, field in action.context.fields.items() if key not in ours}
-    own = conform(request.context, RecordType(own_fields), "context", check_extension)
+    context = {key: value for key, value in ours.items() if value is not None and key in form.declared}
+    for key in form.required:
+        if key not in context:
+            raise ValidationFailed(f"`{request.action}` requires `{key}`", field=OURS[key])
+    if form.is_context_optional and not request.context:
+        return context
+    own = conform(request.context, form.own, "context", check_extension)
     return context | own if isinstance(own, dict) else context
+
+
+@lru_cache(maxsize=1024)  # Clocks show whole hours and change on whole seconds only.
+def _hour_and_weekday(second: int, zone: ZoneInfo) -> tuple[int, int]:
+    return local_hour_and_weekday(second * SECOND_US, zone)
 
 
 def utc_milliseconds(now_us: int) -> str:
     """Return a time as Cedar's ``datetime`` takes it: no finer than milliseconds."""
-    text = utc_text(now_us // 1000 * 1000)
-    return text if len(text) == len("2026-11-22T00:00:00Z") else f"{text[:-4]}Z"
+    second, fraction = divmod(now_us, SECOND_US)
+    milliseconds = fraction // 1000
+    text = _second_text(second)
+    return f"{text[:-1]}.{milliseconds:03}Z" if milliseconds else text
 
 
-def _declared_quantities(request: AuthorizeRequest, context: RecordType) -> object:
+@lru_cache(maxsize=16)
+def _second_text(second: int) -> str:
+    return utc_text(second * SECOND_US)
+
+
+def _declared_quantities(request: AuthorizeRequest, form: Form) -> object:
     """Return those of the quantities that the context declares, None for none of them."""
-    field = context.fields.get("quantities")
-    if field is None or not isinstance(field.type, RecordType):
+    if form.quantities is None:
         return None
-    declared = {name: value for name, value in request.quantities.items() if name in field.type.fields}
-    return conform(declared, field.type, "resource.quantities", check_extension) if declared else None
+    declared = {name: value for name, value in request.quantities.items() if name in form.quantities.fields}
+    return conform(declared, form.quantities, "resource.quantities", check_extension) if declared else None
 
 
-def _resource(request: AuthorizeRequest, entity_type: EntityType) -> dict[str, object]:
+def _resource(request: AuthorizeRequest, form: Form) -> dict[str, object]:
     attributes = dict(request.attributes)
     if "merchant_category" in attributes:
         message = "the merchant category is given as `resource.merchant_category`"
         raise ValidationFailed(message, field="resource.attributes.merchant_category")
-    field = entity_type.attributes.fields.get("merchant_category")
-    if field is not None and request.merchant_category is not None:
+    if form.category and request.merchant_category is not None:
         attributes["merchant_category"] = request.merchant_category
-    elif field is not None and field.required:
+    elif form.needs_category:
         message = f"a `{request.resource.type}` requires `merchant_category`"
         raise ValidationFailed(message, field="resource.merchant_category")
-    conformed = conform(attributes, entity_type.attributes, "resource.attributes", check_extension)
-    uid = {"type": entity_type.name, "id": request.resource.id}
+    conformed: object = attributes
+    if request.attributes or not form.is_bare_resource_fit:
+        conformed = conform(attributes, form.resource.attributes, "resource.attributes", check_extension)
+    uid = {"type": form.resource.name, "id": request.resource.id}
     return {"uid": uid, "attrs": conformed, "parents": []}
 
 

@@ -12,7 +12,8 @@ from sidecar.core.cards import Card, CardState, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
-from sidecar.core.policy import PolicySet, PolicyUnit, Ruling
+from sidecar.core.policy import PolicyUnit, Ruling
+from sidecar.core.policy_set import PolicySet
 
 CODES: Final = (
     "identity_revoked",

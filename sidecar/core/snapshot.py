@@ -17,14 +17,13 @@ from sidecar.core.audit import encode_hash, fact_hash
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.policy import (
     CompiledSchema,
-    EntityUid,
     Link,
-    PolicySet,
     PolicyUnit,
     compile_schema,
     compile_statements,
     engine,
 )
+from sidecar.core.policy_set import ParsedPolicies, PolicySet
 
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""
@@ -89,11 +88,25 @@ def _units(files: Iterable[SourceFile], schema: CompiledSchema, *, shared: bool)
     return tuple(unit for file in files for unit in compile_statements(file.text, file.path, schema, shared=shared))
 
 
+class CompiledRecord(msgspec.Struct, frozen=True):
+    """A policy made by the API, compiled for the Cedar type of the identity it hangs on.
+
+    ``named`` is how the manifest names it; ``text`` is the fact behind the hash in there.
+    """
+
+    record: PolicyRecord
+    owner_type: str | None
+    units: tuple[PolicyUnit, ...]
+    links: tuple[Link, ...]
+    text: bytes
+    named: tuple[str, str | None, str | None, str]
+
+
 class TenantPolicies(msgspec.Struct, frozen=True):
     """All policies of one tenant, ready to be asked, and the facts that suffice to compile them again.
 
     ``digest`` is the hash of ``manifest``; ``texts`` are the schema and policy texts that the manifest names by hash.
-    ``reaches`` are the entities that conditions name and look into: their stored state takes part in every ruling.
+    ``records`` are those made by the API, by id.
     """
 
     schema: CompiledSchema
@@ -101,7 +114,7 @@ class TenantPolicies(msgspec.Struct, frozen=True):
     manifest: bytes
     digest: bytes
     texts: tuple[bytes, ...]
-    reaches: tuple[EntityUid, ...] = ()
+    records: dict[str, CompiledRecord]
 
     @property
     def revision(self) -> str:
@@ -159,32 +172,50 @@ def _link(unit: PolicyUnit, record: PolicyRecord, owner_type: str | None) -> Lin
 
 
 def compile_tenant(
-    compiled: CompiledFiles, tenant_id: str, records: Iterable[tuple[PolicyRecord, str | None]]
+    compiled: CompiledFiles,
+    tenant_id: str,
+    records: Iterable[tuple[PolicyRecord, str | None]],
+    before: TenantPolicies | None = None,
+    parsed: ParsedPolicies | None = None,
 ) -> TenantPolicies:
-    """Return the policies of one tenant; each record comes with the Cedar type of the identity it hangs on."""
+    """Return the policies of one tenant; each record comes with the Cedar type of the identity it hangs on.
+
+    Records that ``before`` has the same of are not compiled again; ``parsed`` keeps what Cedar parses later.
+    """
     units = [*compiled.shared, *compiled.by_tenant.get(tenant_id, ())]
     links: list[Link] = []
-    api: list[tuple[str, str | None, str | None, str]] = []
     files = [*compiled.files.shared, *compiled.files.by_tenant.get(tenant_id, ())]
     texts = [file.text.encode() for file in (*compiled.files.schemas, *files)]
+    known = before.records if before is not None and before.schema is compiled.schema else {}
+    made: dict[str, CompiledRecord] = {}
     for record, owner_type in records:
-        own, own_links = compile_record(record, compiled.schema, owner_type)
-        units += own
-        links += own_links
-        texts.append(record.cedar.encode())
-        api.append((record.policy_id, owner_type, record.identity_id, encode_hash(fact_hash(texts[-1]))))
+        own = _compiled(record, owner_type, compiled.schema, known.get(record.policy_id))
+        made[record.policy_id] = own
+        units += own.units
+        links += own.links
+        texts.append(own.text)
     manifest = orjson.dumps(
         {
             "engine": engine(),
             "schemas": [_named(file) for file in compiled.files.schemas],
             "files": [_named(file) for file in files],
-            "api": api,
+            "api": [own.named for own in made.values()],
         },
         option=orjson.OPT_SORT_KEYS,
     )
-    policies = PolicySet(tuple(units), tuple(links), compiled.schema)
-    reaches = tuple(sorted({entity for unit in units for entity in unit.reaches}))
-    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts), reaches)
+    policies = PolicySet(tuple(units), tuple(links), compiled.schema, parsed)
+    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts), made)
+
+
+def _compiled(
+    record: PolicyRecord, owner_type: str | None, schema: CompiledSchema, known: CompiledRecord | None
+) -> CompiledRecord:
+    if known is not None and known.record == record and known.owner_type == owner_type:
+        return known
+    units, links = compile_record(record, schema, owner_type)
+    text = record.cedar.encode()
+    named = (record.policy_id, owner_type, record.identity_id, encode_hash(fact_hash(text)))
+    return CompiledRecord(record, owner_type, tuple(units), tuple(links), text, named)
 
 
 def _named(file: SourceFile) -> tuple[str, str]:

@@ -15,12 +15,13 @@ from sidecar.core.access import Caller
 from sidecar.core.budget import Claim, Usage, asked_of
 from sidecar.core.directory import IdentityChain, Mode
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.explanation import UNMATCHED_MAX, Entity, PolicyVerdicts, asking, entries, judge
+from sidecar.core.explanation import UNMATCHED_MAX, Entity, PolicyVerdicts, asking, judge
 from sidecar.core.hints import hints
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
 from sidecar.core.nearest import TRIALS_MAX, Nearest, search
-from sidecar.core.policy import EntityUid, PolicySet, entity_slice
+from sidecar.core.policy import EntityUid, entity_slice
+from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Unanswerable, pose
 from sidecar.core.standing import BUDGETS_STOOD_MAX, Standing, Standings
 from sidecar.core.windows import window_at
@@ -145,7 +146,7 @@ def _seeker(grounds: Grounds, asked: Asked) -> Callable[[], Nearest | None] | No
     view = grounds.proposal.view
     schema = view.policies.schema
     who = asking(asked.question.request, asked.entities(), schema)
-    reaching = [entry for entry in entries(view.policies.policies) if who.principal_matches(entry.scope)]
+    reaching = [entry for entry in view.policies.policies.entries if who.principal_matches(entry.scope)]
     length = sum(len(entry.unit.text) for entry in reaching)
     if len(reaching) > NEAREST_POLICIES_MAX or length > NEAREST_TEXT_MAX:
         return None
@@ -199,7 +200,7 @@ class _Trial:
         same = request.resource == self._grounds.request.resource
         target = self._asked.target if same else None
         try:
-            posed = pose(request, view.chain, target, schema.model, Circumstances(at_us, view.zone, self._grounds.mode))
+            posed = pose(request, view.chain, target, schema.forms, Circumstances(at_us, view.zone, self._grounds.mode))
             if isinstance(posed, Unanswerable):
                 return False
             entities = Asked(posed, target, self._asked.reached).entities()

@@ -14,7 +14,7 @@ from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, Reason
-from sidecar.core.policy import EntityUid, Ruling, entity_slice
+from sidecar.core.policy import EntityUid, Ruling
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
@@ -37,8 +37,12 @@ class Asked(msgspec.Struct, frozen=True):
 
     def entities(self) -> list[dict[str, object]]:
         """Return the entities of the request."""
+        return [*self.question.entities, *self.further()]
+
+    def further(self) -> list[dict[str, object]]:
+        """Return the entities outside of the identity chains of the asking identity and of the resource."""
         known = self.target or ()
-        return [*self.question.entities, *(entity_of(*pair) for pair in self.reached if pair[0] not in known)]
+        return [entity_of(*pair) for pair in self.reached if pair[0] not in known]
 
 
 class Proposal(msgspec.Struct, frozen=True):
@@ -60,27 +64,20 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     """Return the ruling on ``request`` in one view, without looking at any counter."""
     if request.card_id is not None and view.card is None:
         raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
-    blocks = blocked(view)
-    if blocks:
-        return Proposal(view, NO_RULING, (), blocks)
-    schema, policies = view.policies.schema.model, view.policies.policies
-    target = _target(part, request, schema.identity_types)
-    posed = pose(request, view.chain, target, schema, Circumstances(now_us, view.zone, part.tenant.mode))
+    if view.blocks:
+        return Proposal(view, NO_RULING, (), view.blocks)
+    schema, policies = view.policies.schema, view.policies.policies
+    target = _target(part, request, schema.model.identity_types)
+    posed = pose(request, view.chain, target, schema.forms, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
-    asked = Asked(posed, target, tuple(_reached(part, view, target, posed.references)))
-    others = tuple(identity for identity, _ in asked.reached)
-    ruling = policies.evaluate(posed.request, entity_slice(asked.entities(), view.policies.schema))
+    asked = Asked(posed, target, _reached(part, view, target, posed.references))
+    ruling = view.asker.rule(posed, asked.further())
     denials = card_denials(view, request)
     if ruling.effect == "deny":
         denials += reasons.refused(ruling, policies, request, posed.seen)
+    others = tuple(identity for identity, _ in asked.reached)
     return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others, asked)
-
-
-def blocked(view: View) -> tuple[Reason, ...]:
-    """Return a reason for each identity of the chain that blocks it, and for a card that is frozen or closed."""
-    card = () if view.card is None else reasons.card_blocked(view.card, state_of(view.card, view.chain))
-    return reasons.blocked(view.chain) + card
 
 
 def blocked_now(part: TenantTransaction, request: AuthorizeRequest) -> bool:
@@ -99,14 +96,18 @@ def card_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
 
 def _reached(
     part: TenantTransaction, view: View, target: IdentityChain | None, references: frozenset[EntityUid]
-) -> list[tuple[Identity, Identity | None]]:
+) -> tuple[tuple[Identity, Identity | None], ...]:
     """Return the identities outside the chain that policies can see, each with its parent.
 
-    They are the resource's identity chain, and those of the identities that conditions look into or the request names.
-    Raises Conflict when they are too many.
+    They are the resource's identity chain, and those of the identities that the request names or that conditions look
+    into, of any policy that can mean the acting identity: then they suffice for its other requests too, which an
+    explanation tries. Raises Conflict when they are too many.
     """
+    named = view.asker.reaches
+    if target is None and not named and not references:
+        return ()
     chains = [] if target is None else [target]
-    for type_name, identity_id in sorted({*view.policies.reaches, *references}):
+    for type_name, identity_id in sorted({*named, *references}):
         identity = part.identities.get(identity_id)
         if identity is not None and pascal_case(identity.type) == type_name:
             chains.append(walk(identity_id, part.identities.get))
@@ -121,7 +122,7 @@ def _reached(
         raise Conflict(
             f"the policies and the request reach {len(found)} identities, at most {REACHED_MAX} are looked at"
         )
-    return found
+    return tuple(found)
 
 
 def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:

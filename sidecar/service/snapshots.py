@@ -5,19 +5,24 @@ Inside a write transaction the state may be one that is never committed: ``fresh
 compiled policies, which are found by what they are compiled from.
 """
 
-from collections import OrderedDict
-from typing import Final, TypeVar
+from functools import cached_property
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
+from sidecar.core import reasons
 from sidecar.core.audit import Version, version
 from sidecar.core.budget import Budget, Terms, card_owner, terms_of
-from sidecar.core.cards import Card, is_bound
+from sidecar.core.cards import Card, is_bound, state_of
 from sidecar.core.directory import Identity, IdentityChain, walk
 from sidecar.core.errors import Unavailable
 from sidecar.core.facts import budget_fact, card_fact, identity_fact
 from sidecar.core.ids import pascal_case
+from sidecar.core.model import Reason
+from sidecar.core.policy_set import ParsedPolicies
+from sidecar.core.recent import Recent
+from sidecar.core.slicing import Asker
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
 from sidecar.core.windows import zone
 from sidecar.service.store import Revisions, TenantTransaction, Transaction
@@ -25,22 +30,22 @@ from sidecar.service.store import Revisions, TenantTransaction, Transaction
 DEPLOYMENT: Final = 0
 """The tenant number under which the revision of the policy files is counted."""
 
-VIEWS_MAX: Final = 10_000
-"""Identities whose chain is kept: some 5 KB each."""
+VIEWED_MAX: Final = 30_000
+"""Identities on the chains of all views that are kept: some 5 KB each, most of it what Cedar makes of them."""
 
-POLICIES_MAX: Final = 256
+POLICIES_MAX: Final = 512
 """Tenants whose compiled policies are kept."""
 
 
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class View(msgspec.Struct, frozen=True):
+class View(msgspec.Struct, frozen=True, dict=True):
     """One identity's chain and perhaps a card, with the budgets on both and its tenant's policies, all of one moment.
 
     ``card`` is None also where ``card_id`` names one that the chain may not use. ``identity_versions``,
-    ``budget_versions`` by id and ``card_version`` say where their stored versions lie as facts.
+    ``budget_versions`` by id and ``card_version`` say where their stored versions lie as facts. ``asker`` is the chain
+    as the policies see it.
+
+    What is worked out of a view once, when it is first asked for, must not depend on ``revisions``: a view of which
+    nothing else changed keeps it.
     """
 
     revisions: tuple[Revisions, Revisions]
@@ -53,6 +58,7 @@ class View(msgspec.Struct, frozen=True):
     budget_versions: dict[str, Version]
     policies: TenantPolicies
     zone: ZoneInfo
+    asker: Asker
     terms_by_action: dict[str, Terms] = {}
 
     def terms(self, action: str) -> Terms:
@@ -62,6 +68,12 @@ class View(msgspec.Struct, frozen=True):
             names = self.policies.schema.model.actions[action].groups | {action}
             terms = self.terms_by_action[action] = terms_of(self.budgets, names)
         return terms
+
+    @cached_property
+    def blocks(self) -> tuple[Reason, ...]:
+        """A reason for each identity of the chain that blocks it, and for a card that is frozen or closed."""
+        card = () if self.card is None else reasons.card_blocked(self.card, state_of(self.card, self.chain))
+        return reasons.blocked(self.chain) + card
 
     @property
     def entity_revision(self) -> int:
@@ -75,8 +87,9 @@ class Snapshots:
     def __init__(self) -> None:
         """Keep nothing yet."""
         self._files: tuple[bytes, CompiledFiles] | None = None
-        self._policies: OrderedDict[tuple[int, int, int], TenantPolicies] = OrderedDict()
-        self._views: OrderedDict[tuple[int, str, str | None], View] = OrderedDict()
+        self._parsed = ParsedPolicies()
+        self._policies: Recent[int, tuple[tuple[int, int], TenantPolicies]] = Recent(POLICIES_MAX)
+        self._views: Recent[tuple[int, str, str | None], View] = Recent(VIEWED_MAX, lambda view: len(view.chain))
 
     @property
     def kept(self) -> int:
@@ -89,9 +102,9 @@ class Snapshots:
         revisions = revisions_of(txn, part)
         view = self._views.get(key)
         if view is None or view.revisions != revisions:
-            view = self._read(part, (identity_id, card_id), revisions, self.policies(txn, part))
+            view = _read(part, (identity_id, card_id), revisions, self.policies(txn, part), view)
             if card_id is None or view.card is not None:  # a caller could make up cards without end
-                _keep(self._views, key, view, VIEWS_MAX)
+                self._views.keep(key, view)
         return view
 
     def fresh(self, txn: Transaction, part: TenantTransaction, stale: View, seen: View | None = None) -> View:
@@ -102,19 +115,19 @@ class Snapshots:
         revisions = revisions_of(txn, part)
         known = (stale,) if seen is None else (stale, seen)
         policies = next((view.policies for view in known if _same_policies(view.revisions, revisions)), None)
-        return self._read(
-            part, (stale.chain[0].identity_id, stale.card_id), revisions, policies or self._compile(txn, part)
-        )
+        if policies is None:
+            policies = self._compile(txn, part, stale.policies)
+        return _read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies, stale)
 
     def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
         """Return the committed policies of a tenant."""
         own, deployment = revisions_of(txn, part)
-        key = (part.tenant.number, own.policies, deployment.policies)
-        policies = self._policies.get(key)
-        if policies is None:
-            policies = self._compile(txn, part)
-            _keep(self._policies, key, policies, POLICIES_MAX)
-        return policies
+        revisions = (own.policies, deployment.policies)
+        kept = self._policies.get(part.tenant.number)
+        if kept is None or kept[0] != revisions:
+            kept = revisions, self._compile(txn, part, None if kept is None else kept[1])
+            self._policies.keep(part.tenant.number, kept)
+        return kept[1]
 
     def files(self, txn: Transaction) -> CompiledFiles:
         """Return the policy files that hold, compiled. Raises Unavailable before any were loaded.
@@ -129,37 +142,49 @@ class Snapshots:
             self._files = (digest, compile_files(files))
         return self._files[1]
 
-    def _compile(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
-        return compile_tenant(self.files(txn), part.tenant.tenant_id, owned_policies(part))
+    def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
+        return compile_tenant(self.files(txn), part.tenant.tenant_id, owned_policies(part), before, self._parsed)
 
-    def _read(
-        self,
-        part: TenantTransaction,
-        named: tuple[str, str | None],
-        revisions: tuple[Revisions, Revisions],
-        policies: TenantPolicies,
-    ) -> View:
-        identity_id, card_id = named
-        chain = walk(identity_id, part.identities.get)
-        card = None if card_id is None else part.cards.get(card_id)
-        if card is not None and not is_bound(card, chain):
-            card = None
-        owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
-        budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
-        return View(
-            revisions=revisions,
-            chain=chain,
-            card_id=card_id,
-            card=card,
-            card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
-            budgets=budgets,
-            identity_versions=tuple(identity_version(identity) for identity in chain),
-            budget_versions={
-                budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
-            },
-            policies=policies,
-            zone=zone(part.tenant.time_zone),
-        )
+
+def _read(
+    part: TenantTransaction,
+    named: tuple[str, str | None],
+    revisions: tuple[Revisions, Revisions],
+    policies: TenantPolicies,
+    old: View | None,
+) -> View:
+    """Read a view; whatever ``old`` was made of and is the same now is taken over from it."""
+    identity_id, card_id = named
+    chain = walk(identity_id, part.identities.get)
+    card = None if card_id is None else part.cards.get(card_id)
+    if card is not None and not is_bound(card, chain):
+        card = None
+    owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
+    budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
+    clock = zone(part.tenant.time_zone)
+    if old is not None and old.policies is policies and old.chain == chain:
+        if (old.card, old.budgets, old.zone) == (card, budgets, clock):
+            view = msgspec.structs.replace(old, revisions=revisions)
+            view.__dict__.update(old.__dict__)
+            return view
+        asker = old.asker
+    else:
+        asker = Asker(chain, policies.policies, policies.schema)
+    return View(
+        revisions=revisions,
+        chain=chain,
+        card_id=card_id,
+        card=card,
+        card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
+        budgets=budgets,
+        identity_versions=tuple(identity_version(identity) for identity in chain),
+        budget_versions={
+            budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
+        },
+        policies=policies,
+        zone=clock,
+        asker=asker,
+    )
 
 
 def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:
@@ -190,10 +215,3 @@ def owner_type(part: TenantTransaction, identity_id: str | None) -> str | None:
     """Return the Cedar type of an identity, None for none."""
     identity = None if identity_id is None else part.identities.get(identity_id)
     return None if identity is None else pascal_case(identity.type)
-
-
-def _keep(kept: OrderedDict[K, V], key: K, value: V, most: int) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    while len(kept) > most:
-        kept.popitem(last=False)

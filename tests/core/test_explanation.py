@@ -11,19 +11,18 @@ from sidecar.core.explanation import (
     PolicyVerdicts,
     Seen,
     Verdict,
-    entries,
     judge,
 )
 from sidecar.core.policy import (
     CedarRequest,
     EntityUid,
     Link,
-    PolicySet,
     PolicyUnit,
     compile_schema,
     compile_statements,
     entity_slice,
 )
+from sidecar.core.policy_set import PolicySet
 from tests.core.builders import SCHEMA, SCHEMA_TEXT
 
 ENTITIES: list[dict[str, object]] = [
@@ -209,7 +208,7 @@ def test_a_template_is_told_of_once_for_each_link() -> None:
     text = f'@id("t") permit(principal in ?principal, {ACTION}, resource) when {{ context.hour == 12 }};'
     found = judged(text, *links, unmatched_max=9)
     assert [(verdict.id, verdict.applied) for verdict in found.listed] == [("t@boss", True), ("t@else", False)]
-    assert [entry.id for entry in entries(PolicySet(units(text), links, SCHEMA))] == ["t@boss", "t@else"]
+    assert [entry.id for entry in PolicySet(units(text), links, SCHEMA).entries] == ["t@boss", "t@else"]
 
 
 def test_no_more_conditions_are_evaluated_than_the_limit() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from sidecar.core.explanation import entries
 from sidecar.core.hints import Hints, hints
 from sidecar.core.model import ResourceRef
-from sidecar.core.policy import PolicySet, compile_statements
+from sidecar.core.policy import compile_statements
+from sidecar.core.policy_set import PolicySet
 from tests.core.builders import SCHEMA
 
 CARD = 'principal, action == Action::"card.authorize", resource is Merchant'
@@ -14,7 +14,7 @@ CARD = 'principal, action == Action::"card.authorize", resource is Merchant'
 def named(text: str) -> Hints:
     """What the policies in ``text`` name."""
     policies = PolicySet(compile_statements(text, "f.cedar", SCHEMA, shared=False), (), SCHEMA)
-    return hints(entries(policies), SCHEMA.model)
+    return hints(policies.entries, SCHEMA.model)
 
 
 @pytest.mark.parametrize(

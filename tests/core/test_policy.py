@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import cedarpy
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.core import policy
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.literals import entity, quote
 from sidecar.core.policy import (
@@ -15,7 +15,6 @@ from sidecar.core.policy import (
     CompiledSchema,
     Link,
     PolicyFault,
-    PolicySet,
     PolicyUnit,
     Ruling,
     check_extension,
@@ -24,6 +23,7 @@ from sidecar.core.policy import (
     engine,
     entity_slice,
 )
+from sidecar.core.policy_set import PolicySet
 
 ROOT = Path(__file__).parents[2]
 POLICY_FILES = sorted((ROOT / "policies").glob("*.cedar"))
@@ -337,18 +337,14 @@ def test_an_action_that_does_not_apply_is_refused_and_never_allowed(action: str)
         rule(policies("permit(principal, action, resource);"), action=action)
 
 
-class _Misspoken:
-    """An answer of an engine that words its errors in another way."""
-
-    decision = cedarpy.Decision.Allow
-    diagnostics = cedarpy.Diagnostics({"reason": ["policy0"], "errors": ["policy policy0 went wrong"]})
-
-
 def test_an_error_that_cannot_be_read_is_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(*_: object) -> _Misspoken:
-        return _Misspoken()
+    """So is an answer of an engine that words its errors in another way."""
 
-    monkeypatch.setattr(cedarpy, "is_authorized", answer)
+    def answer(*_: object) -> dict[str, object]:
+        diagnostics = {"reason": ["policy0"], "errors": ["policy policy0 went wrong"]}
+        return {"decision": "Allow", "diagnostics": diagnostics}
+
+    monkeypatch.setattr(policy, "authorize", answer)
     with pytest.raises(Unavailable):
         rule(policies("permit(principal, action, resource);"))
 

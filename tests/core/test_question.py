@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from sidecar.core.directory import IdentityChain, Mode
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.forms import OURS
 from sidecar.core.instants import from_datetime
 from sidecar.core.model import AuthorizeRequest, ResourceRef
-from sidecar.core.policy import CompiledSchema, PolicySet, check_extension, compile_schema, entity_slice
-from sidecar.core.question import OURS, Circumstances, Question, Unanswerable, pose, utc_milliseconds
+from sidecar.core.policy import CompiledSchema, check_extension, compile_schema, entity_slice
+from sidecar.core.policy_set import PolicySet
+from sidecar.core.question import Circumstances, Question, Unanswerable, pose, utc_milliseconds
 from sidecar.core.windows import zone
 from tests.core.builders import CHAIN, NOON_US, ROOT, SCHEMA, TEAM, identity, purchase, tool_call
 
@@ -29,7 +31,7 @@ def posed(
     schema: CompiledSchema = SCHEMA,
 ) -> Question | Unanswerable:
     """What becomes of a request."""
-    return pose(request, chain, target, schema.model, Circumstances(now_us, zone(time_zone), mode))
+    return pose(request, chain, target, schema.forms, Circumstances(now_us, zone(time_zone), mode))
 
 
 def question(

@@ -33,7 +33,7 @@ def policies(*records: PolicyRecord, file: str = PERMIT_ALL) -> TenantPolicies:
 
 def answered(having: TenantPolicies, request: AuthorizeRequest) -> tuple[Reason, ...]:
     """The reasons that a request gets."""
-    asked = pose(request, CHAIN, None, having.schema.model, Circumstances(NOON_US, zone("UTC"), "live"))
+    asked = pose(request, CHAIN, None, having.schema.forms, Circumstances(NOON_US, zone("UTC"), "live"))
     assert isinstance(asked, Question)
     ruling = having.policies.evaluate(asked.request, entity_slice(asked.entities, having.schema))
     if ruling.effect == "allow":

@@ -17,12 +17,12 @@ from sidecar.core.money import Major
 from sidecar.core.policy import (
     CedarRequest,
     CompiledSchema,
-    PolicySet,
     Ruling,
     compile_schema,
     compile_statements,
     entity_slice,
 )
+from sidecar.core.policy_set import PolicySet
 from sidecar.core.restrictions import Restrictions, RuleResource
 from sidecar.core.rules import ALTERNATIVES_MAX, Alternative, Clause, Rules, compile_rules
 from sidecar.core.schema import SchemaModel

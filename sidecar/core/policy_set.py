@@ -1,0 +1,209 @@
+"""The policies of one tenant, asked together: all of them, or those whose scope matches a request.
+
+A policy is parsed by Cedar when a request first needs it, together with the others that the request needs, and such a
+parsed set serves every request with the same candidates. Sets are known by the texts themselves, so tenants with the
+same policies share them, and a changed policy leaves the sets that it is not part of as they are.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Final
+
+import msgspec
+import orjson
+
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.policy import (
+    CedarRequest,
+    CompiledSchema,
+    EntitySlice,
+    EntityUid,
+    Link,
+    PolicyHandle,
+    PolicySource,
+    PolicyUnit,
+    Ruling,
+    ask,
+    engine_ids,
+    parse_policies,
+)
+from sidecar.core.policy_scope import Scope
+from sidecar.core.recent import Recent
+from sidecar.core.scope_index import ScopeIndex
+
+PARSED_TEXT_MAX: Final = 2_000_000
+"""Characters of policies that one process keeps parsed: some 35 bytes each."""
+
+SLICED_MAX: Final = 20_000
+"""Policies in all slices of one set that are kept: a hundred bytes each."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A policy, or a template filled in, with the scope that it then has."""
+
+    id: str
+    unit: PolicyUnit
+    scope: Scope
+    principal: EntityUid | None = None
+
+
+class PolicySlice(msgspec.Struct, frozen=True, kw_only=True):
+    """Some policies of a set: the candidates of a request.
+
+    ``context_read`` are the attributes of the context that any of them can read, None for all; ``looks_into_resource``
+    says whether one could read attributes of the resource, ``reaches`` whether one looks into an entity that it names.
+    ``ids`` are their own ids by what Cedar calls them when they are parsed from ``source``.
+    """
+
+    source: PolicySource
+    ids: Mapping[str, str]
+    context_read: tuple[str, ...] | None
+    looks_into_resource: bool
+    reaches: bool
+
+
+class ParsedPolicies:
+    """Parsed policies by their texts."""
+
+    def __init__(self) -> None:
+        """Nothing is parsed yet."""
+        self._kept: Recent[PolicySource, tuple[PolicyHandle, int]] = Recent(PARSED_TEXT_MAX, lambda kept: kept[1])
+
+    def of(self, source: PolicySource) -> PolicyHandle:
+        """Return policies parsed together, from the last time if that is kept."""
+        kept = self._kept.get(source)
+        if kept is None:
+            kept = parse_policies(source), sum(len(text) for text in source[0])
+            self._kept.keep(source, kept)
+        return kept[0]
+
+
+class PolicySet:
+    """Policies that hold together, each under its own id."""
+
+    def __init__(
+        self,
+        units: Sequence[PolicyUnit],
+        links: Sequence[Link],
+        compiled: CompiledSchema,
+        parsed: ParsedPolicies | None = None,
+    ) -> None:
+        """Put compiled units together and fill in templates; nothing is parsed yet, ``parsed`` keeps what will be.
+
+        Raises ValidationFailed when two policies have one id. Of a template, the slot ``?principal`` alone is filled:
+        another one, or a link of what is no template, is refused.
+        """
+        self.parts = (tuple(units), tuple(links))
+        self._units = _by_id(units)
+        self._schema = compiled
+        self._parsed = parsed or ParsedPolicies()
+        filled = [self._fill(link) for link in links]
+        self.entries = (*(Entry(unit.id, unit, unit.scope) for unit in units if not unit.slots), *filled)
+        self._slices: Recent[tuple[int, ...], PolicySlice] = Recent(SLICED_MAX, lambda kept: 1 + len(kept.ids))
+
+    @cached_property
+    def index(self) -> ScopeIndex:
+        """What finds the candidates of a request, as positions among ``entries``."""
+        return ScopeIndex((entry.scope, entry.unit.reaches) for entry in self.entries)
+
+    @cached_property
+    def digest(self) -> str:
+        """``sha256:`` and the hash of ids, texts, links and schema; the order of the policies does not matter."""
+        return _digest(*self.parts, self._schema)
+
+    def repeated(self, policy_id: str) -> str | None:
+        """Return a sentence when the text of a policy made by the API gives an ``@id`` that another policy has."""
+        others = {unit.given_id or unit.id: unit for unit in self._units.values() if unit.policy_id != policy_id}
+        for unit in self._units.values():
+            other = others.get(unit.given_id or unit.id)
+            if unit.policy_id == policy_id and other is not None:
+                return _duplicate(unit.given_id or unit.id, other, unit).message
+        return None
+
+    def unit(self, policy_id: str) -> PolicyUnit:
+        """Return the policy that a ruling names; for a filled template, the template."""
+        return self._units[policy_id]
+
+    def evaluate(self, request: CedarRequest, entities: EntitySlice) -> Ruling:
+        """Return what all the policies say of ``request``, checked against the schema.
+
+        Raises ValidationFailed, with Cedar's sentence, for a request that does not fit the schema. It is the obvious
+        way and takes longer with every policy: for small sets, and as what slices are compared with.
+        """
+        whole = self.slice(tuple(range(len(self.entries))))
+        return ask(self._parsed.of(whole.source), whole.ids, request, entities, self._schema)
+
+    def slice(self, positions: tuple[int, ...]) -> PolicySlice:
+        """Return some of the policies, by their positions among ``entries``."""
+        found = self._slices.get(positions)
+        if found is None:
+            found = _slice([self.entries[position] for position in positions])
+            self._slices.keep(positions, found)
+        return found
+
+    def ask(self, among: PolicySlice, request: CedarRequest, entities: EntitySlice) -> Ruling:
+        """Return what a slice says of a request that is known to fit the schema, given what the slice can read."""
+        return ask(self._parsed.of(among.source), among.ids, request, entities, None)
+
+    def ask_checked(self, among: PolicySlice, request: CedarRequest, entities: EntitySlice) -> Ruling:
+        """Return what a slice says of a request; raises ValidationFailed when it does not fit the schema."""
+        return ask(self._parsed.of(among.source), among.ids, request, entities, self._schema)
+
+    def _fill(self, link: Link) -> Entry:
+        template = self._units.get(link.template_id)
+        if template is None or template.slots != ("?principal",):
+            raise ValidationFailed(f"`{link.template_id}` is no template whose only slot is `?principal`")
+        if self._units.setdefault(link.id, template) is not template:
+            raise _duplicate(link.id, self._units[link.id], template)
+        return Entry(link.id, template, template.scope.filled(link.principal), link.principal)
+
+
+def _slice(entries: Sequence[Entry]) -> PolicySlice:
+    plain = [entry for entry in entries if entry.principal is None]
+    filled = [(entry, entry.principal) for entry in entries if entry.principal is not None]
+    texts = [entry.unit.text for entry in plain]
+    places: dict[str, int] = {}
+    for entry, _ in filled:
+        if entry.unit.id not in places:
+            places[entry.unit.id] = len(texts)
+            texts.append(entry.unit.text)
+    units = [entry.unit for entry in entries]
+    reads = [unit.context_read for unit in units]
+    return PolicySlice(
+        source=(tuple(texts), tuple((places[entry.unit.id], principal) for entry, principal in filled)),
+        ids=engine_ids([entry.id for entry in plain], [entry.id for entry, _ in filled]),
+        context_read=_united(reads),
+        looks_into_resource=any(unit.looks_into_resource for unit in units),
+        reaches=any(unit.reaches for unit in units),
+    )
+
+
+def _united(reads: Iterable[frozenset[str] | None]) -> tuple[str, ...] | None:
+    names = set[str]()
+    for read in reads:
+        if read is None:
+            return None
+        names |= read
+    return tuple(sorted(names))
+
+
+def _by_id(units: Sequence[PolicyUnit]) -> dict[str, PolicyUnit]:
+    found: dict[str, PolicyUnit] = {}
+    for unit in units:
+        if found.setdefault(unit.id, unit) is not unit:
+            raise _duplicate(unit.id, found[unit.id], unit)
+    return found
+
+
+def _duplicate(policy_id: str, first: PolicyUnit, second: PolicyUnit) -> ValidationFailed:
+    return ValidationFailed(f"two policies have the id `{policy_id}`: `{first.source}` and `{second.source}`")
+
+
+def _digest(units: Sequence[PolicyUnit], links: Sequence[Link], compiled: CompiledSchema) -> str:
+    content = [
+        compiled.model.digest,
+        sorted((unit.id, unit.text) for unit in units),
+        sorted((link.template_id, link.id, link.principal) for link in links),
+    ]
+    return f"sha256:{hashlib.sha256(orjson.dumps(content)).hexdigest()}"
