@@ -230,17 +230,15 @@ class Committer:
 
     def _together(self, batch: list[Work], txn: Txn) -> tuple[str, ...] | None:
         """Run all work directly in ``txn``, which costs least, up to the first that fails: that spoils ``txn``."""
-        appended: list[str] = []
-        for work in batch:
-            transaction = Transaction(txn, self._environment.tables)
-            try:
+        transaction = Transaction(txn, self._environment.tables)
+        try:
+            for work in batch:
                 work.outcome = work.run(transaction)
-            except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
-                if len(batch) == 1:
-                    self._spoil(batch, error)
-                return None
-            appended += transaction.appended
-        return tuple(appended)
+        except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
+            if len(batch) == 1:
+                self._spoil(batch, error)
+            return None
+        return tuple(transaction.appended)
 
     def _apart(self, batch: list[Work], txn: Txn) -> tuple[str, ...]:
         """Run each work in a transaction of its own inside ``txn``, so that one that fails leaves the others whole."""

@@ -9,7 +9,7 @@ QUICK_SECONDS: Final = 0.001
 """Below this average commits come back to the loop; in between they stay where they are."""
 
 SHARE: Final = 1 / 8
-"""How much of the average is the newest commit: one of 16 ms is enough to go aside, some ten quick ones to come back."""
+"""How much of the average is the newest commit: one of 16 ms is enough to go aside, a dozen quick ones to come back."""
 
 
 class Pace:

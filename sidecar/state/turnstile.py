@@ -1,8 +1,8 @@
 """The order in which the processes that share a store come to write: an flock on a file of its own.
 
 LMDB's lock is unfair: whoever has just let it go takes it again before those who sleep on it have woken, and it cannot
-be tried without waiting. So every worker passes here first: the event loop tries, the thread beside it waits. The kernel
-lets go for a process that dies (docs/decisions/0015).
+be tried without waiting. So every worker passes here first: the event loop tries, the thread beside it waits. For a
+process that dies, the kernel lets go (docs/decisions/0015).
 """
 
 import fcntl

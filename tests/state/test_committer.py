@@ -17,6 +17,7 @@ from sidecar.state import committer as module
 from sidecar.state.committer import BATCH_MAX, TURNSTILE, Committer
 from sidecar.state.environment import Environment, Txn
 from sidecar.state.observe import Batch, CommitObserver
+from sidecar.state.pace import Pace
 from sidecar.state.transaction import Transaction
 from sidecar.state.turnstile import Turnstile
 from tests.state.builders import a_tenant, open_store, reading, store_in
@@ -25,6 +26,18 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 10.0
 """Seconds after which a test that went wrong goes on, so that it fails instead of hanging."""
+
+
+class AlwaysSlow(Pace):
+    """A disk that stays slow."""
+
+    def __init__(self) -> None:
+        """Be slow from the beginning."""
+        super().__init__()
+        self.is_slow = True
+
+    def note(self, seconds: float) -> None:
+        """Take no notice."""
 
 
 class Bench:
@@ -44,8 +57,7 @@ class Bench:
 
     def go_aside(self) -> None:
         """Commit in the thread beside the loop from now on, as on a slow disk."""
-        self.committer._pace.is_slow = True  # noqa: SLF001 -- no test shall depend on how fast its disk is
-        self.committer._pace.note = lambda _seconds: None  # type: ignore[method-assign]  # noqa: SLF001 -- as above
+        self.committer._pace = AlwaysSlow()  # noqa: SLF001 -- no test shall depend on how fast its disk is
 
     def stored(self) -> list[int]:
         """The numbers of the tenants that are in the store."""
@@ -530,7 +542,7 @@ def test_a_slow_disk_sends_commits_aside_while_the_loop_goes_on_and_a_quick_one_
 
 
 def test_two_committers_take_turns_at_the_turnstile(tmp_path: Path) -> None:
-    """One process stands inside: the other one's loop does not wait for it, and its work is done as soon as it leaves."""
+    """While one stands inside, the other one's loop waits for nothing; its work is done as soon as the first leaves."""
     with store_in(tmp_path) as environment:
         bench = Bench(environment, shared=True)
         other = Turnstile(environment.path.with_name(TURNSTILE))
