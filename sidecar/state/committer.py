@@ -1,9 +1,9 @@
 """Group commit: all work that is ready shares one LMDB transaction and one fsync.
 
 Work that arrives in one round of the event loop is run and committed there in the next one, and only then are the
-waiters told: **the return of ``commit()`` is the commit point**. Alone, a piece of work waits for nobody; under load, the
-batch is what arrived in the meantime. A caller that stops waiting changes nothing: its work stands or falls with the
-batch.
+waiters told: **the return of ``commit()`` is the commit point**. Alone, a piece of work waits for nobody; under load,
+the batch is what arrived in the meantime. A caller that stops waiting changes nothing: its work stands or falls with
+the batch.
 
 A batch goes to a thread beside the loop where the loop would stand still for it: while commits take long, and while
 another process writes. What arrives meanwhile is the next batch (docs/decisions/0014, 0015).
