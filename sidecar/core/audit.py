@@ -7,7 +7,7 @@ floats, integers within 2^53): the bytes are stored and hashed, never made again
 """
 
 import hashlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from typing import Final, TypeAlias
 
 import msgspec
@@ -28,6 +28,8 @@ NAMED_MAX: Final = 16
 """Policies named in one list of a record: thousands can match one request, and the record has a largest size."""
 
 Body: TypeAlias = dict[str, object]
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -67,7 +69,7 @@ def link_of(body: bytes) -> bytes:
 
 def encode_hash(digest: bytes) -> str:
     """Return a digest as the wire and the records show it: base64url without padding."""
-    return urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return b2a_base64(digest, newline=False).rstrip(b"=").translate(_URL_SAFE).decode()
 
 
 def fact_hash(content: bytes) -> bytes:

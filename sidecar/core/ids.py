@@ -9,8 +9,6 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from ulid import ULID
-
 from sidecar.core.errors import ValidationFailed
 
 TENANT: Final = "t"
@@ -45,8 +43,21 @@ _TYPE: Final = re.compile(rf"(?=.{{1,{TYPE_LENGTH_MAX}}}\Z)[a-z][a-z0-9]*(_[a-z]
 # are closed in Unicode, hence written out instead of asked of the interpreter's own tables.
 _NAME: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,512}")
 
-# The first digit is at most 7: 26 Crockford digits are 130 bits, and a ULID is 128.
-_ULID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+ULID_BYTES: Final = 16
+ULID_DIGITS: Final = 26
+"""Crockford digits of a ULID: 130 bits for 128, so the first one is at most 7."""
+
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = tuple(first + second for first in _DIGITS for second in _DIGITS)
+"""Every two digits by their ten bits."""
+
+_BASE_32: Final = bytes(
+    ord("0123456789abcdefghijklmnopqrstuv"[_DIGITS.index(chr(code))]) if chr(code) in _DIGITS else ord("!")
+    for code in range(256)
+)
+"""From Crockford's digits to those of ``int(…, 32)``; whatever is none of them becomes a sign that no number has."""
+
+_30_BITS: Final = (1 << 30) - 1
 
 _PASCAL: Final = re.compile(r"([A-Z][a-z0-9]*)+")
 _PASCAL_WORD: Final = re.compile(r"[A-Z][a-z0-9]*")
@@ -58,8 +69,7 @@ def new_id(prefix: str, now_us: int, randomness: bytes) -> str:
     Two ids of one millisecond sort by their randomness. Raises ValueError for another number of bytes and OverflowError
     for a time before 1970 or after 10889: both are mistakes of the calling code.
     """
-    milliseconds = now_us // 1000
-    return f"{prefix}_{ULID.from_bytes(milliseconds.to_bytes(6, 'big') + randomness)}"
+    return id_of(prefix, (now_us // 1000).to_bytes(6, "big") + randomness)
 
 
 def ulid_bytes(text: str, prefix: str) -> bytes | None:
@@ -68,14 +78,30 @@ def ulid_bytes(text: str, prefix: str) -> bytes | None:
     Canonical is 26 upper-case Crockford digits that fit 128 bits, so that bytes and text name each other one to one.
     """
     head, _, digits = text.partition("_")
-    if head != prefix or _ULID.fullmatch(digits) is None:
+    if head != prefix or len(digits) != ULID_DIGITS or digits[0] > "7":
         return None
-    return ULID.from_str(digits).bytes
+    try:
+        return int(digits.encode().translate(_BASE_32), 32).to_bytes(ULID_BYTES, "big")
+    except ValueError:
+        return None
 
 
 def id_of(prefix: str, ulid: bytes) -> str:
-    """Return the id whose 16 bytes ``ulid_bytes`` gave; the inverse of it."""
-    return f"{prefix}_{ULID.from_bytes(ulid)}"
+    """Return the id whose 16 bytes ``ulid_bytes`` gave; the inverse of it. Raises ValueError for another length.
+
+    Written out and not looped, in the four numbers of 30 bits that Python's own arithmetic is fastest with: each
+    decision makes two ids (``ulid.ULID`` takes twice as long to write one, and twenty times as long to read one).
+    """
+    if len(ulid) != ULID_BYTES:
+        raise ValueError(f"a ULID has {ULID_BYTES} bytes, not {len(ulid)}")
+    number, pairs = int.from_bytes(ulid, "big"), _PAIRS
+    a, b, c, d = number >> 100, number >> 70 & _30_BITS, number >> 40 & _30_BITS, number >> 10 & _30_BITS
+    return (
+        f"{prefix}_{pairs[a >> 20]}{pairs[a >> 10 & 1023]}{pairs[a & 1023]}"
+        f"{pairs[b >> 20]}{pairs[b >> 10 & 1023]}{pairs[b & 1023]}"
+        f"{pairs[c >> 20]}{pairs[c >> 10 & 1023]}{pairs[c & 1023]}"
+        f"{pairs[d >> 20]}{pairs[d >> 10 & 1023]}{pairs[d & 1023]}{pairs[number & 1023]}"
+    )
 
 
 def check_caller_id(value: str, field: str) -> str:

@@ -15,7 +15,7 @@ from sidecar.core.audit import Body, Head, Sealed, encode_hash, fact_hash, genes
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.model import AuditMark
-from sidecar.state.codec import TENANT_U64, U32, U64_MAX, decode, encode
+from sidecar.state.codec import TENANT_U64, U32, U64_MAX, encode, reading
 from sidecar.state.environment import Table, Txn
 
 _HEAD: Final = Struct(">Q32sQI")
@@ -37,13 +37,13 @@ class ClockEvent(msgspec.Struct, frozen=True):
     seen_us: int
 
 
-_clock_event: Final = msgspec.msgpack.Decoder(ClockEvent)
+_clock_event: Final = reading(msgspec.msgpack.Decoder(ClockEvent))
 
 
 def clock_event(txn: Txn, meta: Table) -> ClockEvent | None:
     """Return the newest jump of the clock that this deployment has seen."""
     data = txn.get(_CLOCK, db=meta)
-    return None if data is None else decode(bytes(data), _clock_event)
+    return None if data is None else _clock_event(bytes(data))
 
 
 def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> None:
@@ -56,22 +56,34 @@ def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> N
 class AuditLog:
     """One tenant's log as one transaction sees it."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, appended: list[str] | None = None) -> None:
-        """Look through ``txn`` at the log of ``tenant``; the type of each new record is added to ``appended``."""
-        self._appended = [] if appended is None else appended
+    def __init__(
+        self, txn: Txn, tables: dict[str, Table], tenant: Tenant, seen: dict[int, Head], appended: list[str]
+    ) -> None:
+        """Look through ``txn`` at the log of ``tenant``.
+
+        ``seen`` are the heads that ``txn`` has read or changed, by tenant; the type of each new record is added to
+        ``appended``.
+        """
+        self._appended = appended
         self._txn = txn
         self._audit = tables["audit"]
         self._heads = tables["heads"]
         self._meta = tables["meta"]
         self._facts = tables["facts"]
         self._tenant = tenant
+        self._seen = seen
         self.origin = origin(tenant.log_id)
 
     def head(self) -> Head:
         """Return the end of the log; that of an empty log follows the genesis link and owes no old clock event."""
-        data = self._txn.get(U32.pack(self._tenant.number), db=self._heads)
-        if data is not None:
-            return Head(*_HEAD.unpack(data))
+        number = self._tenant.number
+        head = self._seen.get(number)
+        if head is None:
+            data = self._txn.get(U32.pack(number), db=self._heads)
+            head = self._seen[number] = self._empty() if data is None else Head(*_HEAD.unpack(data))
+        return head
+
+    def _empty(self) -> Head:
         event = clock_event(self._txn, self._meta)
         return Head(0, genesis(self.origin), 0, 0 if event is None else event.number)
 
@@ -100,7 +112,8 @@ class AuditLog:
         key = TENANT_U64.pack(self._tenant.number, sealed.index)
         if not self._txn.put(key, sealed.body, db=self._audit, overwrite=False):
             raise StoreUnusable(f"record {sealed.index} of tenant `{self._tenant.tenant_id}` exists already")
-        packed = _HEAD.pack(*msgspec.structs.astuple(sealed.head))
+        after = self._seen[self._tenant.number] = sealed.head
+        packed = _HEAD.pack(after.next_index, after.link, after.last_us, after.clock_epoch)
         self._txn.put(U32.pack(self._tenant.number), packed, db=self._heads)
         self._appended.append(kind)
         return sealed

@@ -5,6 +5,8 @@ key that belongs to a tenant and has a fixed width, so no key of one tenant can 
 """
 
 import hashlib
+from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 from typing import Final, TypeVar
 
@@ -23,6 +25,12 @@ U64_MAX: Final = 2**64 - 1
 DOCUMENT_VERSION: Final = b"\x01"
 HASH_BYTES: Final = 16
 """Enough of a SHA-256 to stand for a long value in an index key; what it finds is compared in full."""
+
+REMEMBERED_MAX: Final = 4_096
+"""Documents of one kind that stay decoded."""
+
+REMEMBERED_BYTES_MAX: Final = 1_024
+"""Longer documents are decoded each time: so what stays is some megabytes at most."""
 
 T = TypeVar("T")
 
@@ -45,6 +53,21 @@ def decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
         return decoder.decode(memoryview(data)[1:])
     except msgspec.DecodeError as error:
         raise StoreUnusable(f"a stored document cannot be read: {error}") from error
+
+
+def reading(decoder: msgspec.msgpack.Decoder[T]) -> Callable[[bytes], T]:
+    """Return ``decode`` for the documents of ``decoder``, with the small ones remembered."""
+    return remembered(lambda data: decode(data, decoder))
+
+
+def remembered(read: Callable[[bytes], T]) -> Callable[[bytes], T]:
+    """Return ``read`` for what is read again and again, such as tokens; small values need not be decoded twice.
+
+    They are remembered by all of their bytes, so there is no question of what is new: equal bytes are an equal value,
+    and every value is frozen.
+    """
+    small = lru_cache(maxsize=REMEMBERED_MAX)(read)
+    return lambda data: small(data) if len(data) <= REMEMBERED_BYTES_MAX else read(data)
 
 
 def key_text(text: str) -> bytes | None:

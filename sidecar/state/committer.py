@@ -1,17 +1,21 @@
 """Group commit: all work that is ready shares one LMDB transaction and one fsync.
 
-One thread of the process does every write. It takes what has gathered, runs each piece in a child transaction of its
-own, so that one request's failure leaves its neighbours whole, commits once, and only then tells the waiters: **the
-return of ``commit()`` is the commit point**. Alone, a piece of work waits for nobody; under load, the batch is what
-arrived during the commit before. A caller that stops waiting changes nothing: its work stands or falls with the batch.
+Work that arrives in one round of the event loop is run and committed there in the next one, and only then are the
+waiters told: **the return of ``commit()`` is the commit point**. Alone, a piece of work waits for nobody; under load,
+the batch is what arrived in the meantime. A caller that stops waiting changes nothing: its work stands or falls with
+the batch.
+
+A batch goes to a thread beside the loop where the loop would stand still for it: while commits take long, and while
+another process writes. What arrives meanwhile is the next batch (docs/decisions/0014, 0015).
 """
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from queue import SimpleQueue
+from time import perf_counter
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,7 +23,9 @@ import msgspec
 from sidecar.core.errors import StoreUnusable, Unavailable
 from sidecar.state.environment import Environment, MapFull, MapResized, StoreError, Txn, translate
 from sidecar.state.observe import Batch, CommitObserver, Guarded, Unobserved
+from sidecar.state.pace import Pace
 from sidecar.state.transaction import Transaction
+from sidecar.state.turnstile import Turnstile
 
 BATCH_MAX: Final = 64
 """Pieces of work in one transaction; more adds waiting without saving a noticeable share of the fsync."""
@@ -30,28 +36,28 @@ QUEUE_MAX: Final = 1_000
 WAIT_SECONDS_MAX: Final = 2.0
 """After this a waiter is told that the outcome is unknown; the work itself goes on."""
 
-TURN_SECONDS: Final = 0.00005
-"""Pause after a commit where other processes write too: LMDB's lock is unfair, and without it they starve for 0.5 s."""
-
+TURNSTILE: Final = "turn.lock"
+"""File beside the store."""
 
 T = TypeVar("T")
 
 
 class Work(msgspec.Struct):
-    """One piece of work and who waits for it. ``future`` belongs to ``loop``."""
+    """One piece of work and who waits for it.
+
+    ``cause`` is what went wrong and ``error`` what the waiter is told of it; ``timer`` runs where it may take long.
+    """
 
     run: Callable[[Transaction], object]
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[object]
-    since: float
+    timer: asyncio.TimerHandle | None = None
     outcome: object = None
     error: Exception | None = None
     cause: Exception | None = None
-    appended: tuple[str, ...] = ()
 
 
 class Committer:
-    """The one writer of this process."""
+    """The one writer of this process. It serves one event loop at a time."""
 
     def __init__(
         self,
@@ -61,163 +67,220 @@ class Committer:
         fail: Callable[[StoreUnusable], None],
         observer: CommitObserver | None = None,
     ) -> None:
-        """Start the thread.
+        """Begin with nothing to do.
 
         ``shared`` says that other processes write too; ``fail`` is told once when the store broke.
         """
         self._observer = Guarded(observer or Unobserved())
         self._environment = environment
-        self._pause = TURN_SECONDS if shared else 0.0
+        self._turnstile = Turnstile(environment.path.with_name(TURNSTILE)) if shared else None
         self._fail = fail
-        self._ready = threading.Condition()
+        self._pace = Pace()
         self._queue: deque[Work] = deque()
-        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_aside = False
+        self._told = 0
         self._broken: StoreUnusable | None = None
+        self._handed: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Work]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
     async def submit(self, run: Callable[[Transaction], T]) -> T:
         """Run ``run`` in a durable transaction and return its result once it is on disk.
 
-        Raises what ``run`` raised, with nothing of it kept; Unavailable when the store has no room, too much waits, or
-        the outcome is unknown after ``WAIT_SECONDS_MAX``; StoreUnusable once the store is broken.
+        Where something in its batch fails, ``run`` is run again on the state from before it. Raises what ``run``
+        raised, with nothing of it kept; Unavailable when the store has no room, too much waits, or the outcome is
+        unknown after ``WAIT_SECONDS_MAX``; StoreUnusable once the store is broken.
         """
         if self._broken is not None:
             raise self._broken
         if len(self._queue) >= QUEUE_MAX:
             raise Unavailable(f"over {QUEUE_MAX} requests wait for the store, nothing was changed")
         loop = asyncio.get_running_loop()
-        work = Work(run, loop, loop.create_future(), time.monotonic())
-        timer = loop.call_later(WAIT_SECONDS_MAX, _give_up, work)
-        with self._ready:
-            self._queue.append(work)
-            self._observer.waiting(len(self._queue))
-            self._ready.notify()
-        try:
-            return await work.future  # type: ignore[return-value]  # the future carries what ``run`` returned
-        finally:
-            timer.cancel()
+        work = Work(run, loop.create_future())
+        self._queue.append(work)
+        if self._loop is not loop:  # no turn is due; another loop's, which has ended, is not waited for
+            self._loop = loop
+            self._is_aside = False
+            loop.call_soon(self._turn, loop)
+        elif self._is_aside:
+            _limit(loop, work)
+            self._tell_waiting()
+        return await work.future  # type: ignore[return-value]  # the future carries what ``run`` returned
 
     def close(self) -> None:
         """Finish what waits, then stop the thread."""
-        with self._ready:
-            self._closing = True
-            self._ready.notify()
+        self._handed.put(None)
         self._thread.join()
-
-    def _serve(self) -> None:
-        while batch := self._take():
-            self._run(batch)
-            _tell(batch)
-            if not self._closing and any(isinstance(work.cause, MapFull) for work in batch):
-                _on_loop(batch[0].loop, self._environment.grow)
-            if self._pause:
-                time.sleep(self._pause)
+        while self._queue:
+            batch = self._take()
+            if self._turnstile is not None:
+                self._turnstile.enter()
+            self._finish(batch)
+            _resolve(batch)
+        if self._turnstile is not None:
+            self._turnstile.close()
 
     def _take(self) -> list[Work]:
-        with self._ready:
-            while not self._queue and not self._closing:
-                self._ready.wait()
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
-            self._observer.waiting(len(self._queue))
-            return batch
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+        self._tell_waiting()
+        return batch
+
+    def _tell_waiting(self) -> None:
+        if self._told != len(self._queue):
+            self._told = len(self._queue)
+            self._observer.waiting(self._told)
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what waits, here or aside. Called by the loop between two other callbacks."""
+        batch = self._take()
+        if self._pace.is_slow or not self._may_enter():
+            self._is_aside = True
+            for work in batch:
+                _limit(loop, work)
+            self._handed.put((loop, batch))
+        else:
+            self._finish(batch)
+            self._go_on(loop, batch)
+
+    def _may_enter(self) -> bool:
+        return self._turnstile is None or self._turnstile.try_enter()
+
+    def _finish(self, batch: list[Work]) -> None:
+        """Do ``batch`` in the thread of the loop, where no read transaction is open and so the map may change."""
+        while True:
+            try:
+                return self._run(batch)
+            except MapResized:
+                self._environment.adopt()
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop, batch: list[Work]) -> None:
+        """Tell the waiters of ``batch`` and see to the next one. Called by the loop."""
+        self._is_aside = False
+        _resolve(batch)
+        if any(isinstance(work.cause, MapFull) for work in batch):
+            self._environment.grow()
+        if self._queue:
+            loop.call_soon(self._turn, loop)
+        else:
+            self._loop = None
+
+    def _serve(self) -> None:
+        """Do what the loop hands over. The thread has no state of its own: the loop says what comes next."""
+        while (handed := self._handed.get()) is not None:
+            loop, batch = handed
+            if self._turnstile is not None:
+                self._turnstile.enter()
+            try:
+                self._run(batch)
+                then = self._go_on
+            except MapResized:
+                then = self._take_over
+            with suppress(RuntimeError):  # the loop has ended, nobody waits there any more
+                loop.call_soon_threadsafe(then, loop, batch)
+
+    def _take_over(self, loop: asyncio.AbstractEventLoop, batch: list[Work]) -> None:
+        """Take over the size of the map that another process has set, and try again. Called by the loop."""
+        self._environment.adopt()
+        self._handed.put((loop, batch))
 
     def _run(self, batch: list[Work]) -> None:
-        """Do and commit ``batch``; every failure ends up in the work it belongs to."""
-        started = time.perf_counter()
-        try:
-            parent = self._begin(batch[0].loop)
-            begun = time.perf_counter()
-            try:
-                for work in batch:
-                    self._attempt(work, parent)
-                done = time.perf_counter()
-                parent.commit()
-            except BaseException:
-                parent.abort()
-                raise
-        except StoreError as error:
-            self._spoil(batch, error, self._explained(error))
-        except Exception as error:  # noqa: BLE001 -- the thread must outlive whatever a batch does to it
-            self._spoil(batch, error, Unavailable(f"the outcome is unknown: {type(error).__name__}"))
-        else:
-            appended = tuple(kind for work in batch for kind in work.appended)
-            seconds = time.perf_counter() - done
-            self._observer.committed(Batch(len(batch), appended, begun - started, seconds))
-            return
-        self._observer.commit_failed()
+        """Do and commit ``batch``; every failure ends up in the work it belongs to. Raises MapResized, nothing else.
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> Txn:
+        The turnstile, where there is one, has been passed.
+        """
         try:
-            return self._environment.begin_write()
+            if not self._transact(batch, self._together) and len(batch) > 1:
+                self._transact(batch, self._apart)
         except MapResized:
-            _on_loop(loop, self._environment.adopt)
-            return self._environment.begin_write()
+            raise
+        except StoreError as error:
+            self._observer.commit_failed()
+            self._spoil(batch, error)
+        except Exception as error:  # noqa: BLE001 -- whoever runs this must outlive whatever a batch does to it
+            self._observer.commit_failed()
+            for work in batch:
+                work.cause, work.error = error, Unavailable(f"the outcome is unknown: {type(error).__name__}")
+        finally:
+            if self._turnstile is not None:
+                self._turnstile.leave()
 
-    def _attempt(self, work: Work, parent: Txn) -> None:
-        child = self._environment.begin_child(parent)
+    def _transact(self, batch: list[Work], attempt: Callable[[list[Work], Txn], tuple[str, ...] | None]) -> bool:
+        """Run ``attempt`` in one transaction and commit it; False when it has none to commit, and nothing is kept.
+
+        It returns the types of the audit records that it added, or None where a piece of work failed.
+        """
+        started = perf_counter()
+        txn = self._environment.begin_write()
+        begun = perf_counter()
         try:
-            transaction = Transaction(child, self._environment.tables)
-            work.outcome = work.run(transaction)
-            child.commit()
-            work.appended = tuple(transaction.appended)
+            appended = attempt(batch, txn)
+            if appended is None:
+                txn.abort()
+                return False
+            done = perf_counter()
+            txn.commit()
+        except BaseException:
+            txn.abort()
+            raise
+        seconds = perf_counter() - done
+        self._pace.note(seconds)
+        self._observer.committed(Batch(len(batch), appended, begun - started, seconds))
+        return True
+
+    def _together(self, batch: list[Work], txn: Txn) -> tuple[str, ...] | None:
+        """Run all work directly in ``txn``, which costs least, up to the first that fails: that spoils ``txn``."""
+        transaction = Transaction(txn, self._environment.tables)
+        try:
+            for work in batch:
+                work.outcome = work.run(transaction)
         except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
-            child.abort()
-            self._spoil([work], error, self._explained(error))
+            if len(batch) == 1:
+                self._spoil(batch, error)
+            return None
+        return tuple(transaction.appended)
 
-    def _explained(self, error: Exception) -> Exception:
-        return translate(error, self._environment.free_bytes()) if isinstance(error, StoreError) else error
+    def _apart(self, batch: list[Work], txn: Txn) -> tuple[str, ...]:
+        """Run each work in a transaction of its own inside ``txn``, so that one that fails leaves the others whole."""
+        appended: list[str] = []
+        for work in batch:
+            child = self._environment.begin_child(txn)
+            transaction = Transaction(child, self._environment.tables)
+            try:
+                work.outcome = work.run(transaction)
+                child.commit()
+            except Exception as error:  # noqa: BLE001 -- as above
+                child.abort()
+                self._spoil([work], error)
+            else:
+                appended += transaction.appended
+        return tuple(appended)
 
-    def _spoil(self, batch: list[Work], cause: Exception, error: Exception) -> None:
+    def _spoil(self, batch: list[Work], cause: Exception) -> None:
+        error = translate(cause, self._environment.free_bytes()) if isinstance(cause, StoreError) else cause
         for work in batch:
             work.cause, work.error = cause, error
-        if isinstance(error, StoreUnusable):
-            self._break(error)
-
-    def _break(self, error: StoreUnusable) -> None:
-        if self._broken is None:
+        if isinstance(error, StoreUnusable) and self._broken is None:
             self._broken = error
             self._fail(error)
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, resize: Callable[[], object]) -> None:
-    """Run ``resize`` in the event loop and wait for it: there, between two callbacks, no read transaction is open.
-
-    Where the loop has ended, nobody reads any more.
-    """
-    done = threading.Event()
-
-    def run() -> None:
-        try:
-            resize()
-        finally:
-            done.set()
-
-    try:
-        loop.call_soon_threadsafe(run)
-    except RuntimeError:
-        run()
-    done.wait(WAIT_SECONDS_MAX)
-
-
-def _tell(batch: list[Work]) -> None:
-    """Wake the waiters, each in its own loop and all of one loop at once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Work]] = {}
-    for work in batch:
-        by_loop.setdefault(work.loop, []).append(work)
-    for loop, works in by_loop.items():
-        with suppress(RuntimeError):  # the loop has ended, nobody waits there any more
-            loop.call_soon_threadsafe(_resolve, works)
-
-
 def _resolve(works: list[Work]) -> None:
     for work in works:
+        if work.timer is not None:
+            work.timer.cancel()
         if work.future.done():
             continue
         if work.error is not None:
             work.future.set_exception(work.error)
         else:
             work.future.set_result(work.outcome)
+
+
+def _limit(loop: asyncio.AbstractEventLoop, work: Work) -> None:
+    """Let the waiter of ``work`` give up after a while, where another process or a slow disk may keep it waiting."""
+    if work.timer is None:
+        work.timer = loop.call_later(WAIT_SECONDS_MAX, _give_up, work)
 
 
 def _give_up(work: Work) -> None:

@@ -8,8 +8,6 @@ rollback to zero). Every handle is opened once, in one write transaction.
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -96,21 +94,17 @@ class Environment:
             self.tables = {name: env.open_db(name.encode(), txn=txn) for name in TABLES}
             _check_format(txn, self.tables["meta"], path)
 
-    @contextmanager
-    def read(self) -> Iterator[Txn]:
-        """Give a read transaction: the committed state of this moment, whatever is written meanwhile.
+    def read(self) -> Txn:
+        """Return a read transaction: the committed state of this moment, whatever is written meanwhile.
 
-        It must end before control returns to the event loop: an old reader keeps pages from being used again.
+        It is a context manager and must end before control returns to the event loop: an old reader keeps pages from
+        being used again.
         """
         try:
-            txn = self._env.begin(write=False)
+            return self._env.begin(write=False)
         except MapResized:
             self.adopt()
-            txn = self._env.begin(write=False)
-        try:
-            yield txn
-        finally:
-            txn.abort()
+            return self._env.begin(write=False)
 
     def begin_write(self) -> Txn:
         """Wait for the writer lock, which spans all processes, and return the transaction that holds it.

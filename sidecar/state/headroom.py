@@ -7,6 +7,7 @@ use.
 
 import ctypes
 import os
+import time
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,9 @@ from sidecar.state.environment import free_bytes
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 """Free space below which no new permit is given."""
+
+LOOK_SECONDS: Final = 0.1
+"""How old a look at the disk may be: in this time no disk loses more than the blocks that are reserved."""
 
 HEADROOM_BYTES: Final = 64 * 1024 * 1024
 """Blocks kept behind the end of the file: some hundred thousand settlements."""
@@ -30,6 +34,8 @@ class Headroom:
         """Look at the disk that holds ``data_file``."""
         self._data_file = data_file
         self._free_bytes_min = free_bytes_min
+        self._free = 0
+        self._looked = float("-inf")
 
     def free_bytes(self) -> int:
         """Return what an unprivileged process could still write."""
@@ -37,10 +43,12 @@ class Headroom:
 
     def require(self) -> None:
         """Raise Unavailable when new permits must not be given."""
-        free = self.free_bytes()
-        if free < self._free_bytes_min:
-            message = f"{free >> 20} MiB are free on the disk of the store, {self._free_bytes_min >> 20} MiB are needed"
-            raise Unavailable(message)
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._free, self._looked = self.free_bytes(), now
+        if self._free < self._free_bytes_min:
+            needed = f"{self._free_bytes_min >> 20} MiB are needed"
+            raise Unavailable(f"{self._free >> 20} MiB are free on the disk of the store, {needed}")
 
     def reserve(self) -> bool:
         """Reserve blocks behind the end of the data file; returns whether the file system could.

@@ -7,6 +7,7 @@ what a window may hold.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from struct import Struct
 from typing import Final
@@ -35,6 +36,9 @@ UNLIMITED: Final = 2**62
 FREEING_ROWS_MAX: Final = 1_000
 """How many seconds of a rolling window are looked at to say when a denied amount would fit."""
 
+BUDGETS_MAX: Final = 4_096
+"""Budgets whose ids stay read: each is asked for several times in every decision."""
+
 _reservation: Final = msgspec.msgpack.Decoder(Reservation)
 
 
@@ -56,14 +60,15 @@ class Counter(msgspec.Struct, frozen=True):
 class Ledger:
     """The counters and reservations of one tenant as one transaction sees them."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: int) -> None:
-        """Look through ``txn`` at one tenant."""
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: int, seen: dict[bytes, Counter]) -> None:
+        """Look through ``txn`` at one tenant; ``seen`` are the counters that ``txn`` has read or changed, by key."""
         self._txn = txn
         self._counters = tables["counters"]
         self._rolling = tables["rolling"]
         self._reservations = tables["reservations"]
         self._expiry = tables["expiry"]
         self._tenant = U32.pack(tenant)
+        self._seen = seen
 
     def usage(self, claim: Claim) -> Usage:
         """Return what the claim's window has used before it; a limit per transaction has used nothing."""
@@ -110,7 +115,7 @@ class Ledger:
             counter = self._swept(budget.budget_id, counter, window.start_us // MICRO)
         ceiling = max(budget.limit, counter.usage.total) if budget.is_hard else UNLIMITED
         bounded = Counter(counter.settled, counter.held, ceiling, 0, counter.floor_s)
-        self._txn.put(key, COUNTER_ROW.pack(*msgspec.structs.astuple(bounded)), db=self._counters)
+        self._keep_counter(key, bounded)
 
     def book(self, posting: Posting) -> bool:
         """Book what no limit can refuse any more; returns whether the window now holds more than it was granted."""
@@ -129,7 +134,7 @@ class Ledger:
         if max(abs(counter.settled), abs(counter.held)) > UNLIMITED:
             raise Conflict(f"budget `{claim.budget_id}` has counted as far as it can")
         counter, overdrawn = _bounded(counter, limit)
-        self._txn.put(key, COUNTER_ROW.pack(*msgspec.structs.astuple(counter)), db=self._counters)
+        self._keep_counter(key, counter)
         return overdrawn
 
     def _roll(self, posting: Posting, counter: Counter, second: int, *, grants: bool) -> Counter:
@@ -166,8 +171,16 @@ class Ledger:
                 found = cursor.next()
 
     def _counter(self, key: bytes) -> Counter:
-        data = self._txn.get(key, db=self._counters)
-        return Counter() if data is None else Counter(*COUNTER_ROW.unpack(data))
+        counter = self._seen.get(key)
+        if counter is None:
+            data = self._txn.get(key, db=self._counters)
+            counter = self._seen[key] = Counter() if data is None else Counter(*COUNTER_ROW.unpack(data))
+        return counter
+
+    def _keep_counter(self, key: bytes, counter: Counter) -> None:
+        row = COUNTER_ROW.pack(counter.settled, counter.held, counter.ceiling, counter.overdraft, counter.floor_s)
+        self._txn.put(key, row, db=self._counters)
+        self._seen[key] = counter
 
     def _counter_key(self, budget_id: str, period: str, start_us: int) -> bytes:
         return self._prefix(budget_id) + U64.pack(_ROLLING_START if period == "rolling_24h" else start_us)
@@ -177,7 +190,7 @@ class Ledger:
 
     def budget_key(self, budget_id: str) -> bytes:
         """Return what a budget's rows have in their keys."""
-        return _ulid(budget_id, "bud")
+        return _budget_ulid(budget_id)
 
     def reservation(self, decision_id: str) -> Reservation | None:
         """Return the reservation of a decision."""
@@ -215,6 +228,11 @@ def _ulid(identifier: str, prefix: str) -> bytes:
     if ulid is None:
         raise StoreUnusable(f"`{identifier}` is no id of kind `{prefix}`")
     return ulid
+
+
+@lru_cache(maxsize=BUDGETS_MAX)
+def _budget_ulid(budget_id: str) -> bytes:
+    return _ulid(budget_id, "bud")
 
 
 def due_reservations(txn: Txn, tables: dict[str, Table], now_us: int, most: int) -> list[Due]:

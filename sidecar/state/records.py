@@ -6,13 +6,13 @@ also an entry of the change feed at the tenant's new revision, which followers w
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.service.store import Listed
-from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, key_text, short_hash
+from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, key_text, remembered, short_hash
 from sidecar.state.environment import Table, Txn
 
 
@@ -41,6 +41,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 T = TypeVar("T")
 
+
+class Stored(NamedTuple, Generic[T]):
+    """A record and the value that its document is."""
+
+    record: Record
+    value: T
+
+
 _BY_KIND: Final = b"\x01"
 _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
@@ -48,13 +56,23 @@ _BY_EXTERNAL_ID: Final = b"\x03"
 _record: Final = msgspec.msgpack.Decoder(Record)
 
 
+def stored(decoder: msgspec.msgpack.Decoder[T]) -> Callable[[bytes], Stored[T]]:
+    """Return what reads a record whose document is one of ``decoder``."""
+
+    def read(data: bytes) -> Stored[T]:
+        record = decode(data, _record)
+        return Stored(record, decoder.decode(record.document))
+
+    return remembered(read)
+
+
 class Collection(Generic[T]):
     """The records of one kind in one tenant as one transaction sees them."""
 
     def __init__(
-        self, txn: Txn, tables: dict[str, Table], tenant: int, kind: Kind, decoder: msgspec.msgpack.Decoder[T]
+        self, txn: Txn, tables: dict[str, Table], tenant: int, kind: Kind, read: Callable[[bytes], Stored[T]]
     ) -> None:
-        """Look through ``txn``; ``decoder`` gives the documents their type."""
+        """Look through ``txn``; ``read`` is what ``stored`` returned for this kind."""
         self._txn = txn
         self._records = tables["records"]
         self._index = tables["index"]
@@ -62,22 +80,22 @@ class Collection(Generic[T]):
         self._tenant = U32.pack(tenant)
         self._number = tenant
         self._kind = bytes((kind,))
-        self._decoder = decoder
+        self._read = read
 
     def get(self, key: str) -> T | None:
         """Return the value with this id."""
-        record = self._find(key)
-        return None if record is None else self._decoder.decode(record.document)
+        found = self._find(key)
+        return None if found is None else found.value
 
     def place_of(self, key: str) -> int:
         """Return the place of an existing value in every list of its kind."""
-        return self._known(key).place
+        return self._known(key).record.place
 
     def by_external_id(self, external_id: str) -> T | None:
         """Return the value with this external id; a hit of the index is compared in full."""
-        found = self._txn.get(self._external(external_id), db=self._index)
-        record = None if found is None else self._find(bytes(found).decode())
-        return self._decoder.decode(record.document) if record and record.external_id == external_id else None
+        key = self._txn.get(self._external(external_id), db=self._index)
+        found = None if key is None else self._find(bytes(key).decode())
+        return found.value if found and found.record.external_id == external_id else None
 
     def all(self, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield every value in order of creation, from the one after that place."""
@@ -99,7 +117,7 @@ class Collection(Generic[T]):
 
     def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
         """Store a changed value; ``external_id`` is the one it is found by from now on."""
-        old = self._known(key)
+        old = self._known(key).record
         if old.external_id is not None and old.external_id != external_id:
             self._txn.delete(self._external(old.external_id), db=self._index)
         record = Record(
@@ -109,7 +127,7 @@ class Collection(Generic[T]):
 
     def remove(self, key: str, revision: int) -> None:
         """Forget a value and tell the change feed so."""
-        old = self._known(key)
+        old = self._known(key).record
         place = U64.pack(old.place)
         self._txn.delete(self._tenant + self._kind + key.encode(), db=self._records)
         self._txn.delete(self._tenant + _BY_KIND + self._kind + place, db=self._index)
@@ -129,24 +147,24 @@ class Collection(Generic[T]):
         change = TENANT_U64.pack(self._number, revision) + self._kind + short_hash(key)
         self._txn.put(change, key.encode(), db=self._changes)
 
-    def _find(self, key: str) -> Record | None:
+    def _find(self, key: str) -> Stored[T] | None:
         text = key_text(key)
         data = None if text is None else self._txn.get(self._tenant + self._kind + text, db=self._records)
-        return None if data is None else decode(bytes(data), _record)
+        return None if data is None else self._read(bytes(data))
 
-    def _known(self, key: str) -> Record:
-        record = self._find(key)
-        if record is None:
+    def _known(self, key: str) -> Stored[T]:
+        found = self._find(key)
+        if found is None:
             raise StoreUnusable(f"record `{key}` does not exist")
-        return record
+        return found
 
     def _listed(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[Listed[T]]:
         with self._txn.cursor(db=self._index) as cursor:
             found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
             while found and bytes(cursor.key()).startswith(prefix):
-                record = self._known(bytes(cursor.value()).decode())
+                record, value = self._known(bytes(cursor.value()).decode())
                 if wanted(record):
-                    yield Listed(record.place, self._decoder.decode(record.document))
+                    yield Listed(record.place, value)
                 found = cursor.next()
 
     def _owned(self, owner: str) -> bytes:

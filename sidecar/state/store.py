@@ -1,7 +1,7 @@
 """The LMDB store of one process: reads at once, writes through the committer, and what runs beside them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import TypeVar
 
 from sidecar.core.errors import StoreUnusable
@@ -12,6 +12,37 @@ from sidecar.state.observe import CommitObserver
 from sidecar.state.transaction import Transaction
 
 T = TypeVar("T")
+
+
+class Reading:
+    """A context manager that gives the committed state; written out, since a generator costs as much as the reading."""
+
+    __slots__ = ("_environment", "_fail", "_txn")
+
+    def __init__(self, environment: Environment, fail: Callable[[StoreUnusable], None]) -> None:
+        """Read ``environment``; ``fail`` is told when it must not be used any more."""
+        self._environment = environment
+        self._fail = fail
+
+    def __enter__(self) -> Transaction:
+        """Begin to read. Raises Unavailable, or StoreUnusable for a store that is broken."""
+        try:
+            self._txn = self._environment.read()
+        except StoreError as error:
+            raise self._translated(error) from error
+        return Transaction(self._txn, self._environment.tables)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop reading; an error of the store is raised as what it means to us."""
+        self._txn.abort()
+        if isinstance(error, StoreError):
+            raise self._translated(error) from error
+
+    def _translated(self, error: StoreError) -> Exception:
+        translated = translate(error)
+        if isinstance(translated, StoreUnusable):
+            self._fail(translated)
+        return translated
 
 
 class LmdbStore:
@@ -32,17 +63,9 @@ class LmdbStore:
         self._fail = fail
         self._committer = Committer(environment, shared=shared, fail=fail, observer=observer)
 
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> "Reading":
         """Give the committed state of this moment; nothing may be awaited inside."""
-        try:
-            with self._environment.read() as txn:
-                yield Transaction(txn, self._environment.tables)
-        except StoreError as error:
-            translated = translate(error)
-            if isinstance(translated, StoreUnusable):
-                self._fail(translated)
-            raise translated from error
+        return Reading(self._environment, self._fail)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk."""

@@ -12,23 +12,24 @@ import msgspec
 
 from sidecar.core.directory import Tenant
 from sidecar.service.store import Revisions
-from sidecar.state.codec import U32, U32_MAX, U64_PAIR, decode, encode, key_text
+from sidecar.state.codec import U32, U32_MAX, U64_PAIR, encode, key_text, reading
 from sidecar.state.environment import Table, Txn
 
 DEPLOYMENT: Final = 0
 
-_tenant = msgspec.msgpack.Decoder(Tenant)
+_tenant: Final = reading(msgspec.msgpack.Decoder(Tenant))
 
 
 class Tenants:
     """The tenants as one transaction sees them."""
 
     def __init__(self, txn: Txn, tables: dict[str, Table]) -> None:
-        """Look through ``txn``."""
+        """Look through ``txn``, in which nobody else may change revisions: they are read once."""
         self._txn = txn
         self._tenants = tables["tenants"]
         self._ids = tables["tenant_ids"]
         self._revisions = tables["revisions"]
+        self._known: dict[int, Revisions] = {}
 
     def find(self, tenant_id: str) -> Tenant | None:
         """Return the tenant with this id."""
@@ -39,7 +40,7 @@ class Tenants:
     def get(self, number: int) -> Tenant | None:
         """Return the tenant with this number."""
         data = self._txn.get(U32.pack(number), db=self._tenants)
-        return None if data is None else decode(bytes(data), _tenant)
+        return None if data is None else _tenant(bytes(data))
 
     def next_number(self) -> int:
         """Return the number that the next tenant gets; numbers are never used again."""
@@ -60,17 +61,20 @@ class Tenants:
         with self._txn.cursor(db=self._tenants) as cursor:
             if number < U32_MAX and cursor.set_range(U32.pack(number + 1)):
                 for value in cursor.iternext(keys=False):
-                    yield decode(bytes(value), _tenant)
+                    yield _tenant(bytes(value))
 
     def revisions(self, number: int) -> Revisions:
         """Return how far a tenant has changed; 0 and 0 before the first change."""
-        data = self._txn.get(U32.pack(number), db=self._revisions)
-        return Revisions(0, 0) if data is None else Revisions(*U64_PAIR.unpack(data))
+        known = self._known.get(number)
+        if known is None:
+            data = self._txn.get(U32.pack(number), db=self._revisions)
+            known = self._known[number] = Revisions(0, 0) if data is None else Revisions(*U64_PAIR.unpack(data))
+        return known
 
     def advance(self, number: int, *, policies: bool = False) -> int:
         """Raise a tenant's revision by one and return it; every change calls this in its own transaction."""
         old = self.revisions(number)
         entities = old.entities + 1
-        packed = U64_PAIR.pack(entities, entities if policies else old.policies)
-        self._txn.put(U32.pack(number), packed, db=self._revisions)
+        new = self._known[number] = Revisions(entities, entities if policies else old.policies)
+        self._txn.put(U32.pack(number), U64_PAIR.pack(*new), db=self._revisions)
         return entities

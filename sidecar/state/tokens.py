@@ -13,10 +13,10 @@ import msgspec
 
 from sidecar.core.access import Token
 from sidecar.core.errors import StoreUnusable
-from sidecar.state.codec import U64, decode, encode
+from sidecar.state.codec import U64, encode, reading
 from sidecar.state.environment import Table, Txn
 
-_token: Final = msgspec.msgpack.Decoder(Token)
+_token: Final = reading(msgspec.msgpack.Decoder(Token))
 
 
 class FormerSecret(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class FormerSecret(msgspec.Struct, frozen=True):
     digest: bytes
 
 
-_former: Final = msgspec.msgpack.Decoder(FormerSecret)
+_former: Final = reading(msgspec.msgpack.Decoder(FormerSecret))
 
 
 class Tokens:
@@ -49,11 +49,11 @@ class Tokens:
 
     def _present(self, key_id: str) -> Token | None:
         data = self._txn.get(key_id.encode(), db=self._tokens)
-        return None if data is None else decode(bytes(data), _token)
+        return None if data is None else _token(bytes(data))
 
     def _by_former(self, key_id: str) -> Token | None:
         data = self._txn.get(key_id.encode(), db=self._former)
-        secret = None if data is None else decode(bytes(data), _former)
+        secret = None if data is None else _former(bytes(data))
         token = None if secret is None else self._present(secret.present_key_id)
         if secret is None or token is None or token.former is None or token.former.key_id != key_id:
             return None

@@ -1,11 +1,12 @@
 """One transaction of the store, with its tables as typed views; a tenant's part is reached through ``of`` only."""
 
-from functools import cached_property
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from sidecar.core.access import Token
+from sidecar.core.audit import Head
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
@@ -16,112 +17,147 @@ from sidecar.state.answers import Answers, prune_replays
 from sidecar.state.audit_log import AuditLog, keep_clock_event
 from sidecar.state.codec import U64, decode, encode
 from sidecar.state.environment import Table, Txn
-from sidecar.state.ledger import Ledger, due_reservations
+from sidecar.state.ledger import Counter, Ledger, due_reservations
 from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
-from sidecar.state.records import Collection, Kind
+from sidecar.state.records import Collection, Kind, stored
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
 from sidecar.state.webhooks import Webhooks, forget_replaced
 
-_identity: Final = msgspec.msgpack.Decoder(Identity)
-_policy: Final = msgspec.msgpack.Decoder(PolicyRecord)
-_budget: Final = msgspec.msgpack.Decoder(Budget)
-_card: Final = msgspec.msgpack.Decoder(Card)
-_token: Final = msgspec.msgpack.Decoder(Token)
+_identity: Final = stored(msgspec.msgpack.Decoder(Identity))
+_policy: Final = stored(msgspec.msgpack.Decoder(PolicyRecord))
+_budget: Final = stored(msgspec.msgpack.Decoder(Budget))
+_card: Final = stored(msgspec.msgpack.Decoder(Card))
+_token: Final = stored(msgspec.msgpack.Decoder(Token))
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _POLICY_FILES: Final = b"policy_files"
 _POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 _POLICY_FILES_SINCE: Final = b"policy_files_since"
 
 
+V = TypeVar("V")
+
+
+class part(Generic[V]):  # noqa: N801 -- used as a decorator, like ``property``
+    """A part of a transaction that is made when it is first asked for: ``cached_property`` without its lock."""
+
+    def __init__(self, make: Callable[[Any], V]) -> None:
+        """Make it by ``make``."""
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, whole: object, _kind: type | None = None) -> V:
+        """Make it and put it where it is found the next time."""
+        made: V = self._make(whole)
+        whole.__dict__[self._name] = made
+        return made
+
+
+class Seen(msgspec.Struct):
+    """What a transaction has read and what it made of it, shared by all views of it: counters and heads of logs."""
+
+    counters: dict[bytes, Counter]
+    heads: dict[int, Head]
+    appended: list[str]
+
+
 class TenantTransaction:
     """Everything of one tenant as one transaction sees it."""
 
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, appended: list[str]) -> None:
-        """Look through ``txn`` at ``tenant``; the type of each audit record that is added goes to ``appended``."""
+    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, seen: Seen) -> None:
+        """Look through ``txn`` at ``tenant``; ``seen`` is that of the whole transaction."""
         self._txn = txn
         self._tables = tables
-        self._appended = appended
+        self._seen = seen
         self.tenant = tenant
 
-    @cached_property
+    @part
     def identities(self) -> Collection[Identity]:
         """Its identities, owned by their parents."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.IDENTITY, _identity)
 
-    @cached_property
+    @part
     def policies(self) -> Collection[PolicyRecord]:
         """Its policies made by the API, owned by the identity they hang on."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.POLICY, _policy)
 
-    @cached_property
+    @part
     def budgets(self) -> Collection[Budget]:
         """Its budgets, owned by the identity or card they limit."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.BUDGET, _budget)
 
-    @cached_property
+    @part
     def cards(self) -> Collection[Card]:
         """Its cards, owned by their identities and found by what their networks call them."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.CARD, _card)
 
-    @cached_property
+    @part
     def tokens(self) -> Collection[Token]:
         """Its tokens by id, owned by the identity they belong to."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.TOKEN, _token)
 
-    @cached_property
+    @part
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
-        return Ledger(self._txn, self._tables, self.tenant.number)
+        return Ledger(self._txn, self._tables, self.tenant.number, self._seen.counters)
 
-    @cached_property
+    @part
     def audit(self) -> AuditLog:
         """Its audit log."""
-        return AuditLog(self._txn, self._tables, self.tenant, self._appended)
+        return AuditLog(self._txn, self._tables, self.tenant, self._seen.heads, self._seen.appended)
 
-    @cached_property
+    @part
     def answers(self) -> Answers:
         """The answers given in it."""
         return Answers(self._txn, self._tables, self.tenant.number)
 
-    @cached_property
+    @part
     def webhooks(self) -> Webhooks:
         """Its webhook endpoints."""
         return Webhooks(self._txn, self._tables, self.tenant.number)
 
-    @cached_property
+    @part
     def outbox(self) -> Outbox:
         """Its events that wait to be delivered."""
         return Outbox(self._txn, self._tables, self.tenant)
 
 
 class Transaction:
-    """One state of the whole store."""
+    """One state of the whole store.
+
+    Counters, revisions and the heads of logs are read once, so nobody else may write them in the same LMDB transaction.
+    """
 
     def __init__(self, txn: Txn, tables: dict[str, Table]) -> None:
         """Look through ``txn``; ``appended`` gathers the types of the audit records that are added."""
         self._txn = txn
         self._tables = tables
+        self._parts: dict[int, TenantTransaction] = {}
         self.appended: list[str] = []
+        self._seen = Seen({}, {}, self.appended)
 
-    @cached_property
+    @part
     def tenants(self) -> Tenants:
         """The tenants."""
         return Tenants(self._txn, self._tables)
 
-    @cached_property
+    @part
     def tokens(self) -> Tokens:
         """The tokens of every tenant."""
         return Tokens(self._txn, self._tables)
 
-    @cached_property
+    @part
     def answers(self) -> Answers:
         """The answers to calls that belong to no tenant, under the number of the deployment."""
         return Answers(self._txn, self._tables, DEPLOYMENT)
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
-        return TenantTransaction(self._txn, self._tables, tenant, self.appended)
+        found = self._parts.get(tenant.number)
+        if found is None or found.tenant != tenant:
+            found = self._parts[tenant.number] = TenantTransaction(self._txn, self._tables, tenant, self._seen)
+        return found
 
     def policy_files(self) -> PolicyFiles | None:
         """Return the policy files that hold, None before the first load."""

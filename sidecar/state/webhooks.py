@@ -13,12 +13,12 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.webhooks import DELIVERIES_KEPT, Delivery, Interest, Secrets, Webhook
-from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode
+from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, reading
 from sidecar.state.environment import Table, Txn
 
 _webhook: Final = msgspec.msgpack.Decoder(Webhook)
 _secrets: Final = msgspec.msgpack.Decoder(Secrets)
-_interests: Final = msgspec.msgpack.Decoder(tuple[Interest, ...])
+_interests: Final = reading(msgspec.msgpack.Decoder(tuple[Interest, ...]))
 _delivery: Final = msgspec.msgpack.Decoder(Delivery)
 
 PRUNED_AT_ONCE: Final = 8
@@ -42,7 +42,7 @@ class Webhooks:
     def interests(self) -> tuple[Interest, ...]:
         """Return what the active endpoints asked for."""
         data = self._txn.get(self._tenant, db=self._interests)
-        return () if data is None else decode(bytes(data), _interests)
+        return () if data is None else _interests(bytes(data))
 
     def get(self, webhook_id: str) -> Webhook | None:
         """Return the endpoint with this id; a tenant has few enough to look at each."""

@@ -11,7 +11,6 @@ from datetime import datetime
 from functools import cache
 from hashlib import shake_256
 from pathlib import Path
-from threading import Event
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 from zoneinfo import ZoneInfo
@@ -167,26 +166,10 @@ class World:
         return self._runner.run(call)
 
     def together(self, *calls: Coroutine[object, object, T]) -> list[T | BaseException]:
-        """Await several calls as one batch, in their order: each had read the store before the first was committed.
-
-        A piece of work that waits keeps the committer busy until all of them have been submitted.
-        """
+        """Await several calls as one batch, in their order: each had read the store before the first was committed."""
 
         async def gathered() -> list[T | BaseException]:
-            taken, go = Event(), Event()
-
-            def hold(_: object) -> None:
-                taken.set()
-                go.wait(10)
-
-            first = asyncio.ensure_future(self.store.write(hold))
-            await asyncio.to_thread(taken.wait, 10)
-            tasks = [asyncio.ensure_future(call) for call in calls]
-            await asyncio.sleep(0)  # each task runs until it waits for the commit
-            go.set()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            await first
-            return results
+            return await asyncio.gather(*calls, return_exceptions=True)
 
         return self._runner.run(gathered())
 

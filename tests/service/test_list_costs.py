@@ -4,7 +4,7 @@ Counted in reads of the store, so nothing here depends on how fast the machine i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Self
 
@@ -35,15 +35,9 @@ class Reads:
         """Begin at none."""
         self.made = 0
 
-    def within(self, opened: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
+    def within(self, opened: AbstractContextManager[Any]) -> "Counting":
         """Return a read transaction that counts."""
-
-        @contextmanager
-        def read() -> Iterator[Any]:
-            with opened as txn:
-                yield Counting(txn, self)
-
-        return read()
+        return Counting(opened, self)
 
 
 class Counting:
@@ -62,6 +56,10 @@ class Counting:
     def __exit__(self, *error: object) -> None:
         """End it."""
         self._inner.__exit__(*error)
+
+    def abort(self) -> None:
+        """End it."""
+        self._inner.abort()
 
     def get(self, *args: object, **names: object) -> object:
         """Look a key up."""

@@ -4,28 +4,40 @@ import asyncio
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import lmdb
 import pytest
 
 from sidecar.core.errors import NotFound, StoreUnusable, Unavailable
 from sidecar.state import committer as module
-from sidecar.state.committer import BATCH_MAX, Committer
+from sidecar.state.committer import BATCH_MAX, TURNSTILE, Committer
 from sidecar.state.environment import Environment, Txn
 from sidecar.state.observe import Batch, CommitObserver
+from sidecar.state.pace import Pace
 from sidecar.state.transaction import Transaction
+from sidecar.state.turnstile import Turnstile
 from tests.state.builders import a_tenant, open_store, reading, store_in
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 10.0
 """Seconds after which a test that went wrong goes on, so that it fails instead of hanging."""
+
+
+class AlwaysSlow(Pace):
+    """A disk that stays slow."""
+
+    def __init__(self) -> None:
+        """Be slow from the beginning."""
+        super().__init__()
+        self.is_slow = True
+
+    def note(self, seconds: float) -> None:
+        """Take no notice."""
 
 
 class Bench:
@@ -40,21 +52,12 @@ class Bench:
         self.committer = Committer(environment, shared=shared, fail=self.broken.append, observer=observer)
 
     async def together(self, *works: Callable[[Transaction], T]) -> list[T | BaseException]:
-        """Submit several pieces of work while the committer is busy, so that they share a batch."""
-        taken, go = threading.Event(), threading.Event()
+        """Submit several pieces of work in one round of the event loop, so that they share a batch."""
+        return await asyncio.gather(*map(self.committer.submit, works), return_exceptions=True)
 
-        def hold(_: Transaction) -> None:
-            taken.set()
-            go.wait(PATIENCE)
-
-        first = asyncio.ensure_future(self.committer.submit(hold))
-        await asyncio.to_thread(taken.wait, PATIENCE)
-        tasks = [asyncio.ensure_future(self.committer.submit(work)) for work in works]
-        await asyncio.sleep(0)
-        go.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        await first
-        return results
+    def go_aside(self) -> None:
+        """Commit in the thread beside the loop from now on, as on a slow disk."""
+        self.committer._pace = AlwaysSlow()  # noqa: SLF001 -- no test shall depend on how fast its disk is
 
     def stored(self) -> list[int]:
         """The numbers of the tenants that are in the store."""
@@ -117,6 +120,7 @@ def test_nobody_is_answered_before_the_commit_has_returned(bench: Bench, monkeyp
             super().commit()
 
     wrap(bench.environment, monkeypatch, SlowTxn)
+    bench.go_aside()
 
     async def call() -> None:
         task = asyncio.ensure_future(bench.committer.submit(add(1)))
@@ -171,7 +175,7 @@ def test_work_of_one_batch_is_done_in_its_order_and_sees_what_came_before(bench:
     assert run(bench.together(add(1), count, add(2), count)) == [1, 1, 2, 2]
 
 
-def test_a_batch_is_one_transaction(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_is_one_transaction_and_one_commit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     begin = bench.environment.begin_write
 
@@ -181,7 +185,7 @@ def test_a_batch_is_one_transaction(bench: Bench, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(bench.environment, "begin_write", counted)
     assert len(run(bench.together(*(add(number) for number in range(1, 20))))) == 19
-    assert len(begun) == 2, "the one that was waited for, and one for all that had gathered"
+    assert len(begun) == 1, "for all that arrived in one round of the event loop"
 
 
 def test_a_batch_has_a_largest_size(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +198,7 @@ def test_a_batch_has_a_largest_size(bench: Bench, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(bench.environment, "begin_write", counted)
     run(bench.together(*(add(number) for number in range(1, BATCH_MAX + 2))))
-    assert len(begun) == 3
+    assert len(begun) == 2
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), RuntimeError("a mistake"), lmdb.KeyExistsError("twice")])
@@ -232,11 +236,15 @@ def test_work_that_fills_the_map_fails_alone_and_the_map_grows(tmp_path: Path) -
 
 
 class Wrapped:
-    """A write transaction whose end can be made to fail; children are made of the real one."""
+    """A write transaction whose end can be made to fail; all else is the real one's."""
 
     def __init__(self, real: Txn) -> None:
         """Stand for ``real``."""
         self.real = real
+
+    def __getattr__(self, name: str) -> object:
+        """Do as the real one."""
+        return getattr(self.real, name)
 
     def commit(self) -> None:
         """Commit."""
@@ -296,8 +304,7 @@ def test_after_a_commit_that_broke_the_store_nothing_is_accepted_any_more(
         with pytest.raises(StoreUnusable):
             await bench.committer.submit(add(3))
 
-    with pytest.raises(StoreUnusable):
-        run(call())
+    run(call())
     assert bench.stored() == []
     assert len(bench.broken) == 1
 
@@ -340,6 +347,7 @@ def test_a_caller_is_refused_before_anything_is_done_when_too_many_wait(
 
 def test_a_waiter_gives_up_after_a_while_and_the_work_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A retry with the same idempotency key finds out."""
+    bench.go_aside()
     monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
     go = threading.Event()
 
@@ -362,7 +370,7 @@ def test_the_answer_to_somebody_who_gave_up_is_dropped(bench: Bench) -> None:
 
     async def call() -> None:
         loop = asyncio.get_running_loop()
-        work = module.Work(add(1), loop, loop.create_future(), 0.0, outcome=1)
+        work = module.Work(add(1), loop.create_future(), outcome=1)
         module._resolve([work])  # noqa: SLF001 -- the order of two timers is not to be had from outside
         module._give_up(work)  # noqa: SLF001 -- as above
         module._resolve([work])  # noqa: SLF001 -- as above
@@ -374,6 +382,7 @@ def test_the_answer_to_somebody_who_gave_up_is_dropped(bench: Bench) -> None:
 
 def test_a_caller_that_goes_away_changes_nothing(bench: Bench) -> None:
     """Its work stands or falls with the batch, and nobody else is disturbed."""
+    bench.go_aside()
 
     async def call() -> None:
         go = threading.Event()
@@ -398,7 +407,8 @@ def test_a_caller_that_goes_away_changes_nothing(bench: Bench) -> None:
 
 
 def test_a_loop_that_has_ended_stops_nobody_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread outlives whoever it worked for."""
+    """The thread outlives whoever it worked for, and the next loop does not wait for the one that is gone."""
+    bench.go_aside()
     monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
     go, done = threading.Event(), threading.Event()
 
@@ -419,96 +429,194 @@ def test_a_loop_that_has_ended_stops_nobody_else(bench: Bench, monkeypatch: pyte
     assert bench.stored() == [1, 2]
 
 
-def test_a_map_grows_also_for_a_loop_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
-    environment = open_store(tmp_path, map_size=1 << 20, map_size_max=1 << 24)
-    bench = Bench(environment)
-    go = threading.Event()
-
-    def big(txn: Transaction) -> int:
-        go.wait(PATIENCE)
-        txn.tokens._txn.put(b"big", b"x" * (1 << 20), db=environment.tables["meta"])  # noqa: SLF001 -- any big row
-        return 0
-
-    async def call() -> None:
-        with pytest.raises(Unavailable):
-            await bench.committer.submit(big)
-
-    run(call())
-    go.set()
-    monkeypatch.undo()
-    assert run(bench.committer.submit(big)) == 0
-    bench.committer.close()
-    environment.close()
-
-
-def submitted(bench: Bench, number: int) -> int:
-    """Store a tenant from an event loop of its own."""
-    return run(bench.committer.submit(add(number)))
-
-
-def test_callers_of_several_event_loops_are_each_answered_in_their_own(bench: Bench) -> None:
-    with ThreadsDone() as threads:
-        for number in range(1, 9):
-            threads.start(partial(submitted, bench, number))
-    assert sorted(bench.stored()) == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert sorted(threads.results) == [1, 2, 3, 4, 5, 6, 7, 8]
-
-
-class ThreadsDone:
-    """Threads that are waited for."""
-
-    def __init__(self) -> None:
-        """Have none."""
-        self.results: list[int] = []
-        self._threads: list[threading.Thread] = []
-
-    def start(self, call: Callable[[], int]) -> None:
-        """Start one."""
-        self._threads.append(threading.Thread(target=lambda: self.results.append(call())))
-        self._threads[-1].start()
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Wait."""
-        for thread in self._threads:
-            thread.join()
-
-
-def test_closing_finishes_what_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("aside", [False, True])
+def test_closing_finishes_what_waits(tmp_path: Path, *, shared: bool, aside: bool) -> None:
     with store_in(tmp_path) as environment:
-        bench = Bench(environment)
+        bench = Bench(environment, shared=shared)
+        if aside:
+            bench.go_aside()
 
         async def call() -> list[int]:
             tasks = [asyncio.ensure_future(bench.committer.submit(add(number))) for number in range(1, 100)]
             await asyncio.sleep(0)
-            await asyncio.to_thread(bench.committer.close)
+            bench.committer.close()
             return await asyncio.gather(*tasks)
 
         assert run(call()) == [*range(1, 100)]
         assert bench.stored() == [*range(1, 100)]
+
+
+class Twice:
+    """Work with an effect, and how often it was run."""
+
+    def __init__(self, number: int) -> None:
+        """Store the tenant of this number."""
+        self.number = number
+        self.runs = 0
+
+    def __call__(self, txn: Transaction) -> int:
+        """Count and do it."""
+        self.runs += 1
+        return add(self.number)(txn)
+
+
+def test_work_beside_one_that_fails_is_run_again_and_has_one_effect(bench: Bench) -> None:
+    before, after = Twice(1), Twice(3)
+    results = run(bench.together(before, fail_after_adding(2, NotFound("gone")), after))
+    assert (results[0], results[2]) == (1, 3)
+    assert (before.runs, after.runs) == (2, 1), "what came after the failure had not been run"
+    assert bench.stored() == [1, 3]
+
+
+def test_work_that_fails_alone_is_not_run_again(bench: Bench) -> None:
+    work = Twice(1)
+    run(bench.committer.submit(add(1)))
+    assert run(bench.committer.submit(lambda txn: txn.tenants.find("t_1"))) is not None
+
+    def failing(txn: Transaction) -> None:
+        work(txn)
+        raise NotFound("gone")
+
+    with pytest.raises(NotFound):
+        run(bench.committer.submit(failing))
+    assert work.runs == 1
+
+
+def test_where_nothing_fails_there_is_no_transaction_inside_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One costs as much as the rows of a request."""
+    monkeypatch.setattr(bench.environment, "begin_child", lambda _parent: pytest.fail("a child"))
+    assert run(bench.together(*(add(number) for number in range(1, 9)))) == [*range(1, 9)]
+
+
+def test_on_a_quick_disk_everything_is_done_in_the_thread_of_the_loop(bench: Bench) -> None:
+    assert set(run(bench.together(*[in_thread] * 20))) == {threading.current_thread().name}
+
+
+def in_thread(_: Transaction) -> str:
+    """Work that tells which thread runs it."""
+    return threading.current_thread().name
+
+
+@pytest.mark.parametrize("number", [1, BATCH_MAX])
+def test_a_slow_disk_sends_commits_aside_while_the_loop_goes_on_and_a_quick_one_brings_them_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The clock is the commit's own: what counts is how long the disk says it took."""
+    seconds = [0.0]
+    ticks: list[int] = []
+    done = threading.Event()
+
+    class SlowTxn(Wrapped):
+        def commit(self) -> None:
+            seconds[0] += pauses[0]
+            if threading.current_thread().name == "committer":
+                done.wait(PATIENCE)  # for the loop to run on meanwhile
+            super().commit()
+
+    pauses = [0.02]
+    monkeypatch.setattr(module, "perf_counter", lambda: seconds[0])
+    wrap(bench.environment, monkeypatch, SlowTxn)
+
+    async def tick() -> None:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            ticks.append(1)
+        done.set()
+
+    async def call() -> None:
+        places = []
+        for round_number in range(40):
+            done.clear()
+            pauses[0] = 0.02 if round_number < 2 else 0.0001
+            both = await asyncio.gather(bench.together(*[in_thread] * number), tick())
+            places.append(both[0][0])
+        assert places[0] == threading.current_thread().name, "nobody knew yet"
+        assert places[1:3] == ["committer"] * 2
+        assert places[-1] == places[0]
+
+    run(call())
+    assert len(ticks) == 120
+
+
+def test_two_committers_take_turns_at_the_turnstile(tmp_path: Path) -> None:
+    """While one stands inside, the other one's loop waits for nothing; its work is done as soon as the first leaves."""
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment, shared=True)
+        other = Turnstile(environment.path.with_name(TURNSTILE))
+
+        async def call() -> None:
+            assert await bench.committer.submit(in_thread) == threading.current_thread().name
+            assert other.try_enter(), "the committer has left"
+            task = asyncio.ensure_future(bench.committer.submit(in_thread))
+            await asyncio.sleep(0.01)
+            assert not task.done()
+            second = asyncio.ensure_future(bench.committer.submit(in_thread))
+            await asyncio.sleep(0)
+            other.leave()
+            assert await task == "committer"
+            assert await second == threading.current_thread().name
+            assert other.try_enter()
+            other.leave()
+
+        run(call())
+        other.close()
         bench.committer.close()
 
 
-def test_where_others_write_too_the_lock_is_left_alone_for_a_moment_after_each_commit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Rule 2: LMDB's lock is unfair, and without the pause the others starve."""
-    pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+def test_who_stands_at_the_turnstile_too_long_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was stopped inside stops the writes of the others, and none of their loops."""
+    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.01)
     with store_in(tmp_path) as environment:
-        for shared in (False, True):
-            bench = Bench(environment, shared=shared)
+        bench = Bench(environment, shared=True)
+        other = Turnstile(environment.path.with_name(TURNSTILE))
+        assert other.try_enter()
 
-            def nothing(_: Transaction) -> None:
-                return None
+        async def call() -> None:
+            with pytest.raises(Unavailable, match="the outcome is unknown"):
+                await bench.committer.submit(add(1))
+            other.leave()
 
-            run(bench.committer.submit(nothing))
-            bench.committer.close()
-    assert pauses == [module.TURN_SECONDS]
+        run(call())
+        other.close()
+        bench.committer.close()
+        assert bench.stored() == [1]
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from sidecar.state.committer import Committer
+from sidecar.state.environment import open_environment
+environment = open_environment(Path(sys.argv[1]), durability="process-crash")
+committer = Committer(environment, shared=True, fail=lambda error: None)
+key = sys.argv[2].encode()
+def add(txn):
+    meta = environment.tables["meta"]
+    for name in (b"sum", key):
+        txn._txn.put(name, b"%d" % (int(txn._txn.get(name, b"0", db=meta)) + 1), db=meta)
+async def caller():
+    for _ in range(100):
+        await committer.submit(add)
+async def call():
+    await asyncio.gather(*(caller() for _ in range(4)))
+asyncio.run(call())
+committer.close()
+environment.close()
+"""
+
+
+def test_two_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+    with store_in(tmp_path):
+        pass
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "db")]
+    writers = [subprocess.Popen([*command, name], cwd=ROOT) for name in ("one", "two")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with store_in(tmp_path) as environment, environment.read() as txn:
+        found = [txn.get(name, db=environment.tables["meta"]) for name in (b"sum", b"one", b"two")]
+    assert found == [b"800", b"400", b"400"]
 
 
 GROW = """
@@ -524,9 +632,12 @@ environment.close()
 """
 
 
-def test_the_size_that_another_process_has_set_is_taken_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("aside", [False, True])
+def test_the_size_that_another_process_has_set_is_taken_over(tmp_path: Path, *, aside: bool) -> None:
     environment = open_store(tmp_path, map_size=1 << 20)
     bench = Bench(environment)
+    if aside:
+        bench.go_aside()
     run(bench.committer.submit(add(1)))
     subprocess.run([sys.executable, "-c", GROW, str(tmp_path / "db")], cwd=ROOT, check=True, timeout=60)
     assert run(bench.committer.submit(add(2))) == 2
@@ -586,17 +697,3 @@ def no_thread_left() -> Iterator[None]:
 def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     with store_in(tmp_path) as environment, no_thread_left():
         Bench(environment).committer.close()
-
-
-def test_every_write_of_a_process_is_made_by_one_thread(bench: Bench) -> None:
-    """Rule 2, and a write transaction belongs to the thread that began it."""
-    names: list[str] = []
-
-    def work(_: Transaction) -> None:
-        names.append(threading.current_thread().name)
-
-    async def call() -> None:
-        await asyncio.gather(*(bench.committer.submit(work) for _ in range(20)))
-
-    run(call())
-    assert set(names) == {"committer"}

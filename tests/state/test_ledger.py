@@ -323,6 +323,6 @@ def test_rows_of_a_budget_begin_with_its_tenant_and_its_id(tmp_path: Path) -> No
     with store_in(tmp_path) as environment:
         with writing(environment) as txn:
             txn.of(a_tenant(5)).ledger.grant(posting("rolling_24h", START, held=1), budget())
-            prefix = U32.pack(5) + Ledger(txn._txn, environment.tables, 5).budget_key(BUDGET_ID)  # noqa: SLF001
+            prefix = U32.pack(5) + Ledger(txn._txn, environment.tables, 5, {}).budget_key(BUDGET_ID)  # noqa: SLF001
         for table in ("counters", "rolling"):
             assert all(key.startswith(prefix) for key, _ in rows(environment, table))
