@@ -1,8 +1,8 @@
 """One path of a door as an ASGI application: authenticate, read, call, answer; and every error in the door's shape.
 
 Time is read here, once per request and when all of it has come; how long it took is told to whoever counts. A plain
-ASGI callable is what ``application`` and a Starlette route call, so the framework's request and response classes stay off
-every way, and all of it off that of a decision.
+ASGI callable is what ``application`` and a Starlette route call, so the framework's request and response classes stay
+off every way, and all of it off that of a decision.
 """
 
 import time
@@ -182,8 +182,11 @@ class Endpoint:
 
     def _request_id(self, incoming: Incoming) -> str:
         """Return the caller's request id, or one of the request's time."""
-        now_us = incoming.now_us
-        return incoming.request_id() or self._context.new_request_id(self._context.clock() if now_us is None else now_us)
+        request_id = incoming.request_id()
+        if request_id is None:
+            now_us = self._context.clock() if incoming.now_us is None else incoming.now_us
+            request_id = self._context.new_request_id(now_us)
+        return request_id
 
     def _count(self, incoming: Incoming, answer: Answer) -> None:
         """Tell of an answer before it is sent, so that whoever has read it finds it counted."""
