@@ -28,6 +28,7 @@ from sidecar.doors.operations import OperationCalls
 from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.doors.webhooks.sender import local_sender, public_sender
+from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served, error_answer
 from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
@@ -59,7 +60,7 @@ from sidecar.state.store import LmdbStore
 class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end."""
 
-    application: Starlette
+    application: Application
     duty: Duty
     store: LmdbStore
     rates: RateCounts
@@ -136,13 +137,13 @@ def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:
         return snapshots.files(txn).files.schemas
 
 
-def application(context: Context, calls: Iterable[Call]) -> Starlette:
+def application(context: Context, calls: Iterable[Call]) -> Application:
     """Return the ASGI application that serves ``calls``, those of one path behind one route."""
     by_path: dict[str, dict[str, Call]] = {}
     for call in calls:
         for path in (call.path, *call.aliases):
             by_path.setdefault(path, {})[call.method] = call
-    routes = [Route(path, Endpoint(context, methods)) for path, methods in by_path.items()]
+    endpoints = {path: Endpoint(context, methods) for path, methods in by_path.items()}
 
     async def unknown_path(request: Request, _error: Exception) -> Response:
         error = NotFound("no such path")
@@ -151,6 +152,7 @@ def application(context: Context, calls: Iterable[Call]) -> Starlette:
         context.count(Served(OTHER, OTHER, answer.status))
         return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
 
-    app = Starlette(routes=routes, exception_handlers={404: unknown_path})
-    app.router.redirect_slashes = False
-    return app
+    routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
+    framework = Starlette(routes=routes, exception_handlers={404: unknown_path})
+    framework.router.redirect_slashes = False
+    return Application(framework, endpoints)

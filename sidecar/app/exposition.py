@@ -13,7 +13,6 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from sidecar.app.metrics import Metrics
@@ -42,12 +41,8 @@ class Exposition:
             return await asyncio.to_thread(self._render, accept, present)
 
     def _render(self, accept: str, present: "Present") -> tuple[bytes, str]:
-        share = self._metrics.share
         registry = CollectorRegistry()
-        if share is None:
-            registry.register(self._metrics.registry)
-        else:
-            MultiProcessCollector(registry, path=str(share.folder))  # type: ignore[no-untyped-call]
+        registry.register(self._metrics.counted())
         registry.register(present)
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type

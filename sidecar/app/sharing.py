@@ -13,10 +13,10 @@ from typing import Final
 
 import structlog
 
-log: Final = structlog.get_logger("sidecar.sharing")
+from sidecar.app.cells import FILE_BYTES
+from sidecar.app.metrics import cells_file
 
-FILES: Final = {"counter": 256 * 1024, "histogram": 128 * 1024, "gauge_sum": 64 * 1024}
-"""Files of one slot, as prometheus_client names them, with room for every series that labels allow."""
+log: Final = structlog.get_logger("sidecar.sharing")
 
 
 def share_folder(data_dir: Path, slots: int) -> Path:
@@ -37,12 +37,11 @@ def _fill(folder: Path, slots: int) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     for slot in range(slots):
-        for name, length in FILES.items():
-            descriptor = os.open(folder / f"{name}_{slot}.db", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                os.posix_fallocate(descriptor, 0, length)
-            finally:
-                os.close(descriptor)
+        descriptor = os.open(cells_file(folder, slot), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, FILE_BYTES)
+        finally:
+            os.close(descriptor)
     return folder
 
 

@@ -7,13 +7,18 @@ to ``sidecar.core.windows``.
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from sidecar.core.errors import ValidationFailed
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
+SECONDS_KEPT: Final = 256
+"""Seconds whose text is kept: the present one, and ends of windows and holds that many answers name."""
+
 _MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND_US: Final = 1_000_000
 
 # RFC 3339 section 5.6 with two narrowings: at most 6 decimals, since a finer instant could not be kept exactly, and no
 # second 60, since Unix time has no place for it. `T` and `Z` may be lower case, as its section allows.
@@ -42,7 +47,13 @@ def utc_text(us: int) -> str:
 
     Raises OverflowError outside the years 1 to 9999.
     """
-    return to_datetime(us).replace(tzinfo=None).isoformat() + "Z"
+    second, rest = divmod(us, _SECOND_US)
+    return f"{_second_text(second)}.{rest:06}Z" if rest else f"{_second_text(second)}Z"
+
+
+@lru_cache(SECONDS_KEPT)
+def _second_text(second: int) -> str:
+    return (EPOCH + timedelta(seconds=second)).replace(tzinfo=None).isoformat()
 
 
 def parse_utc(text: str, field: str) -> int:

@@ -144,8 +144,6 @@ def major_text(minor: int, currency: str) -> str:
     Negative amounts keep their sign. Raises ValidationFailed for an unknown currency.
     """
     count = places(currency)
-    digits = str(abs(minor)).rjust(count + 1, "0")
-    point = len(digits) - count
-    decimals = digits[point:].rstrip("0")
+    whole, part = divmod(abs(minor), 10**count)
     sign = "-" if minor < 0 else ""
-    return f"{sign}{digits[:point]}.{decimals}" if decimals else f"{sign}{digits[:point]}"
+    return f"{sign}{whole}.{part:0{count}}".rstrip("0") if part else f"{sign}{whole}"

@@ -1,16 +1,15 @@
 """What is counted, alone and over the slots of several workers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecar.app.cells import FILE_BYTES
 from sidecar.app.metrics import Metrics, Share
-from sidecar.app.sharing import FILES, share_folder
+from sidecar.app.sharing import share_folder
 from sidecar.core.model import Decision, Reason
 from sidecar.core.reasons import CODES
 from sidecar.doors.wire.endpoint import Served
@@ -26,10 +25,9 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for two workers; afterwards this process counts alone again."""
-    yield share_folder(tmp_path, 2)
-    Metrics()
+def folder(tmp_path: Path) -> Path:
+    """A folder for two workers."""
+    return share_folder(tmp_path, 2)
 
 
 def decision(*codes: str, expires_at_us: int | None = None) -> Decision:
@@ -53,23 +51,18 @@ def decision(*codes: str, expires_at_us: int | None = None) -> Decision:
     )
 
 
-def read(registry: CollectorRegistry) -> Figures:
-    """Every sample that is not 0, by its name and the values of its labels."""
+def read(metrics: Metrics) -> Figures:
+    """Every sample that is not 0, by its name and the values of its labels; of all slots where there are several."""
+    registry = CollectorRegistry()
+    registry.register(metrics.counted())
     text = generate_latest(registry).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {" ".join((s.name, *(s.labels[name] for name in sorted(s.labels)))): s.value for s in samples if s.value}
 
 
-def shared(folder: Path) -> Figures:
-    """Every sample of all slots together."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
-    return read(registry)
-
-
 def test_a_denial_counts_by_its_most_important_code(metrics: Metrics) -> None:
     metrics.course().decided(decision("forbidden", "budget_exceeded"))
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_decisions_total forbidden deny"] == 1
     assert "sidecar_decisions_total budget_exceeded deny" not in seen
     assert "sidecar_decisions_total permitted allow" not in seen
@@ -78,19 +71,19 @@ def test_a_denial_counts_by_its_most_important_code(metrics: Metrics) -> None:
 def test_each_budget_code_of_a_denial_counts_once(metrics: Metrics) -> None:
     codes = ("currency_not_budgeted", "budget_exceeded", "budget_exceeded", "per_transaction_limit")
     metrics.course().decided(decision(*codes))
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert {code: seen[f"sidecar_budget_denials_total {code}"] for code in codes} == dict.fromkeys(codes, 1)
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_every_code_of_a_denial_can_be_counted(metrics: Metrics, code: str) -> None:
     metrics.course().decided(decision(code))
-    assert read(metrics.registry)[f"sidecar_decisions_total {code} deny"] == 1
+    assert read(metrics)[f"sidecar_decisions_total {code} deny"] == 1
 
 
 def test_a_permit_counts_as_held_only_where_something_is_held(metrics: Metrics) -> None:
     metrics.course().decided(decision(), decision(expires_at_us=5))
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_decisions_total permitted allow"] == 2
     assert seen["sidecar_reservation_transitions_total held"] == 1
 
@@ -100,14 +93,14 @@ def test_the_decisions_of_one_batch_share_its_time(metrics: Metrics) -> None:
     course = metrics.course()
     course.ruled()
     course.decided(decision(), decision())
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_decision_stage_duration_seconds_count rule"] == 1
     assert seen["sidecar_decision_stage_duration_seconds_count commit"] == 1
 
 
 def test_a_commit_counts_its_size_its_times_and_what_it_recorded(metrics: Metrics) -> None:
     metrics.committed(Batch(3, ("decision", "settle", "decision", "policy_created"), 0.2, 0.004))
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_commit_batch_size_sum"] == 3
     assert seen["sidecar_commit_duration_seconds_sum"] == 0.004
     assert seen["sidecar_commit_lock_wait_seconds_sum"] == 0.2
@@ -121,13 +114,13 @@ def test_a_commit_counts_its_size_its_times_and_what_it_recorded(metrics: Metric
 )
 def test_what_became_of_reservations_is_counted(metrics: Metrics, kind: str, state: str) -> None:
     metrics.committed(Batch(1, (kind, kind), 0, 0))
-    assert read(metrics.registry)[f"sidecar_reservation_transitions_total {state}"] == 2
+    assert read(metrics)[f"sidecar_reservation_transitions_total {state}"] == 2
 
 
 def test_a_lost_transaction_and_refused_files_are_counted(metrics: Metrics) -> None:
     metrics.commit_failed()
     metrics.policy_load_failed()
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_commit_failures_total"] == 1
     assert seen["sidecar_policy_load_failures_total"] == 1
 
@@ -138,7 +131,7 @@ def test_only_answered_decisions_are_timed_as_a_whole(metrics: Metrics) -> None:
     metrics.served(Served("POST", "/v1/authorize", 503, 2.0, 0.125, is_decision=True))
     metrics.served(Served("POST", "/v1/authorize", 401, 0.5, None, is_decision=True))
     metrics.served(Served("GET", "/livez", 200, 0.5, 0.5))
-    seen = read(metrics.registry)
+    seen = read(metrics)
     assert seen["sidecar_decision_duration_seconds_sum"] == 0.25
     assert seen["sidecar_decision_stage_duration_seconds_count parse"] == 2
     assert seen["sidecar_http_requests_total POST /v1/authorize 401"] == 1
@@ -148,7 +141,7 @@ def test_two_servers_in_one_process_do_not_count_together() -> None:
     """Whoever embeds an application twice, as these tests do, sees each one's own figures."""
     first, second = Metrics(), Metrics()
     first.commit_failed()
-    assert "sidecar_commit_failures_total" not in read(second.registry)
+    assert "sidecar_commit_failures_total" not in read(second)
 
 
 def test_the_figures_of_all_slots_are_summed(folder: Path) -> None:
@@ -157,7 +150,7 @@ def test_the_figures_of_all_slots_are_summed(folder: Path) -> None:
         metrics.course().decided(decision())
         metrics.waiting(3)
         metrics.committed(Batch(2, ("decision",), 0.5, 0.25))
-    seen = shared(folder)
+    seen = read(metrics)
     assert seen["sidecar_decisions_total permitted allow"] == 2
     assert seen["sidecar_commit_queue_length"] == 6
     assert seen["sidecar_commit_batch_size_bucket 2.0"] == 2
@@ -171,16 +164,15 @@ def test_a_worker_goes_on_where_its_predecessor_was_killed(folder: Path) -> None
         metrics.course().decided(decision())
         metrics.waiting(9)
     files = len(list(folder.iterdir()))
-    Metrics(Share(folder, 0, 0))
-    seen = shared(folder)
+    seen = read(Metrics(Share(folder, 0, 0)))
     assert seen["sidecar_decisions_total permitted allow"] == 3
     assert seen["sidecar_worker_starts_total"] == 4
     assert "sidecar_commit_queue_length" not in seen
-    assert files == len(list(folder.iterdir())) == 2 * len(FILES)
+    assert files == len(list(folder.iterdir())) == 2
 
 
-def test_no_file_outgrows_the_blocks_that_it_was_given(folder: Path) -> None:
-    """A page without a block would end the worker on a full disk: even every route with 15 statuses fits."""
+def test_everything_that_can_be_counted_fits(folder: Path) -> None:
+    """Even every route with 15 statuses, in the blocks that the file was given."""
     metrics = Metrics(Share(folder, 1, 0))
     for code in CODES:
         metrics.course().decided(decision(code))
@@ -189,13 +181,17 @@ def test_no_file_outgrows_the_blocks_that_it_was_given(folder: Path) -> None:
             path = f"/v1/some-resources/{{resource_id}}/call-{route}"
             metrics.served(Served("DELETE", path, 400 + status, is_decision=True))
     metrics.committed(Batch(1, tuple(f"something_{number}_changed" for number in range(60)), 0, 0))
-    assert {path.name: path.stat().st_size for path in folder.glob("*_1.db")} == {
-        f"{name}_1.db": length for name, length in FILES.items()
-    }
+    seen = read(metrics)
+    assert sum(name.startswith("sidecar_http_requests_total") for name in seen) == 60 * 15
+    assert sum(name.startswith("sidecar_audit_appends_total") for name in seen) == 60
+    assert {path.stat().st_size for path in folder.iterdir()} == {FILE_BYTES}
 
 
-def test_somebody_elses_folder_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The library's variable in the environment decides nothing."""
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    Metrics().commit_failed()
-    assert list(tmp_path.iterdir()) == []
+def test_the_buckets_of_a_histogram_count_everything_up_to_their_end(metrics: Metrics) -> None:
+    """The ends belong to their buckets, and the last one holds all."""
+    for works in (1, 2, 3, 64, 65):
+        metrics.committed(Batch(works, (), 0, 0))
+    seen = read(metrics)
+    ends = ("1.0", "2.0", "4.0", "8.0", "16.0", "32.0", "64.0", "+Inf")
+    assert [seen[f"sidecar_commit_batch_size_bucket {end}"] for end in ends] == [1, 2, 3, 3, 3, 3, 4, 5]
+    assert seen["sidecar_commit_batch_size_count"] == 5

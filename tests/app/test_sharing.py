@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app.sharing import FILES, share_folder
+from sidecar.app.cells import FILE_BYTES
+from sidecar.app.sharing import share_folder
 
 
 def test_every_file_has_its_blocks_before_a_worker_maps_it(tmp_path: Path) -> None:
@@ -15,18 +16,18 @@ def test_every_file_has_its_blocks_before_a_worker_maps_it(tmp_path: Path) -> No
     assert folder.parent == tmp_path
     assert folder.stat().st_mode & 0o777 == 0o700
     stats = {path.name: path.stat() for path in folder.iterdir()}
-    expected = {f"{name}_{slot}.db": length for name, length in FILES.items() for slot in range(2)}
+    expected = {f"{slot}.cells": FILE_BYTES for slot in range(2)}
     assert {name: stat.st_size for name, stat in stats.items()} == expected
     assert {name: stat.st_blocks * 512 >= stat.st_size for name, stat in stats.items()} == dict.fromkeys(expected, True)
 
 
 def test_what_an_earlier_server_counted_is_gone(tmp_path: Path) -> None:
     folder = share_folder(tmp_path, 2)
-    (folder / "counter_0.db").write_bytes(b"old")
-    (folder / "counter_17.db").write_bytes(b"old")
+    (folder / "0.cells").write_bytes(b"old")
+    (folder / "17.cells").write_bytes(b"old")
     share_folder(tmp_path, 1)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{name}_0.db" for name in FILES)
-    assert (folder / "counter_0.db").read_bytes() == bytes(FILES["counter"])
+    assert [path.name for path in folder.iterdir()] == ["0.cells"]
+    assert (folder / "0.cells").read_bytes() == bytes(FILE_BYTES)
 
 
 def test_a_full_disk_sends_the_figures_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,10 +42,10 @@ def test_a_full_disk_sends_the_figures_into_memory(tmp_path: Path, monkeypatch: 
         real(descriptor, offset, length)
 
     monkeypatch.setattr(os, "posix_fallocate", fallocate)
-    folder = share_folder(tmp_path, 1)
+    folder = share_folder(tmp_path, 2)
     try:
         assert not folder.is_relative_to(tmp_path)
         assert list(tmp_path.iterdir()) == []
-        assert len(list(folder.iterdir())) == len(FILES)
+        assert len(list(folder.iterdir())) == 2
     finally:
         shutil.rmtree(folder)

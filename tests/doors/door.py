@@ -95,7 +95,7 @@ class Door:
 
     def routes(self) -> list[Route]:
         """Return what the application serves."""
-        return [route for route in self._worker.application.routes if isinstance(route, Route)]
+        return [route for route in self._worker.application.framework.routes if isinstance(route, Route)]
 
     def break_store(self, error: StoreUnusable) -> None:
         """Let the process know that its store broke."""

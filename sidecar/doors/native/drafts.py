@@ -145,7 +145,7 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
         raise ValidationFailed("an amount and its currency are given together", field=f"resource.{missing}")
     amount_minor = None
     if resource.amount is not None and resource.currency is not None:
-        places(resource.currency, "resource.currency")
+        places(resource.currency, "resource.currency")  # names its own field; `minor` would name the amount's
         amount_minor = resource.amount.minor(resource.currency, "resource.amount")
     return AuthorizeRequest(
         identity_id=body.identity_id,
@@ -156,9 +156,9 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
         merchant_category=None
         if resource.merchant_category is None
         else merchant_category(resource.merchant_category, "resource.merchant_category"),
-        quantities=_quantities(resource.quantities),
-        attributes=_plain(resource.attributes, "resource.attributes"),
-        context=_plain(body.context, "context"),
+        quantities=_quantities(resource.quantities) if resource.quantities else {},
+        attributes=_plain(resource.attributes, "resource.attributes") if resource.attributes else {},
+        context=_plain(body.context, "context") if body.context else {},
         card_id=body.card_id,
         ttl_seconds=body.reservation_ttl_seconds,
     )

@@ -44,7 +44,7 @@ class PolicyCalls:
     async def create_policy(self, ask: Ask) -> Answer:
         """Make a policy."""
         body = cast("shapes.PolicyBody", ask.body)
-        tenant_id, draft = ask.tenant_id(body.tenant_id), drafts.policy(body, ask.document)
+        tenant_id, draft = ask.tenant_id(body.tenant_id), drafts.policy(body, ask.document())
         key = ask.idempotency_key()
         return done_answer(await self._legislator.create(ask.caller, tenant_id, draft, ask.now_us, key), render.policy)
 

@@ -1,13 +1,13 @@
 """One path of a door as an ASGI application: authenticate, read, call, answer; and every error in the door's shape.
 
 Time is read here, once per request and when all of it has come; how long it took is told to whoever counts. A plain
-ASGI callable is a Starlette route's endpoint, so the framework routes and its request and response classes stay off
-the decision's way.
+ASGI callable is what ``application`` and a Starlette route call, so the framework's request and response classes stay
+off every way, and all of it off that of a decision.
 """
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 import orjson
@@ -19,25 +19,33 @@ from sidecar.core.admission import Admission
 from sidecar.core.errors import MethodNotAllowed, RateLimited, SidecarError, Unavailable, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_LENGTH_MAX
-from sidecar.doors.wire import strict_json, typed
-from sidecar.doors.wire.http import Answer, ClientGone, Header, Incoming, send_answer, status_of
+from sidecar.doors.wire import strict_json
+from sidecar.doors.wire.body import BodyReader, document_of
+from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer, status_of
 from sidecar.doors.wire.rates import rate_headers
 
 log: Final = structlog.get_logger("sidecar.http")
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """One authenticated request as a call's function gets it. ``body`` has the call's request type."""
+    """One authenticated request as a call's function gets it.
+
+    ``body`` has the call's request type, ``raw`` are its bytes; ``route`` names the call with its placeholders.
+    """
 
     caller: Caller
     now_us: int
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: object
-    document: object
+    raw: bytes
     key_text: str | None
-    name: str
-    accept: str = ""
+    route: str
+    accept: str
+
+    def document(self) -> object:
+        """Return the body as it was written, decoded; few calls look at it, so it is decoded for those only."""
+        return document_of(self.raw)
 
     def tenant_id(self, in_body: str | None = None) -> str | None:
         """Return the tenant that the call names in its body or query. Raises ValidationFailed when they differ."""
@@ -50,10 +58,11 @@ class Ask(msgspec.Struct, frozen=True):
         """Return the call's idempotency key, None without one; a tenant is content, in the body or in the query."""
         if self.key_text is None:
             return None
-        content, tenant_id = self.document, self.query.get("tenant_id")
+        content, tenant_id = self.document(), self.query.get("tenant_id")
         if tenant_id is not None and isinstance(content, dict):
             content = content | {"tenant_id": tenant_id}
-        return idempotency_key(self.caller.name, self.name, self.key_text, strict_json.canonical(content))
+        name = " ".join((self.route, *self.path.values()))
+        return idempotency_key(self.caller.name, name, self.key_text, strict_json.canonical(content))
 
 
 REPLAYED: Final = ("Idempotent-Replayed", "true")
@@ -132,6 +141,13 @@ class Context(msgspec.Struct, frozen=True):
     count: Callable[[Served], None] = uncounted
 
 
+NOBODY: Final = Caller("agent")
+"""Who calls where no token is needed."""
+
+NO_PATH: Final[Mapping[str, str]] = {}
+"""What stands in the placeholders of a path without any."""
+
+
 class Endpoint:
     """All methods of one path."""
 
@@ -140,81 +156,93 @@ class Endpoint:
         self._context = context
         self.calls = calls
         self._route = next((call.path for call in calls.values()), OTHER)
+        self._readers: dict[str, BodyReader[Any]] = {
+            method: BodyReader(call.request) for method, call in calls.items() if call.request is not None
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
         incoming = Incoming(scope)
-        request_id = incoming.request_id() or self._context.new_request_id(self._context.clock())
-        limits: list[Header] = []  # filled as soon as the caller is known; errors that come later carry them too
         try:
-            answer = await self._answer(incoming, scope.get("path_params", {}), receive, limits)
+            answer = await self._answer(incoming, scope.get("path_params", NO_PATH), receive)
+            request_id = self._request_id(incoming)
         except ClientGone:
             return
         except SidecarError as error:
+            request_id = self._request_id(incoming)
             answer = error_answer(error, request_id, tuple(self.calls))
             if isinstance(error, Unavailable):
                 log.warning("request_unavailable", path=incoming.path, reason=error.message, request_id=request_id)
         except Exception:
+            request_id = self._request_id(incoming)
             log.exception("request_failed", path=incoming.path, request_id=request_id)
             answer = error_answer(SidecarError("the request failed inside the sidecar"), request_id, ())
         self._count(incoming, answer)
-        await send_answer(send, answer, request_id, limits)
+        await send_answer(send, answer, request_id, incoming.limits)
+
+    def _request_id(self, incoming: Incoming) -> str:
+        """Return the caller's request id, or one of the request's time."""
+        request_id = incoming.request_id()
+        if request_id is None:
+            now_us = self._context.clock() if incoming.now_us is None else incoming.now_us
+            request_id = self._context.new_request_id(now_us)
+        return request_id
 
     def _count(self, incoming: Incoming, answer: Answer) -> None:
         """Tell of an answer before it is sent, so that whoever has read it finds it counted."""
         call = self.calls.get(incoming.method)
         served = Served(
-            method=OTHER if call is None else call.method,
-            route=self._route,
-            status=answer.status,
-            seconds=time.perf_counter() - incoming.arrived,
-            parse_seconds=None if incoming.parsed is None else incoming.parsed - incoming.arrived,
-            is_decision=call is not None and call.is_decision,
-            is_replay=REPLAYED in answer.headers,
+            OTHER if call is None else call.method,
+            self._route,
+            answer.status,
+            time.perf_counter() - incoming.arrived,
+            None if incoming.parsed is None else incoming.parsed - incoming.arrived,
+            call is not None and call.is_decision,
+            REPLAYED in answer.headers,
         )
         self._context.count(served)
 
-    async def _answer(
-        self, incoming: Incoming, path: Mapping[str, str], receive: Receive, limits: list[Header]
-    ) -> Answer:
+    async def _answer(self, incoming: Incoming, path: Mapping[str, str], receive: Receive) -> Answer:
         call = self.calls.get(incoming.method)
         if call is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
-        body = await incoming.body(receive, call.body_bytes_max)
-        now_us = self._context.clock()  # not before: who holds the body back must not choose the time
-        caller = Caller("agent") if call.is_open else self._context.authenticate(incoming.bearer(), now_us)
-        if not call.is_open:
-            self._admit(caller, now_us, limits)
+        raw = await incoming.body(receive, call.body_bytes_max)
+        # Not before: who holds the body back must not choose the time.
+        incoming.now_us = now_us = self._context.clock()
+        if call.is_open:
+            caller = NOBODY
+        else:
+            caller = self._context.authenticate(incoming.bearer(), now_us)
+            self._admit(caller, incoming, now_us)
         query = incoming.query()
         for name in query:
             if name != "tenant_id" and name not in call.query:
                 raise ValidationFailed(f"unknown query field `{name[:64]}`", field=name[:64])
-        document = self._document(incoming, call, body)
-        request = None if call.request is None else typed.convert(document, call.request)
-        name = " ".join((call.method, call.path, *path.values()))
-        ask = Ask(caller, now_us, path, query, request, document, self._key(incoming, call), name, incoming.accept())
+        body = self._body(incoming, raw)
+        key = self._key(incoming, call)
+        ask = Ask(caller, now_us, path, query, body, raw, key, f"{call.method} {call.path}", incoming.accept())
         incoming.parsed = time.perf_counter()
         return await call.run(ask)
 
-    def _admit(self, caller: Caller, now_us: int, limits: list[Header]) -> None:
-        """Count the request, tell in ``limits`` how its caller stands; raises RateLimited."""
+    def _admit(self, caller: Caller, incoming: Incoming, now_us: int) -> None:
+        """Count the request, note how its caller stands; raises RateLimited."""
         admission = self._context.admit(caller, now_us)
         if admission is None:
             return
-        limits += rate_headers(admission)
+        incoming.limits = rate_headers(admission)
         if admission.retry_after_seconds is not None:
             spent = " and ".join(f"`{each.limit.text}` of the {each.policy}" for each in admission.spent)
             seconds = admission.retry_after_seconds
             raise RateLimited(f"over the rate limit {spent}, retry in {seconds} s", retry_after_seconds=seconds)
 
-    def _document(self, incoming: Incoming, call: Call, body: bytes) -> object:
-        """Return the decoded body; none at all stands for an empty object."""
-        if not body:
-            return {}
-        if call.request is None:
-            raise ValidationFailed("this call takes no body")
-        incoming.require_json()
-        return strict_json.decode(body)
+    def _body(self, incoming: Incoming, raw: bytes) -> object:
+        """Return the body as the call's request type, None for a call that takes none."""
+        reader = self._readers.get(incoming.method)
+        if raw:
+            if reader is None:
+                raise ValidationFailed("this call takes no body")
+            incoming.require_json()
+        return None if reader is None else reader.read(raw)
 
     def _key(self, incoming: Incoming, call: Call) -> str | None:
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None

@@ -44,6 +44,11 @@ STATUS: Final[Mapping[str, int]] = {
 
 Header: TypeAlias = tuple[str, str]
 
+JSON: Final = "application/json"
+NO_STORE: Final = "no-store"
+
+_JSON_HEADER: Final = (b"content-type", JSON.encode())
+_NO_STORE_HEADER: Final = (b"cache-control", NO_STORE.encode())
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
 _QUERY_FIELDS_MAX: Final = 32
 
@@ -58,26 +63,30 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = "application/json"
-    cache_control: str = "no-store"
+    content_type: str = JSON
+    cache_control: str = NO_STORE
 
 
 class Incoming:
-    """The head of one request."""
+    """The head of one request, and what is found out about it on its way.
+
+    ``now_us`` is its time, None while it has not come whole; ``parsed`` is when it was understood; ``limits`` are
+    headers of every answer to it.
+    """
+
+    __slots__ = ("_doubled", "_headers", "_query", "arrived", "limits", "method", "now_us", "parsed", "path")
 
     def __init__(self, scope: Scope) -> None:
-        """Read the headers of ``scope``; nothing is judged yet. ``parsed`` is when the request was understood."""
+        """Read the headers of ``scope``; nothing is judged yet."""
         self.arrived = time.perf_counter()
         self.parsed: float | None = None
+        self.now_us: int | None = None
+        self.limits: tuple[Header, ...] = ()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._query: bytes = scope.get("query_string", b"")
-        self._doubled: str | None = None
-        self._headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in self._headers and name in SINGLE:
-                self._doubled = name.decode("latin-1")
-            self._headers[name] = value
+        self._headers: dict[bytes, bytes] = dict(scope["headers"])
+        self._doubled = None if len(self._headers) == len(scope["headers"]) else _doubled(scope["headers"])
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value as text. Raises ValidationFailed when it came twice or is not ASCII."""
@@ -93,8 +102,9 @@ class Incoming:
 
     def request_id(self) -> str | None:
         """Return the caller's request id when it is one that can stand in a log."""
-        value = self._headers.get(b"x-request-id", b"").decode("latin-1")
-        return value if _REQUEST_ID.fullmatch(value) else None
+        value = self._headers.get(b"x-request-id")
+        text = None if value is None else value.decode("latin-1")
+        return None if text is None or _REQUEST_ID.fullmatch(text) is None else text
 
     def accept(self) -> str:
         """Return the content types that the caller takes, as they were written."""
@@ -103,17 +113,20 @@ class Incoming:
     def bearer(self) -> str:
         """Return the bearer token. Raises Unauthenticated when there is none."""
         scheme, _, token = (self.header(b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("the header `Authorization: Bearer <token>` is missing")
-        return token.strip()
+        return token
 
     def query(self) -> dict[str, str]:
         """Return the query's fields. Raises ValidationFailed for one that is given twice or cannot be read."""
+        if not self._query:
+            return {}
         try:
             pairs = parse_qsl(
                 self._query.decode("ascii"),
                 keep_blank_values=True,
-                strict_parsing=bool(self._query),
+                strict_parsing=True,
                 errors="strict",
                 max_num_fields=_QUERY_FIELDS_MAX,
             )
@@ -127,9 +140,11 @@ class Incoming:
     def require_json(self) -> None:
         """Raise UnsupportedMediaType unless the body is declared as JSON in UTF-8."""
         declared = (self.header(b"content-type") or "").lower()
+        if declared == JSON:
+            return
         kind, _, rest = declared.partition(";")
-        if kind.strip() != "application/json" or rest.strip() not in {"", "charset=utf-8", 'charset="utf-8"'}:
-            raise UnsupportedMediaType(f"expected `application/json`, got `{kind.strip()[:64]}`")
+        if kind.strip() != JSON or rest.strip() not in {"", "charset=utf-8", 'charset="utf-8"'}:
+            raise UnsupportedMediaType(f"expected `{JSON}`, got `{kind.strip()[:64]}`")
 
     async def body(self, receive: Receive, bytes_max: int) -> bytes:
         """Return the whole body.
@@ -154,17 +169,29 @@ class Incoming:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def send_answer(send: Send, answer: Answer, request_id: str, more: Iterable[Header] = ()) -> None:
+def _doubled(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the name of a header that may come once and came twice."""
+    seen: set[bytes] = set()
+    for name, _ in headers:
+        if name in seen and name in SINGLE:
+            return name.decode("latin-1")
+        seen.add(name)
+    return None
+
+
+async def send_answer(send: Send, answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> None:
     """Send ``answer`` with the headers that every answer has, and ``more``."""
+    kind, cache = answer.content_type, answer.cache_control
     headers = [
-        (b"content-type", answer.content_type.encode()),
+        _JSON_HEADER if kind == JSON else (b"content-type", kind.encode()),
         (b"content-length", b"%d" % len(answer.body)),
         (b"x-request-id", request_id.encode()),
-        (b"cache-control", answer.cache_control.encode()),
+        _NO_STORE_HEADER if cache == NO_STORE else (b"cache-control", cache.encode()),
     ]
     if answer.status == 204:  # noqa: PLR2004 -- 204 has neither body nor type (RFC 9110 section 15.3.5)
         headers = headers[2:]
-    headers += [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
+    if answer.headers or more:
+        headers += [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

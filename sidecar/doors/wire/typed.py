@@ -24,12 +24,13 @@ _SHOWN_MAX: Final = 200
 def convert(value: object, request_type: type[T]) -> T:
     """Return ``value`` as ``request_type``. Raises ValidationFailed with the place, such as ``resource.amount``."""
     try:
-        return msgspec.convert(value, request_type, strict=True, dec_hook=_decode)
+        return msgspec.convert(value, request_type, strict=True, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
         raise _explained(str(error)) from None
 
 
-def _decode(wanted: type, value: object) -> object:
+def decode_hook(wanted: type, value: object) -> object:
+    """Return ``value`` as a type that is none of msgspec's. Raises ValueError with a sentence for the caller."""
     if wanted is Major:
         return Major.parse(value)
     if wanted is object:
