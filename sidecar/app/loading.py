@@ -45,8 +45,9 @@ def load(environment: Environment, files: PolicyFiles) -> None:
             old = txn.policy_files()
             passed = old if old is not None and txn.policy_files_checks() == _stamp(old) else None
             schema = checked(files, passed)
-            if old is None or not _identity_types(old) <= schema.model.identity_types:
-                # Each identity was made with a type that the schema declared then, so none can lack one otherwise.
+            types = _identity_types(old)
+            # Each identity was made with a type that the schema declared then, so none can lack one otherwise.
+            if types is None or not types <= schema.model.identity_types:
                 _require_types(txn, parent, environment.tables, schema)
             _require_policies(txn, files, schema, passed)
             if txn.policy_files_digest() != files.digest():
@@ -62,8 +63,14 @@ def _stamp(files: PolicyFiles) -> str:
     return f"{files.digest().hex()} {checked_by()}"
 
 
-def _identity_types(files: PolicyFiles) -> frozenset[str]:
-    return compile_schema(tuple((file.path, file.text) for file in files.schemas)).model.identity_types
+def _identity_types(files: PolicyFiles | None) -> frozenset[str] | None:
+    """Return the types that stored identities can have, None where this version cannot tell."""
+    if files is None:
+        return None
+    try:
+        return compile_schema(tuple((file.path, file.text) for file in files.schemas)).model.identity_types
+    except PolicyInvalid:
+        return None
 
 
 def _require_types(txn: Transaction, raw: Txn, tables: dict[str, Table], schema: CompiledSchema) -> None:

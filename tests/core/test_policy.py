@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.literals import entity, quote
 from sidecar.core.policy import (
-    ID_LENGTH_MAX,
     CedarRequest,
     CompiledSchema,
     Link,
@@ -24,6 +23,7 @@ from sidecar.core.policy import (
     engine,
     entity_slice,
 )
+from sidecar.core.policy_ids import ID_LENGTH_MAX
 
 ROOT = Path(__file__).parents[2]
 POLICY_FILES = sorted((ROOT / "policies").glob("*.cedar"))
