@@ -12,17 +12,12 @@ from typing import Final, TextIO
 import msgspec
 import structlog
 
-from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, StoreUnusable, ValidationFailed
-from sidecar.core.ids import pascal_case
-from sidecar.core.snapshot import PolicyFiles, compile_files, compile_tenant
+from sidecar.app.loading import checked, load
+from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
 from sidecar.replica.files import read_files
-from sidecar.service.events import tell_policy_files
-from sidecar.service.snapshots import owned_policies
 from sidecar.settings import Settings
-from sidecar.state.boot import newest_time, probe
-from sidecar.state.clock import Clock
-from sidecar.state.environment import Environment, StoreError, open_environment, translate
-from sidecar.state.transaction import Transaction
+from sidecar.state.boot import probe
+from sidecar.state.environment import StoreError, open_environment, translate
 
 log: Final = structlog.get_logger("sidecar.boot")
 
@@ -49,12 +44,14 @@ def prepare(settings: Settings) -> Settings:
 
     Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
     """
-    files = _checked(settings)
+    files = read_files(settings.policies, settings.schemas)
     if settings.store.exists():
         probe(settings.store)
+    else:
+        checked(files, None)  # before anything is made
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     try:
-        _load(environment, files)
+        load(environment, files)
     except StoreError as error:
         raise StoreUnusable(translate(error).message) from error
     finally:
@@ -62,55 +59,6 @@ def prepare(settings: Settings) -> Settings:
     if settings.admin_token is not None:
         return settings
     return msgspec.structs.replace(settings, admin_token=kept_token(settings.data_dir))
-
-
-def _checked(settings: Settings) -> PolicyFiles:
-    """Return the policy files, which compile; the message of a fault names file, line and column."""
-    files = read_files(settings.policies, settings.schemas)
-    try:
-        compile_files(files)
-    except (PolicyInvalid, ValidationFailed) as error:
-        raise ConfigurationInvalid(error.message) from error
-    return files
-
-
-def _load(environment: Environment, files: PolicyFiles) -> None:
-    """Write the files as the ones that hold, unless they are those already."""
-    now_us = Clock(newest_time(environment))()
-    parent = environment.begin_write()
-    try:
-        txn = Transaction(parent, environment.tables)
-        if txn.policy_files_digest() != files.digest():
-            _require_fit(txn, files)
-            txn.keep_policy_files(files)
-            txn.keep_policy_files_since(now_us)
-            tell_policy_files(txn, files.digest(), now_us)
-            for tenant_id in files.by_tenant:
-                if txn.tenants.find(tenant_id) is None:
-                    log.warning("policy_folder_without_tenant", tenant_id=tenant_id)
-            log.info("policy_files_loaded", files=len(files.shared), digest=files.digest().hex())
-        parent.commit()
-    except BaseException:
-        parent.abort()
-        raise
-
-
-def _require_fit(txn: Transaction, files: PolicyFiles) -> None:
-    """Raise ConfigurationInvalid when a stored identity or policy does not fit the new files, naming the first."""
-    compiled = compile_files(files)
-    types = compiled.schema.model.identity_types
-    for tenant in txn.tenants.after(0):
-        part = txn.of(tenant)
-        for _, identity in part.identities.all():
-            if pascal_case(identity.type) not in types:
-                message = (
-                    f"tenant `{tenant.tenant_id}`: identity `{identity.identity_id}` has the type `{identity.type}`"
-                )
-                raise ConfigurationInvalid(f"{message}, which the schema does not declare")
-        try:
-            compile_tenant(compiled, tenant.tenant_id, owned_policies(part))
-        except (PolicyInvalid, ValidationFailed) as error:
-            raise ConfigurationInvalid(f"tenant `{tenant.tenant_id}`: {error.message}") from error
 
 
 def kept_token(data_dir: Path) -> str:

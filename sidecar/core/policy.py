@@ -21,15 +21,13 @@ from cedarpy import _internal
 from sidecar.core import policy_scope, policy_text, policy_tree, schema
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.forms import Forms
+from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id, plain_ids
 from sidecar.core.policy_scope import Scope, scope_of
 from sidecar.core.policy_text import Statement, refusal
 from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
 
 Effect = Literal["permit", "forbid"]
 EntityUid = policy_scope.EntityUid
-ID_LENGTH_MAX: Final = 200
-"""Characters of a policy's ``@id``: it is repeated in every answer that the policy decides."""
-
 _POSITION: Final = "policy"
 _LINK: Final = "link"
 _SCHEMA_UNPARSED: Final = "error parsing schema: "
@@ -185,6 +183,36 @@ def compile_statements(text: str, file: str, compiled: CompiledSchema, *, shared
     statements = policy_text.split(text, file)
     trees = _parse(statements, file)
     _validate(statements, file, compiled)
+    return _units(statements, trees, file, shared=shared)
+
+
+def read_statements(text: str, file: str, *, shared: bool) -> tuple[PolicyUnit, ...]:
+    """Return what ``compile_statements`` does for a text that has passed it, at half the cost."""
+    statements = policy_text.split(text, file)
+    return _units(statements, _parse(statements, file), file, shared=shared)
+
+
+def check_statements(text: str, file: str, compiled: CompiledSchema) -> tuple[str, ...]:
+    """Return the ids of the policies of one tenant's file, in their order, at a third of the cost of compiling them.
+
+    Raises PolicyInvalid for what ``compile_statements`` refuses.
+    """
+    statements = policy_text.split(text, file)
+    ids = plain_ids(statements, file)
+    if ids is None or cedarpy.validate_policies(_joined(statements), compiled.handle).errors:
+        return tuple(unit.id for unit in compile_statements(text, file, compiled, shared=False))
+    return ids
+
+
+def named_statements(text: str, file: str) -> tuple[str, ...]:
+    """Return the ids of the policies of a file that has passed, in their order."""
+    ids = plain_ids(policy_text.split(text, file), file)
+    return tuple(unit.id for unit in read_statements(text, file, shared=False)) if ids is None else ids
+
+
+def _units(
+    statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
+) -> tuple[PolicyUnit, ...]:
     pairs = zip(statements, trees, strict=True)
     return tuple(_unit(each, tree, file, number, shared=shared) for number, (each, tree) in enumerate(pairs, start=1))
 
@@ -242,8 +270,8 @@ def _unit(statement: Statement, tree: policy_tree.Tree, file: str, number: int, 
     if entity is not None:
         raise refusal(f"reads attributes of `{entity}`, which not every tenant has", file, at)
     annotations = policy_tree.annotations(tree)
-    policy_id = annotations.get("id", f"{file.rpartition('/')[2]}#{number}")
-    if not (0 < len(policy_id) <= ID_LENGTH_MAX and policy_id.isprintable() and "`" not in policy_id):
+    policy_id = annotations.get("id", numbered_id(file, number))
+    if not is_id(policy_id):
         raise refusal(f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks", file, at)
     return PolicyUnit(
         id=policy_id,

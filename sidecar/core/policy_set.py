@@ -188,6 +188,11 @@ def _united(reads: Iterable[frozenset[str] | None]) -> tuple[str, ...] | None:
     return tuple(sorted(names))
 
 
+def require_distinct(units: Sequence[PolicyUnit]) -> None:
+    """Raise ValidationFailed, naming both, when two policies have one id."""
+    _by_id(units)
+
+
 def _by_id(units: Sequence[PolicyUnit]) -> dict[str, PolicyUnit]:
     found: dict[str, PolicyUnit] = {}
     for unit in units:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.core import policy_sieve
 from sidecar.core.errors import PolicyInvalid
 
 NESTING_MAX: Final = 32
@@ -146,6 +147,15 @@ def split(text: str, file: str) -> tuple[Statement, ...]:
     naming the place, for a limit, a string that does not end, and brackets that do not match.
     """
     check_encoding(text, file)
+    pieces = policy_sieve.cut(text)
+    cursor = _Cursor(text)
+    limits = NESTING_MAX, CHAIN_MAX, HAS_PATH_MAX, STATEMENT_BYTES_MAX
+    if pieces is not None and all(piece.fits(*limits) for piece in pieces):
+        return tuple(Statement(text[each.begin : each.end], each.begin, *cursor.move(each.begin)) for each in pieces)
+    return _split_by_tokens(text, file)
+
+
+def _split_by_tokens(text: str, file: str) -> tuple[Statement, ...]:
     statements: list[Statement] = []
     first: Token | None = None
     last: Token | None = None

@@ -7,7 +7,8 @@ policy revision that answers show and audit records carry, and with the texts it
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -22,11 +23,16 @@ from sidecar.core.policy import (
     compile_schema,
     compile_statements,
     engine,
+    read_statements,
 )
 from sidecar.core.policy_set import ParsedPolicies, PolicySet
 
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""
+
+
+TENANTS_MAX: Final = 256
+"""Tenants whose files' units are kept: as many as have their policies kept."""
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -64,28 +70,69 @@ class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
 
 
+class FileUnits(Mapping[str, tuple[PolicyUnit, ...]]):
+    """The units of tenants' own files by tenant id, read when they are asked for first.
+
+    No process needs those of all tenants, and each file is read once for as long as its tenant is among the last
+    ``TENANTS_MAX`` that were asked for. The files must have passed ``sidecar.core.policy_files.check_files``.
+    """
+
+    def __init__(self, files: Mapping[str, tuple[SourceFile, ...]], known: "FileUnits | None") -> None:
+        """Read ``files``; what did not change since ``known`` is taken from there."""
+        self._files = files
+        self._read = OrderedDict() if known is None else known.read
+
+    @property
+    def read(self) -> OrderedDict[str, dict[SourceFile, tuple[PolicyUnit, ...]]]:
+        """A copy of what was read so far, by tenant and file; the tenant asked for last is last."""
+        return self._read.copy()
+
+    def __getitem__(self, tenant_id: str) -> tuple[PolicyUnit, ...]:
+        """Return the units of one tenant's files in their order."""
+        files = self._files[tenant_id]
+        read = self._read.pop(tenant_id, {})
+        read = {each: read.get(each) or read_statements(each.text, each.path, shared=False) for each in files}
+        self._read[tenant_id] = read
+        while len(self._read) > TENANTS_MAX:
+            self._read.popitem(last=False)
+        return tuple(unit for each in files for unit in read[each])
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the ids of tenants that have files."""
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        """Return how many tenants have files."""
+        return len(self._files)
+
+
 class CompiledFiles(msgspec.Struct, frozen=True):
     """Policy files that passed: the schema, and the units that hold for all tenants or for one."""
 
     files: PolicyFiles
     schema: CompiledSchema
-    shared: tuple[PolicyUnit, ...]
-    by_tenant: dict[str, tuple[PolicyUnit, ...]]
+    units: dict[SourceFile, tuple[PolicyUnit, ...]]
+    by_tenant: FileUnits
+
+    @property
+    def shared(self) -> tuple[PolicyUnit, ...]:
+        """The units that hold for all tenants, in the order of their files."""
+        return tuple(unit for file in self.files.shared for unit in self.units[file])
 
 
-def compile_files(files: PolicyFiles) -> CompiledFiles:
-    """Parse and strictly validate every file. Raises PolicyInvalid naming file, line and column of the first fault."""
-    schema = compile_schema(tuple((file.path, file.text) for file in files.schemas))
-    shared = _units(files.shared, schema, shared=True)
-    by_tenant = {tenant: _units(own, schema, shared=False) for tenant, own in files.by_tenant.items()}
-    for own in by_tenant.values():
-        PolicySet((*shared, *own), (), schema)
-    PolicySet(shared, (), schema)
-    return CompiledFiles(files, schema, shared, by_tenant)
+def compile_files(files: PolicyFiles, known: CompiledFiles | None = None) -> CompiledFiles:
+    """Compile the schema and what holds for all tenants; the rest is compiled when a tenant is asked for.
 
-
-def _units(files: Iterable[SourceFile], schema: CompiledSchema, *, shared: bool) -> tuple[PolicyUnit, ...]:
-    return tuple(unit for file in files for unit in compile_statements(file.text, file.path, schema, shared=shared))
+    What ``known`` has of the same files is not compiled again: the result is the same without it. Raises PolicyInvalid
+    naming file, line and column of the first fault in the schema and in what holds for all.
+    """
+    fits = known is not None and known.files.schemas == files.schemas
+    schema = known.schema if known and fits else compile_schema(tuple((each.path, each.text) for each in files.schemas))
+    old = known.units if known and fits else {}
+    units = {
+        each: old.get(each) or compile_statements(each.text, each.path, schema, shared=True) for each in files.shared
+    }
+    return CompiledFiles(files, schema, units, FileUnits(files.by_tenant, known.by_tenant if known else None))
 
 
 class CompiledRecord(msgspec.Struct, frozen=True):

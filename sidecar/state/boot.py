@@ -6,13 +6,19 @@ log's end is re-hashed and compared with its head. Any fault means that the stor
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from sidecar.core.errors import SidecarError, StoreUnusable
 from sidecar.core.verification import Anchor, verify
 from sidecar.service.audit import link_before
-from sidecar.state.environment import Environment, StoreError, open_existing
+from sidecar.state.codec import decode
+from sidecar.state.environment import Environment, StoreError, Table, Txn, open_existing
+from sidecar.state.records import Kind, Record
+from sidecar.state.rows import tenant_rows
 from sidecar.state.transaction import TenantTransaction, Transaction
 
 TAIL_RECORDS: Final = 1_000
@@ -27,6 +33,16 @@ PROBE_SECONDS_MAX: Final = 60
 
 EXIT_GOOD: Final = 0
 EXIT_STORE: Final = 75
+
+
+class _Typed(msgspec.Struct, frozen=True):
+    """Of a stored identity, its type alone."""
+
+    type: str
+
+
+_record: Final = msgspec.msgpack.Decoder(Record)
+_typed: Final = msgspec.msgpack.Decoder(_Typed)
 
 
 def probe(path: Path) -> None:
@@ -77,6 +93,14 @@ def newest_time(environment: Environment) -> int:
     with environment.read() as txn:
         whole = Transaction(txn, environment.tables)
         return max((whole.of(tenant).audit.head().last_us for tenant in whole.tenants.after(0)), default=0)
+
+
+def typed_identities(txn: Txn, tables: dict[str, Table], number: int) -> Iterator[tuple[str, str]]:
+    """Yield id and type of each identity of a tenant; the rest of it is not decoded: there can be a million."""
+    for key, value in tenant_rows(txn, tables["records"], number):
+        if key[0] != Kind.IDENTITY:  # the first kind
+            return
+        yield key[1:].decode(), _typed.decode(decode(value, _record).document).type
 
 
 def _check_tail(part: TenantTransaction, most: int) -> int:

@@ -33,6 +33,7 @@ _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _POLICY_FILES: Final = b"policy_files"
 _POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 _POLICY_FILES_SINCE: Final = b"policy_files_since"
+_POLICY_FILES_CHECKS: Final = b"policy_files_checks"
 
 
 V = TypeVar("V")
@@ -174,6 +175,15 @@ class Transaction:
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
         self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
+
+    def keep_policy_files_checks(self, name: str) -> None:
+        """Note which checks the policy files have passed."""
+        self._txn.put(_POLICY_FILES_CHECKS, name.encode(), db=self._tables["meta"])
+
+    def policy_files_checks(self) -> str | None:
+        """Return which checks the policy files have passed, None where nobody noted it."""
+        data = self._txn.get(_POLICY_FILES_CHECKS, db=self._tables["meta"])
+        return None if data is None else bytes(data).decode()
 
     def keep_policy_files_since(self, now_us: int) -> None:
         """Note when the policy files were replaced."""

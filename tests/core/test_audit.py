@@ -32,7 +32,7 @@ from sidecar.core.directory import IdentityChain
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX, BUDGETS_PER_CHAIN_MAX, CHAIN_DEPTH_MAX, QUANTITIES_MAX
 from sidecar.core.model import AuthorizeRequest, ResourceRef
-from sidecar.core.policy import ID_LENGTH_MAX
+from sidecar.core.policy_ids import ID_LENGTH_MAX
 from sidecar.core.reasons import CODES
 from sidecar.core.windows import Window
 from tests.core.builders import CHAIN, NOON_US, budget, identity, purchase, tool_call

@@ -10,7 +10,6 @@ from sidecar.core import policy
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.literals import entity, quote
 from sidecar.core.policy import (
-    ID_LENGTH_MAX,
     CedarRequest,
     CompiledSchema,
     Link,
@@ -23,6 +22,7 @@ from sidecar.core.policy import (
     engine,
     entity_slice,
 )
+from sidecar.core.policy_ids import ID_LENGTH_MAX
 from sidecar.core.policy_set import PolicySet
 
 ROOT = Path(__file__).parents[2]

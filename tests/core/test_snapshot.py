@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core import snapshot
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
-from sidecar.core.policy import CedarRequest, Ruling, engine, entity_slice
+from sidecar.core.policy import CedarRequest, PolicyUnit, Ruling, engine, entity_slice, read_statements
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import (
     PolicyFiles,
@@ -156,18 +157,6 @@ def clash(one: str, other: str) -> str:
     return f"two policies have the id `same`: `{one}:1` and `{other}:1`"
 
 
-def test_two_policies_of_one_id_are_refused_wherever_they_come_from() -> None:
-    same = PERMIT.format("same")
-    shared = ("policies/a.cedar", same)
-    own = {"t_1": (SourceFile("policies/t_1/b.cedar", same),)}
-    with pytest.raises(ValidationFailed) as caught:
-        compile_files(files(shared, ("policies/b.cedar", same)))
-    assert caught.value.message == clash("policies/a.cedar", "policies/b.cedar")
-    with pytest.raises(ValidationFailed) as caught:
-        compile_files(files(shared, by_tenant=own))
-    assert caught.value.message == clash("policies/a.cedar", "policies/t_1/b.cedar")
-
-
 def test_an_id_that_a_file_takes_later_does_not_keep_the_file_out() -> None:
     """Or a tenant could stop the deployment; while it is made, the policy of the API is refused."""
     same = PERMIT.format("same")
@@ -182,30 +171,76 @@ def test_two_tenants_may_have_policies_of_one_id() -> None:
     assert ruling(tenant(files(by_tenant=same), [])).determining == ("same",)
 
 
-@pytest.mark.parametrize(
-    "policy_files",
-    [
-        files(("policies/a.cedar", "permit (principal, action, resource)")),
-        files(("policies/a.cedar", 'permit (principal, action == Action::"fly", resource);')),
-        files(by_tenant={"t_9": (SourceFile("policies/t_9/a.cedar", "oops"),)}),
-        PolicyFiles(schemas=(SourceFile("schemas/s", "entity"),), shared=(), by_tenant={}),
-    ],
-    ids=["unparsed", "invalid", "of a tenant", "schema"],
+def test_a_schema_or_a_file_for_all_tenants_that_does_not_pass_is_refused_with_its_place() -> None:
+    """Also where an earlier compilation is at hand."""
+    known = compile_files(FILES)
+    for wrong in (
+        files(("policies/base.cedar", "permit (principal, action, resource)")),
+        PolicyFiles(schemas=(SourceFile("policies/base.cedar", "entity"),), shared=(), by_tenant={}),
+    ):
+        with pytest.raises(PolicyInvalid) as caught:
+            compile_files(wrong, known)
+        assert (caught.value.file, caught.value.line) == ("policies/base.cedar", 1)
+
+
+# --- What is compiled once
+
+
+TEXTS = st.sampled_from([PERMIT.format(name) for name in ("one", "two", "three")] + ["", "// none"])
+SOURCES = st.lists(st.builds(SourceFile, st.sampled_from(["policies/a", "policies/b"]), TEXTS), max_size=3).map(tuple)
+SETS = st.builds(
+    lambda schema, shared, own: PolicyFiles(
+        schemas=(SourceFile("schemas/s.cedarschema", schema),), shared=shared, by_tenant=own
+    ),
+    st.sampled_from([SCHEMA_TEXT, SCHEMA_TEXT + "\nentity Extra;"]),
+    SOURCES,
+    st.dictionaries(st.sampled_from(["t_1", "t_2"]), SOURCES),
 )
-def test_a_file_that_does_not_pass_is_refused_with_its_place(policy_files: PolicyFiles) -> None:
-    paths = [each.path for each in (*policy_files.shared, *sum(policy_files.by_tenant.values(), ()))]
-    with pytest.raises(PolicyInvalid) as caught:
-        compile_files(policy_files)
-    assert caught.value.file == (paths[0] if paths else "schemas/s")
-    assert caught.value.line == 1
 
 
-def test_what_is_read_of_a_named_entity_is_refused_for_all_tenants_and_allowed_for_one() -> None:
-    """The entity exists in one tenant at most, and everybody else would be denied."""
-    text = 'permit (principal, action, resource) when { User::"ann".name == "Ann" };'
-    with pytest.raises(PolicyInvalid, match="which not every tenant has"):
-        compile_files(files(("policies/a.cedar", text)))
-    compile_files(files(by_tenant={"t_1": (SourceFile("policies/t_1/a.cedar", text),)}))
+@given(st.lists(st.tuples(SETS, st.booleans()), min_size=1, max_size=4))
+def test_files_compile_to_the_same_whatever_was_compiled_before(sets: list[tuple[PolicyFiles, bool]]) -> None:
+    known = None
+    for wanted, are_asked_for in sets:
+        known, alone = compile_files(wanted, known), compile_files(wanted)
+        assert known.shared == alone.shared
+        assert known.schema.model == alone.schema.model
+        assert (len(known.by_tenant), list(known.by_tenant)) == (len(wanted.by_tenant), list(wanted.by_tenant))
+        if are_asked_for:
+            assert dict(known.by_tenant) == dict(alone.by_tenant)
+
+
+def test_a_file_that_did_not_change_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (SourceFile(f"policies/t_1/{name}.cedar", PERMIT.format(name)) for name in ("a", "b"))
+    known = compile_files(files(("policies/base.cedar", PERMIT.format("base")), by_tenant={"t_1": (first, second)}))
+    before = known.by_tenant["t_1"]
+    changed = SourceFile(second.path, PERMIT.format("c"))
+    read: list[str] = []
+
+    def counted(text: str, file: str, *, shared: bool) -> tuple[PolicyUnit, ...]:
+        read.append(file)
+        return read_statements(text, file, shared=shared)
+
+    monkeypatch.setattr(snapshot, "read_statements", counted)
+    monkeypatch.setattr(snapshot, "compile_statements", None)
+    monkeypatch.setattr(snapshot, "compile_schema", None)
+    after = compile_files(renamed(known.files, by_tenant={"t_1": (first, changed)}), known).by_tenant
+    assert after["t_1"][0] is before[0]
+    assert after["t_1"][1].id == "c"
+    assert after["t_1"] == after["t_1"]
+    assert read == [changed.path]
+
+
+def test_a_tenants_files_are_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the tenants that were asked for longest ago are let go."""
+    own = {name: (SourceFile(f"policies/{name}/a.cedar", PERMIT.format(name)),) for name in ("t_1", "t_2", "t_3")}
+    monkeypatch.setattr(snapshot, "TENANTS_MAX", 2)
+    by_tenant = compile_files(files(by_tenant=own)).by_tenant
+    assert list(by_tenant.read) == []
+    for name in ("t_1", "t_2", "t_1", "t_3"):
+        assert [unit.id for unit in by_tenant[name]] == [name]
+    assert list(by_tenant.read) == ["t_1", "t_3"]
+    assert by_tenant.get("t_9", ()) == ()
 
 
 # --- Digests

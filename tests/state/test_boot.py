@@ -8,12 +8,13 @@ import orjson
 import pytest
 
 from sidecar.core.errors import StoreUnusable
+from sidecar.core.snapshot import PolicyRecord
 from sidecar.state import boot
 from sidecar.state.audit_log import AuditLog
-from sidecar.state.boot import check_store, newest_time
+from sidecar.state.boot import check_store, newest_time, typed_identities
 from sidecar.state.codec import TENANT_U64, U32
 from sidecar.state.environment import Environment
-from tests.state.builders import a_tenant, reading, store_in, writing
+from tests.state.builders import a_tenant, an_identity, reading, store_in, writing
 
 RECORDS = 10
 
@@ -192,3 +193,28 @@ def test_a_probe_that_ends_badly_condemns_the_store(
     monkeypatch.setattr(boot, "PROBE_SECONDS_MAX", 1 if "sleep" in command else 30)
     with pytest.raises(StoreUnusable, match=reason):
         boot.probe(tmp_path)
+
+
+def test_identities_are_told_with_their_types_and_nothing_else_is(environment: Environment) -> None:
+    """Of one tenant, in the order of their ids, whatever else it and the next one have."""
+    people = {name: an_identity(name) for name in ("b", "a")}
+    with writing(environment) as txn:
+        for place, (name, identity) in enumerate(people.items(), start=1):
+            txn.of(a_tenant(1)).identities.add(name, identity, place, owner=None)
+        txn.of(a_tenant(2)).identities.add("c", an_identity("c"), 1, owner=None)
+    found = {}
+    with environment.read() as txn:
+        for number in (1, 2, 3):
+            found[number] = list(typed_identities(txn, environment.tables, number))
+    assert found == {1: [("a", people["a"].type), ("b", people["b"].type)], 2: [("c", people["a"].type)], 3: []}
+
+
+def test_what_follows_the_identities_of_a_tenant_is_none(environment: Environment) -> None:
+    record = PolicyRecord(
+        policy_id="p", identity_id=None, name="p", rules=None, cedar="", requirements={}, created_at_us=0, revision=2
+    )
+    with writing(environment) as txn:
+        txn.of(a_tenant(1)).identities.add("a", an_identity("a"), 1, owner=None)
+        txn.of(a_tenant(1)).policies.add("p", record, 2, owner=None)
+    with environment.read() as raw:
+        assert len(list(typed_identities(raw, environment.tables, 1))) == 1

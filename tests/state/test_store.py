@@ -137,3 +137,11 @@ def test_policy_files_are_replaced_as_one_and_raise_the_revision_of_the_deployme
             assert txn.policy_files() == files
             assert txn.policy_files_digest() == files.digest()
             assert txn.tenants.revisions(DEPLOYMENT) == Revisions(revision, revision)
+
+
+def test_which_checks_the_policy_files_have_passed_is_noted(shop: Shop) -> None:
+    with shop.store.read() as txn:
+        assert txn.policy_files_checks() is None
+    with writing(shop.environment) as txn:
+        txn.keep_policy_files_checks("engine 1")
+        assert txn.policy_files_checks() == "engine 1"
