@@ -1,6 +1,11 @@
-"""What the whole suite shares: the option that makes the crash test longer."""
+"""What the whole suite shares: the option that makes the crash test longer, and property tests without a deadline."""
 
 import pytest
+from hypothesis import settings
+
+# Nothing timed is asserted: how long one example takes says more of what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 KILLS_DEFAULT = 25
 
