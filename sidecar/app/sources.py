@@ -2,10 +2,14 @@
 
 import os
 import random
+from collections.abc import Iterator
+from threading import Lock
 from typing import Final
 
-from sidecar.core.ids import RANDOMNESS_BYTES, new_id
+from sidecar.core.ids import RANDOMNESS_BYTES, ULID_BYTES, id_of
 from sidecar.core.webhooks import JITTER_BP_MAX
+
+RANDOMNESS_BITS: Final = RANDOMNESS_BYTES * 8
 
 POOL_BYTES: Final = 409 * RANDOMNESS_BYTES
 """Randomness for ids that is fetched at once, about a page: a system call per id costs more than the id."""
@@ -19,26 +23,29 @@ class AscendingIds:
 
     def __init__(self) -> None:
         """Begin anywhere."""
-        self._pool = b""
-        self._millisecond = 0
-        self._random = 0
+        self._lock = Lock()
+        self._pool: Iterator[int] = iter(())
+        self._newest = 0
 
     def __call__(self, prefix: str, now_us: int) -> str:
-        """Return a new id of ``prefix``; where the clock stands still or goes back, the newest millisecond goes on."""
-        millisecond = now_us // 1000
-        if millisecond > self._millisecond:
-            self._millisecond = millisecond
-            self._random = self._draw()
-        else:
-            self._random += 1
-        return new_id(prefix, self._millisecond * 1000, self._random.to_bytes(RANDOMNESS_BYTES))
+        """Return a new id of ``prefix``; where the clock stands still or goes back, the newest millisecond goes on.
+
+        The event loop and the thread beside it both make ids.
+        """
+        earliest = now_us // 1000 << RANDOMNESS_BITS
+        with self._lock:
+            self._newest = newest = self._newest + 1 if self._newest >= earliest else earliest | self._draw()
+        return id_of(prefix, newest.to_bytes(ULID_BYTES, "big"))
 
     def _draw(self) -> int:
         """Return a random number with its top bit clear, so that counting up from it never runs over."""
-        if not self._pool:
-            self._pool = os.urandom(POOL_BYTES)
-        drawn, self._pool = self._pool[:RANDOMNESS_BYTES], self._pool[RANDOMNESS_BYTES:]
-        return int.from_bytes(drawn) >> 1
+        drawn = next(self._pool, None)
+        if drawn is None:
+            fetched = os.urandom(POOL_BYTES)
+            starts = range(0, POOL_BYTES, RANDOMNESS_BYTES)
+            self._pool = iter([int.from_bytes(fetched[at : at + RANDOMNESS_BYTES], "big") >> 1 for at in starts])
+            drawn = next(self._pool)
+        return drawn
 
 
 def random_bytes(length: int) -> bytes:

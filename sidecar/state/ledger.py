@@ -36,8 +36,8 @@ UNLIMITED: Final = 2**62
 FREEING_ROWS_MAX: Final = 1_000
 """How many seconds of a rolling window are looked at to say when a denied amount would fit."""
 
-BUDGETS_MAX: Final = 4_096
-"""Budgets whose ids stay read: each is asked for several times in every decision."""
+KEYS_MAX: Final = 4_096
+"""Keys of counters that stay made: each is asked for several times in every decision."""
 
 _reservation: Final = msgspec.msgpack.Decoder(Reservation)
 
@@ -183,14 +183,14 @@ class Ledger:
         self._seen[key] = counter
 
     def _counter_key(self, budget_id: str, period: str, start_us: int) -> bytes:
-        return self._prefix(budget_id) + U64.pack(_ROLLING_START if period == "rolling_24h" else start_us)
+        return _window_key(self._tenant, budget_id, _ROLLING_START if period == "rolling_24h" else start_us)
 
     def _prefix(self, budget_id: str) -> bytes:
         return self._tenant + self.budget_key(budget_id)
 
     def budget_key(self, budget_id: str) -> bytes:
         """Return what a budget's rows have in their keys."""
-        return _budget_ulid(budget_id)
+        return _ulid(budget_id, "bud")
 
     def reservation(self, decision_id: str) -> Reservation | None:
         """Return the reservation of a decision."""
@@ -230,9 +230,9 @@ def _ulid(identifier: str, prefix: str) -> bytes:
     return ulid
 
 
-@lru_cache(maxsize=BUDGETS_MAX)
-def _budget_ulid(budget_id: str) -> bytes:
-    return _ulid(budget_id, "bud")
+@lru_cache(maxsize=KEYS_MAX)
+def _window_key(tenant: bytes, budget_id: str, start_us: int) -> bytes:
+    return tenant + _ulid(budget_id, "bud") + U64.pack(start_us)
 
 
 def due_reservations(txn: Txn, tables: dict[str, Table], now_us: int, most: int) -> list[Due]:
