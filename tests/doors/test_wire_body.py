@@ -22,8 +22,13 @@ TYPES = [
     *(found for found in vars(shapes).values() if isinstance(found, type) and issubclass(found, msgspec.Struct)),
     *(webhooks.WebhookBody, webhooks.WebhookPatchBody, webhooks.RotateWebhookBody),
 ]
-READERS = [BodyReader(found) for found in TYPES]
-BODIES = [orjson.dumps(example.request) for examples in EXAMPLES.values() for example in examples if example.request is not None]
+READERS: dict[type, BodyReader[Any]] = {found: BodyReader(found) for found in TYPES}
+BODIES = [
+    orjson.dumps(example.request)
+    for examples in EXAMPLES.values()
+    for example in examples
+    if example.request is not None
+]
 RICH = (
     b'{"identity_id":"id_1","action":"a","resource":{"type":"m","id":"x","amount":47.23,"currency":"CAD",'
     b'"quantities":{"tokens":3},"attributes":{"size":1}},"context":{"b":[{"c":{"d":1.5}},-0,true,null,"e:f"]},'
@@ -32,10 +37,57 @@ RICH = (
 BODIES += [RICH, b'{"requests":[' + RICH + b"," + RICH + b'],"semantics":"execute_all","dry_run":true}', b"{}", b""]
 
 PARTS = [
-    *(b'"amount":1,', b'"id":"y",', b'"\\u0061mount":2,', b'"action":"b",', b'"context":{},', b'"":1,"":2,', b'"c":{"c":1},'),
-    *(b"{", b"}", b"[", b"]", b",", b":", b'"', b"\\", b" ", b"\n", b"\x0b", b"\0", b"\xff", b"\xc3\xa9", b"\xef\xbb\xbf"),
-    *(b"1e2", b"-0", b"-0.0", b"1.0", b"1.50", b"01", b"1e400", b"9" * 25, b"9" * 5_000, b"-9223372036854775809", b"NaN"),
-    *(b"60.0", b"null", b"true", b"Infinity", b"1_000", b'"\\ud800"', b'"\\ud83d\\ude00"', b"[" * 40, b'"7"', b'"x":"x"'),
+    *(
+        b'"amount":1,',
+        b'"id":"y",',
+        b'"\\u0061mount":2,',
+        b'"action":"b",',
+        b'"context":{},',
+        b'"":1,"":2,',
+        b'"c":{"c":1},',
+    ),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b'"',
+        b"\\",
+        b" ",
+        b"\n",
+        b"\x0b",
+        b"\0",
+        b"\xff",
+        b"\xc3\xa9",
+        b"\xef\xbb\xbf",
+    ),
+    *(
+        b"1e2",
+        b"-0",
+        b"-0.0",
+        b"1.0",
+        b"1.50",
+        b"01",
+        b"1e400",
+        b"9" * 25,
+        b"9" * 5_000,
+        b"-9223372036854775809",
+        b"NaN",
+    ),
+    *(
+        b"60.0",
+        b"null",
+        b"true",
+        b"Infinity",
+        b"1_000",
+        b'"\\ud800"',
+        b'"\\ud83d\\ude00"',
+        b"[" * 40,
+        b'"7"',
+        b'"x":"x"',
+    ),
 ]
 """What is put somewhere into a body, or in the place of something."""
 
@@ -62,43 +114,56 @@ def spelled(value: object) -> object:
     return type(value), value
 
 
-def check(body: bytes) -> None:
-    """Compare both ways for every type of request."""
-    for found, reader in zip(TYPES, READERS, strict=True):
-        slow = outcome(lambda raw, found=found: typed.convert(document_of(raw), found), body)
-        assert outcome(reader.read, body) == slow, (found, body)
+def check(body: bytes, found: type = shapes.AuthorizeBody) -> object:
+    """Compare both ways of reading a body as one type; returns what came of it."""
+    slow = outcome(lambda raw: typed.convert(document_of(raw), found), body)
+    assert outcome(READERS[found].read, body) == slow, (found, body)
+    return slow
 
 
 def tokens(body: bytes) -> Iterator[int]:
     """Yield the places in a body where something begins or ends."""
-    yield from (place for place in range(len(body) + 1) if body[place - 1 : place + 1].strip(b"abcdefghijklmnopqrstuvwxyz_"))
+    yield from (
+        place for place in range(len(body) + 1) if body[place - 1 : place + 1].strip(b"abcdefghijklmnopqrstuvwxyz_")
+    )
 
 
-@pytest.mark.parametrize("body", BODIES)
-def test_what_is_published_is_read_alike(body: bytes) -> None:
-    check(body)
+@pytest.mark.parametrize("found", TYPES)
+def test_what_is_published_is_read_alike(found: type) -> None:
+    """As every type, so that most of it is refused."""
+    for body in BODIES:
+        check(body, found)
 
 
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("body", [BODIES[0], RICH])
+@pytest.mark.parametrize("body", [RICH, RICH.replace(b",", b" ,\t").replace(b":", b" :\r\n")])
 def test_hostile_parts_are_read_alike_wherever_they_are(body: bytes, part: bytes) -> None:
-    """Put in at every place, and in the place of every number and text."""
-    reader = BodyReader(shapes.AuthorizeBody)
+    """Put in at every place."""
     for place in tokens(body):
-        changed = body[:place] + part + body[place:]
-        slow = outcome(lambda raw: typed.convert(document_of(raw), shapes.AuthorizeBody), changed)
-        assert outcome(reader.read, changed) == slow, changed
+        check(body[:place] + part + body[place:])
+
+
+def accepts(found: type, body: bytes) -> bool:
+    """Whether a body is one of a type."""
+    try:
+        typed.convert(document_of(body), found)
+    except SidecarError:
+        return False
+    return True
+
+
+FITTING = [(body, found) for body in BODIES for found in TYPES if accepts(found, body)]
 
 
 @given(st.data())
 def test_broken_bodies_are_read_alike(data: st.DataObject) -> None:
-    body = data.draw(st.sampled_from(BODIES))
+    body, found = data.draw(st.sampled_from(FITTING))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(body)))
         end = data.draw(st.integers(start, min(len(body), start + 12)))
         part = data.draw(st.one_of(st.sampled_from(PARTS), st.just(body[end : end + 30]), st.binary(max_size=3)))
         body = body[:start] + part + body[end:]
-    check(body)
+    check(body, found)
 
 
 class Pairs(tuple[tuple[str, object], ...]):
@@ -130,7 +195,9 @@ def written(value: object, spaces: bool, escapes: bool) -> str:
 
 
 @given(VALUES, VALUES, st.booleans(), st.booleans())
-def test_whatever_a_caller_claims_is_read_alike(context: object, attributes: object, spaces: bool, escapes: bool) -> None:
+def test_whatever_a_caller_claims_is_read_alike(
+    context: object, attributes: object, spaces: bool, escapes: bool
+) -> None:
     """Above all: a key that is given twice is refused at any depth and in any spelling."""
     resource = Pairs([("type", "m"), ("id", "x"), ("attributes", attributes)])
     body = Pairs([("identity_id", "i"), ("action", "a"), ("resource", resource), ("context", context)])
@@ -162,6 +229,8 @@ def test_a_body_that_needs_a_closer_look_is_not_plain(body: bytes) -> None:
     assert not strict_json.is_plain(body)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"a":"a","b":["a","a:","b"],"c":{"d":"\xc3\xa9"}}', b'{ "a" : 1 , "b" : 2 }'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"a":"a","b":["a","a:","b"],"c":{"d":"\xc3\xa9"}}', b'{ "a" : 1 , "b" : 2 }']
+)
 def test_a_body_whose_keys_all_differ_is_plain(body: bytes) -> None:
     assert strict_json.is_plain(body)
