@@ -93,20 +93,19 @@ class TokenDesk:
         whole = hashlib.sha256(text.encode()).digest()
         if hmac.compare_digest(whole, self._operator):
             return Caller("operator")
-        read = self._opened.get(whole) or _read(text)
+        key_id, presented = self._opened.get(whole) or _read(text)
         token = tenant = None
-        if read is not None:
+        if key_id:
             with self._store.read() as txn:
-                token = txn.tokens.find(read[0])
+                token = txn.tokens.find(key_id)
                 tenant = None if token is None else txn.tenants.get(token.tenant)
-        presented = _NOBODY if read is None else read[1]
         known = hmac.compare_digest(presented, _NOBODY[::-1] if token is None else token.digest)
         if token is None or not known or not token.is_alive(now_us):
             raise Unauthenticated("the token is missing, unknown or expired")
-        if read is not None and whole not in self._opened:
+        if whole not in self._opened:
             if len(self._opened) == TEXTS_KEPT:
                 self._opened.clear()
-            self._opened[whole] = read
+            self._opened[whole] = key_id, presented
         return Caller(token.kind, token, None if tenant is None else tenant.rate_limit)
 
     async def create(
@@ -278,10 +277,10 @@ class TokenDesk:
         return await self._store.write(lambda txn: txn.prune_former_secrets(now_us, PRUNED_MAX))
 
 
-def _read(text: str) -> tuple[str, bytes] | None:
-    """Return the public part of a token's text and the digest of its secret, None when it is none."""
+def _read(text: str) -> tuple[str, bytes]:
+    """Return the public part of a token's text and the digest of its secret; for any other text, what nobody has."""
     parts = token_text.read(text)
-    return None if parts is None else (parts.key_id, parts.digest())
+    return ("", _NOBODY) if parts is None else (parts.key_id, parts.digest())
 
 
 def _known(part: TenantTransaction, token_id: str) -> Token:
