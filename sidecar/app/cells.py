@@ -1,9 +1,9 @@
 """Numbers in memory that several processes may map, each with its name beside it: counting costs one addition.
 
 A file is a row of cells of ``CELL_BYTES``: a float of 8 bytes and a name, zeros behind it; the first cell without a
-name ends the row. A file has one process that writes and any that read, and a cell one thread that writes at a time:
-an addition is then never lost, and an aligned float is never seen half written. A process that goes on in the file of
-one that was killed finds its cells there.
+name ends the row. A file has one process that writes and any that read, and a cell one thread that writes at a time: so
+no addition is lost, and an aligned float is never seen half written. A process that goes on in the file of one that was
+killed finds its cells there.
 """
 
 import mmap

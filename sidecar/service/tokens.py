@@ -30,6 +30,9 @@ PRUNED_MAX: Final = 256
 DRAWS_MAX: Final = 3
 """How often a public part is drawn: one of 50 bits that is taken is rare, a second one in a row is a fault."""
 
+TEXTS_KEPT: Final = 1024
+"""Texts of tokens that a process need not take apart again."""
+
 _NOBODY: Final = hashlib.sha256(b"nobody").digest()
 
 
@@ -79,21 +82,30 @@ class TokenDesk:
         self._new_id = new_id
         self._randomness = randomness
         self._operator = hashlib.sha256(operator_token.encode()).digest()
+        self._opened: dict[bytes, tuple[str, bytes]] = {}
 
     def authenticate(self, text: str, now_us: int) -> Caller:
-        """Return the caller behind a token. Raises Unauthenticated, always with the same sentence and the same work."""
-        if hmac.compare_digest(hashlib.sha256(text.encode()).digest(), self._operator):
+        """Return the caller behind a token. Raises Unauthenticated, always with the same sentence and the same work.
+
+        The store is asked each time, so what was revoked or rotated is refused by every process at once. How a text
+        that opened something reads is kept, under a digest of it: neither text nor secret stays in memory.
+        """
+        whole = hashlib.sha256(text.encode()).digest()
+        if hmac.compare_digest(whole, self._operator):
             return Caller("operator")
-        parts = token_text.read(text)
+        key_id, presented = self._opened.get(whole) or _read(text)
         token = tenant = None
-        if parts is not None:
+        if key_id:
             with self._store.read() as txn:
-                token = txn.tokens.find(parts.key_id)
+                token = txn.tokens.find(key_id)
                 tenant = None if token is None else txn.tenants.get(token.tenant)
-        presented = _NOBODY if parts is None else parts.digest()
         known = hmac.compare_digest(presented, _NOBODY[::-1] if token is None else token.digest)
         if token is None or not known or not token.is_alive(now_us):
             raise Unauthenticated("the token is missing, unknown or expired")
+        if whole not in self._opened:
+            if len(self._opened) == TEXTS_KEPT:
+                self._opened.clear()
+            self._opened[whole] = key_id, presented
         return Caller(token.kind, token, None if tenant is None else tenant.rate_limit)
 
     async def create(
@@ -263,6 +275,12 @@ class TokenDesk:
     async def prune_former_secrets(self, now_us: int) -> int:
         """Forget secrets whose grace time is over, which open nothing any more; returns how many."""
         return await self._store.write(lambda txn: txn.prune_former_secrets(now_us, PRUNED_MAX))
+
+
+def _read(text: str) -> tuple[str, bytes]:
+    """Return the public part of a token's text and the digest of its secret; for any other text, what nobody has."""
+    parts = token_text.read(text)
+    return ("", _NOBODY) if parts is None else (parts.key_id, parts.digest())
 
 
 def _known(part: TenantTransaction, token_id: str) -> Token:

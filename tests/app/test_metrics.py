@@ -145,12 +145,13 @@ def test_two_servers_in_one_process_do_not_count_together() -> None:
 
 
 def test_the_figures_of_all_slots_are_summed(folder: Path) -> None:
-    for slot in range(2):
-        metrics = Metrics(Share(folder, slot, 0))
+    workers = [Metrics(Share(folder, slot, 0)) for slot in range(2)]
+    for metrics in workers:
         metrics.course().decided(decision())
         metrics.waiting(3)
         metrics.committed(Batch(2, ("decision",), 0.5, 0.25))
-    seen = read(metrics)
+    seen = read(workers[0])
+    assert seen == read(workers[1])
     assert seen["sidecar_decisions_total permitted allow"] == 2
     assert seen["sidecar_commit_queue_length"] == 6
     assert seen["sidecar_commit_batch_size_bucket 2.0"] == 2

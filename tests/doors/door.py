@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 import pytest
@@ -16,9 +16,12 @@ from sidecar.app.composition import Health, Worker, compose
 from sidecar.app.prepare import prepare
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
+from sidecar.doors.wire.application import Application
 from sidecar.settings import Settings
 from tests.doors.contract import Contract
 from tests.process.server import OPERATOR, ROOT, Answer, Document
+
+T = TypeVar("T")
 
 NOON_US = 1_773_057_600_000_000
 """2026-03-09T12:00:00Z, a Monday."""
@@ -96,6 +99,15 @@ class Door:
     def routes(self) -> list[Route]:
         """Return what the application serves."""
         return [route for route in self._worker.application.framework.routes if isinstance(route, Route)]
+
+    @property
+    def application(self) -> Application:
+        """Return what the server calls."""
+        return self._worker.application
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what ``work`` returns, in the event loop of this application."""
+        return self._runner.run(work)
 
     def break_store(self, error: StoreUnusable) -> None:
         """Let the process know that its store broke."""

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from sidecar.service import tokens
 from sidecar.service.paging import PageRequest
 from sidecar.service.tokens import TokenDraft
 from tests.service.builders import OPERATOR, OPERATOR_TOKEN, SECOND, World, payment
@@ -49,6 +50,18 @@ def test_every_other_text_is_refused_with_one_sentence(org: World) -> None:
         assert refused.value.message == "the token is missing, unknown or expired"
     assert org.desk.authenticate(old.text, org.now_us + SECOND - 1).token == old.token
     org.write(lambda txn: txn.tokens.put(second.token))
+
+
+def test_a_text_is_recognised_again_only_while_its_token_opens(org: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How it reads is remembered, for so many texts; whether it opens anything is asked each time."""
+    monkeypatch.setattr(tokens, "TEXTS_KEPT", 1)
+    minted = [org.minted("ann", life_us=SECOND) for _ in range(2)]
+    for each in (minted[0], minted[0], minted[1], minted[0], minted[1]):
+        assert org.desk.authenticate(each.text, org.now_us).token == each.token
+    org.run(org.desk.revoke(OPERATOR, "t_one", minted[0].token.token_id, org.now_us))
+    for each, now_us in ((minted[0], org.now_us), (minted[1], org.now_us + SECOND)):
+        with pytest.raises(Unauthenticated):
+            org.desk.authenticate(each.text, now_us)
 
 
 def test_no_text_of_a_token_lies_in_the_store(org: World) -> None:

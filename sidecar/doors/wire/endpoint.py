@@ -156,6 +156,7 @@ class Endpoint:
         self._context = context
         self.calls = calls
         self._route = next((call.path for call in calls.values()), OTHER)
+        self._names = {method: f"{method} {call.path}" for method, call in calls.items()}
         self._readers: dict[str, BodyReader[Any]] = {
             method: BodyReader(call.request) for method, call in calls.items() if call.request is not None
         }
@@ -220,7 +221,7 @@ class Endpoint:
                 raise ValidationFailed(f"unknown query field `{name[:64]}`", field=name[:64])
         body = self._body(incoming, raw)
         key = self._key(incoming, call)
-        ask = Ask(caller, now_us, path, query, body, raw, key, f"{call.method} {call.path}", incoming.accept())
+        ask = Ask(caller, now_us, path, query, body, raw, key, self._names[incoming.method], incoming.accept())
         incoming.parsed = time.perf_counter()
         return await call.run(ask)
 
