@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import httpx
 import lmdb
 import pytest
 
@@ -358,6 +359,8 @@ def test_a_socket_file_takes_the_place_of_a_port(tmp_path: Path) -> None:
         with Server(tmp_path, "--uds", str(path), "--workers", "2") as server:
             assert server.ready_lines() == [f"ready on unix:{path}"]
             assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=SECONDS) as other:
+                assert other.get("http://sidecar/v1/health").json()["status"] == "ok"
             with Client(UnixConnection(path, SECONDS)) as client:
                 assert client.ok("GET", "/v1/health")["status"] == "ok"
                 assert "another process" in refused("--uds", str(path), data=tmp_path / "data")
