@@ -111,8 +111,3 @@ def test_a_form_whose_requests_could_name_entities_is_known(context: str, resour
 )
 def test_a_schema_that_wants_other_types_than_the_sidecar_fills_in_is_known(context: str, sound: bool) -> None:  # noqa: FBT001
     assert of_context(context).is_sound is sound
-
-
-def test_an_identity_type_is_known_as_one() -> None:
-    assert form("card.authorize", "agent").is_identity
-    assert not form().is_identity
