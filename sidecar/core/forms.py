@@ -58,7 +58,6 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Action
     resource: EntityType
-    is_identity: bool
     declared: frozenset[str]
     required: tuple[str, ...]
     own: RecordType
@@ -90,12 +89,11 @@ class Forms:
         kind = self._model.entity_types.get(pascal_case(resource_type))
         if kind is None:
             return f"the schema knows no resource type `{resource_type}`"
-        form = _form(known, kind, is_identity=kind.name in self._model.identity_types)
-        self._made[action, resource_type] = form
+        form = self._made[action, resource_type] = _form(known, kind)
         return form
 
 
-def _form(action: Action, resource: EntityType, *, is_identity: bool) -> Form:
+def _form(action: Action, resource: EntityType) -> Form:
     fields = action.context.fields
     own = RecordType({key: field for key, field in fields.items() if key not in OURS})
     quantities = fields["quantities"].type if "quantities" in fields else None
@@ -104,7 +102,6 @@ def _form(action: Action, resource: EntityType, *, is_identity: bool) -> Form:
     return Form(
         action=action,
         resource=resource,
-        is_identity=is_identity,
         declared=frozenset(fields.keys() & OURS.keys()),
         required=tuple(key for key, field in fields.items() if key in OURS and field.required),
         own=own,

@@ -37,7 +37,7 @@ _FAULT: Final = re.compile(r"error while evaluating policy `([^`]*)`: (.*)", re.
 
 
 class CompiledSchema(msgspec.Struct, frozen=True):
-    """A schema that passed: what it declares, its source text, and Cedar's parsed form."""
+    """A schema that passed: what it declares, its source text, Cedar's parsed form, and the forms of requests."""
 
     model: SchemaModel
     text: str

@@ -114,7 +114,8 @@ class Legislator:
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
         everything = [*others, (record, owner_type(part, record.identity_id))]
-        repeated = compile_tenant(files, part.tenant.tenant_id, everything).policies.repeated(policy_id)
+        before = self._snapshots.policies(txn, part)
+        repeated = compile_tenant(files, part.tenant.tenant_id, everything, before).policies.repeated(policy_id)
         if repeated is not None:
             raise ValidationFailed(repeated, field="cedar")
         return Checked(record, revisions_of(txn, part))

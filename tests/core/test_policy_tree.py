@@ -6,7 +6,15 @@ import cedarpy
 import orjson
 import pytest
 
-from sidecar.core.policy_tree import Tree, annotations, entities_reached, literal_access, slots
+from sidecar.core.policy_tree import (
+    Tree,
+    annotations,
+    context_read,
+    entities_reached,
+    literal_access,
+    looks_into_resource,
+    slots,
+)
 
 
 def tree(text: str) -> Tree:
@@ -127,3 +135,76 @@ def test_an_entity_that_conditions_look_into_is_reached_and_one_they_compare_wit
 
 def test_the_scope_reaches_nothing() -> None:
     assert entities_reached(tree('permit(principal in Team::"x", action, resource == User::"ann");')) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("expression", "read"),
+    [
+        ("true", set()),
+        ("principal == resource", set()),
+        ("context.a", {"a"}),
+        ("context.a && context has b", {"a", "b"}),
+        ('context["a b"].c.d && context has e.f', {"a b", "e"}),
+        ("(if context.a then context.b else principal.c).d", {"a", "b"}),
+        ('context.now < datetime("2026-01-01")', {"now"}),
+        ("{Var: context.a}.Var", {"a"}),
+        ('"context" == context.a', {"a"}),
+        ("(if context.a then context else context).b", None),
+        ("{a: context}.a.b", None),
+        ("[context].contains(context)", None),
+        ("context.a && context == {a: true}", None),
+    ],
+)
+def test_what_conditions_can_read_of_the_context(expression: str, read: set[str] | None) -> None:
+    assert context_read(when(expression)) == (None if read is None else frozenset(read))
+
+
+def test_every_condition_of_a_policy_reads_the_context() -> None:
+    both = tree("permit(principal, action, resource) when { context.a } unless { context.b };")
+    assert context_read(both) == frozenset({"a", "b"})
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "context.a == principal.b",
+        "principal == resource",
+        'resource != Tool::"a"',
+        'resource in Tool::"a"',
+        'resource in [Tool::"a", Tool::"b"]',
+        "principal in resource",
+        "principal in [resource]",
+        "resource is Tool",
+        'resource is Tool in Tool::"a"',
+        "principal is User in resource",
+        '[Tool::"a", Tool::"b"].contains(resource)',
+        '[principal, resource].containsAny([resource, Tool::"a"])',
+        '[principal, resource].containsAll([resource]) && resource == Tool::"a"',
+    ],
+)
+def test_a_resource_that_is_only_compared_is_not_looked_into(expression: str) -> None:
+    assert not looks_into_resource(when(expression))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "resource.a",
+        "resource has a",
+        'resource.hasTag("a")',
+        'resource.getTag("a") == "b"',
+        "principal == resource.a",
+        "principal in resource.a",
+        '(if context.a then resource else Tool::"a").b',
+        '(if context.a then resource else Tool::"a") == principal',
+        "{a: resource}.a.b",
+        "[[resource]].contains([principal])",
+        "principal == resource && resource has a",
+    ],
+)
+def test_a_resource_of_which_something_could_be_read_is_looked_into(expression: str) -> None:
+    assert looks_into_resource(when(expression))
+
+
+def test_the_scope_does_not_look_into_the_resource() -> None:
+    assert not looks_into_resource(tree('permit(principal, action, resource is Tool in Tool::"a");'))

@@ -14,7 +14,7 @@ from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.policy import CompiledSchema, check_extension, compile_schema, entity_slice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose, utc_milliseconds
-from sidecar.core.windows import zone
+from sidecar.core.windows import local_hour_and_weekday, zone
 from tests.core.builders import CHAIN, NOON_US, ROOT, SCHEMA, TEAM, identity, purchase, tool_call
 
 INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)).map(from_datetime)  # noqa: DTZ001 -- bounds are naive
@@ -254,6 +254,14 @@ def test_now_is_what_cedar_accepts_and_never_later_than_now(now_us: int) -> None
 )
 def test_now_has_milliseconds_or_none(now_us: int, text: str) -> None:
     assert utc_milliseconds(now_us) == text
+
+
+@given(INSTANTS, st.sampled_from(["America/Toronto", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Monrovia"]))
+def test_hour_and_weekday_are_those_of_the_slow_way(now_us: int, name: str) -> None:
+    """Instants of a second share one answer; before 1972 the clocks of Monrovia were 44 min 30 s behind."""
+    for at_us in (now_us, now_us // 1_000_000 * 1_000_000, now_us // 1_000_000 * 1_000_000 + 999_999):
+        seen = question(purchase(), now_us=at_us, time_zone=name).seen
+        assert (seen["hour"], seen["weekday"]) == local_hour_and_weekday(at_us, zone(name))
 
 
 # --- Entities

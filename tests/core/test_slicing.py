@@ -115,7 +115,7 @@ CONDITIONS = (
     "when { context has since && context.since < context.now }",
     'when { context.mode == "live" }',
     'when { context has note && context.note like "a*" }',
-    "when { (if context.hour > 5 then context else context).hour > 11 }",
+    "when { (if context.hour > 5 then context else context).weekday == 1 }",
     "when { context == context }",
     'when { principal.status == "active" }',
     'when { principal.hasTag("color") && principal.getTag("color") == "red" }',

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from sidecar.core import snapshot
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
-from sidecar.core.policy import CedarRequest, PolicyUnit, Ruling, engine, entity_slice, read_statements
+from sidecar.core.policy import (
+    CedarRequest,
+    CompiledSchema,
+    Link,
+    PolicyUnit,
+    Ruling,
+    engine,
+    entity_slice,
+    read_statements,
+)
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import (
     PolicyFiles,
@@ -345,3 +354,31 @@ def test_the_digest_of_files_stands_for_exactly_these_files(one: PolicyFiles, ot
 def test_the_order_in_which_tenants_were_read_does_not_matter(one: PolicyFiles) -> None:
     turned = cast("dict[str, tuple[SourceFile, ...]]", dict(reversed(one.by_tenant.items())))
     assert renamed(one, by_tenant=turned).digest() == one.digest()
+
+
+def test_only_records_that_changed_are_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled_ids: list[str] = []
+
+    def noted(
+        record: PolicyRecord, schema: CompiledSchema, owner_type: str | None
+    ) -> tuple[list[PolicyUnit], list[Link]]:
+        compiled_ids.append(record.policy_id)
+        return compile_record(record, schema, owner_type)
+
+    files = compile_files(FILES)
+    before = compile_tenant(files, "t_1", RECORDS)
+    monkeypatch.setattr(snapshot, "compile_record", noted)
+    for records in (with_record(cedar=PERMIT.format("api2")), [RECORDS[0], (RECORDS[1][0], "Team")], RECORDS):
+        made = compile_tenant(files, "t_1", records, before)
+        alone = compile_tenant(files, "t_1", records)
+        assert (made.digest, made.policies.digest) == (alone.digest, alone.policies.digest)
+    first, second = (record.policy_id for record, _ in RECORDS)
+    assert compiled_ids == [first, first, second, second, first, second, first, second]
+
+
+def test_a_new_schema_compiles_every_record_again() -> None:
+    before = tenant()
+    other = tenant(renamed(FILES, schemas=(SourceFile("schemas/s.cedarschema", SCHEMA_TEXT + "\n"),)))
+    made = compile_tenant(compile_files(FILES), "t_1", RECORDS, other)
+    assert made.records.keys() == before.records.keys()
+    assert all(made.records[name] is not other.records[name] for name in made.records)

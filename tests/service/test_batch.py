@@ -14,6 +14,7 @@ from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_tenant
 from sidecar.service import consult, snapshots
@@ -183,10 +184,14 @@ def test_a_batch_is_ruled_on_again_when_policies_change_before_it_is_recorded(
     compiled: list[str] = []
 
     def counted(
-        files: CompiledFiles, tenant_id: str, records: Iterable[tuple[PolicyRecord, str | None]]
+        files: CompiledFiles,
+        tenant_id: str,
+        records: Iterable[tuple[PolicyRecord, str | None]],
+        before: TenantPolicies | None,
+        parsed: ParsedPolicies,
     ) -> TenantPolicies:
         compiled.append(tenant_id)
-        return compile_tenant(files, tenant_id, records)
+        return compile_tenant(files, tenant_id, records, before, parsed)
 
     draft = PolicyDraft("narrow", None, Rules(currencies=("USD",)), "{}", None)
     world.batch(payment())

@@ -9,7 +9,7 @@ from sidecar.core.rules import Rules
 from sidecar.service import snapshots
 from sidecar.service.authorize import Answered
 from sidecar.service.policies import TRIES_MAX, PolicyDraft
-from tests.service.builders import OPERATOR, World, codes, key_for, limit, payment, tool_call
+from tests.service.builders import OPERATOR, World, codes, key_for, limit, payment
 
 
 def answered(result: object) -> Answered:
@@ -96,14 +96,6 @@ def test_a_policy_that_never_meets_a_quiet_moment_is_refused(world: World, monke
     with pytest.raises(Conflict, match="change all the time"):
         world.grant()
     assert len(tries) == TRIES_MAX
-
-
-def test_only_so_many_views_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "VIEWS_MAX", 2)
-    world.tenant()
-    for name in ("a", "b", "c"):
-        world.identity(name)
-    assert all(world.decide(tool_call(name)).allowed for name in ("a", "b", "c", "a"))
 
 
 def test_before_policy_files_were_loaded_nothing_is_decided(tmp_path: Path) -> None:

@@ -130,6 +130,21 @@ MEMBER_GUARD = 'forbid (principal, action, resource) when { User::"ann" in Team:
 STATUS_GUARD = 'forbid (principal, action, resource) unless { Agent::"boss".status == "active" };'
 
 
+def test_the_record_names_what_policies_of_the_acting_identity_look_into_and_nobody_elses(world: World) -> None:
+    world.tenant()
+    for name in ("ann", "bob", "boss"):
+        world.identity(name)
+    world.cedar('forbid (principal == Agent::"bob", action, resource) unless { Agent::"boss".status == "active" };')
+    assert world.decide(tool_call("ann")).allowed
+    assert world.decide(tool_call("bob")).allowed
+    looked_at = []
+    for body in world.bodies()[-2:]:
+        others = body.get("others", [])
+        assert isinstance(others, list)
+        looked_at.append([row[0] for row in others])
+    assert looked_at == [[], ["boss"]]
+
+
 def test_a_condition_sees_the_stored_parents_of_an_entity_that_it_names(world: World) -> None:
     world.tenant()
     world.identity("x", type_name="team")

@@ -1,11 +1,14 @@
 """What is kept between decisions is bound to the revision it was read at; what is not committed is never kept."""
 
+from collections.abc import Callable
+
 import pytest
 
 from sidecar.core.errors import NotFound, Unavailable
 from sidecar.core.log_entries import digest_of
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles
+from sidecar.service import snapshots
 from sidecar.service.snapshots import Snapshots, View
 from sidecar.state.transaction import Transaction
 from tests.service.builders import OPERATOR, World, codes, limit, only_schemas, payment, shipped_files, tool_call
@@ -35,6 +38,77 @@ def test_every_change_of_the_tenant_makes_a_new_view_and_leaves_its_policies_alo
     after = current(world)
     assert after.revisions != before.revisions
     assert after.policies is before.policies
+
+
+def test_a_change_elsewhere_in_the_tenant_leaves_what_a_view_was_made_of(world: World) -> None:
+    """Only what it says of the revision moves: nothing is parsed, compiled or hashed again."""
+    world.tenant()
+    before = current(world)
+    blocks = before.blocks
+    world.identity("ann")
+    after = current(world)
+    assert after.entity_revision > before.entity_revision
+    assert after.asker is before.asker
+    assert after.chain is before.chain
+    assert after.identity_facts is before.identity_facts
+    assert after.blocks is blocks
+
+
+def test_a_new_budget_leaves_how_policies_see_the_chain(world: World) -> None:
+    world.tenant()
+    before = current(world)
+    world.budget(limit(10, "root"))
+    after = current(world)
+    assert len(after.budgets) == len(before.budgets) + 1
+    assert after.asker is before.asker
+
+
+def test_a_changed_chain_or_policy_is_seen_anew(world: World) -> None:
+    world.tenant()
+    world.identity("ann")
+    before = current(world, "ann")
+    assert before.blocks == ()
+    world.revoke("ann")
+    revoked = current(world, "ann")
+    assert revoked.asker is not before.asker
+    assert [reason.code for reason in revoked.blocks] == ["identity_revoked"]
+    world.grant()
+    assert current(world, "ann").asker is not revoked.asker
+
+
+def test_a_view_after_any_change_is_what_reading_anew_gives(world: World) -> None:
+    world.tenant()
+    world.identity("ann")
+    kept = world.snapshots
+    changes: list[Callable[[], object]] = [
+        lambda: world.identity("bob"),
+        lambda: world.budget(limit(10, "ann")),
+        world.grant,
+        lambda: world.load(PERMIT_ALL),
+        lambda: world.revoke("ann"),
+    ]
+    for change in changes:
+        change()
+        view = current(world, "ann")
+        world.snapshots = Snapshots()
+        anew = current(world, "ann")
+        world.snapshots = kept
+        for name in ("revisions", "chain", "card", "budgets", "identity_facts", "budget_facts", "zone", "blocks"):
+            assert getattr(view, name) == getattr(anew, name), name
+        assert view.policies.manifest == anew.policies.manifest
+
+
+def test_only_so_many_views_are_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are counted by the identities on their chains, of which each of these has two."""
+    monkeypatch.setattr(snapshots, "VIEWED_MAX", 8)
+    world.tenant()
+    names = [f"agent_{number}" for number in range(12)]
+    for name in names:
+        world.identity(name)
+    world.snapshots = Snapshots()
+    for name in (*names, *names):
+        assert [identity.identity_id for identity in current(world, name).chain] == [name, "root"]
+        assert world.snapshots.kept <= 5
 
 
 def test_a_change_of_policies_compiles_them_anew(world: World) -> None:
