@@ -22,13 +22,10 @@ log: Final = structlog.get_logger("sidecar.worker")
 EXIT_GOOD: Final = 0
 EXIT_STORE: Final = 75
 SWITCH_SECONDS: Final = 0.0005
-"""How long the loop may keep the interpreter from the thread that commits beside it; Python's own 5 ms are a slow disk.
-
-Without that thread it costs nothing: the loop is never asked.
-"""
+"""How long the loop may keep the interpreter from the thread that commits beside it; without that thread, no cost."""
 
 COLLECT_AFTER: Final = 10_000
-"""Objects in addition after which cycles are looked for. Requests leave none, and Python's own 700 are fifty of them."""
+"""New objects after which cycles are looked for. Requests leave none; Python's own 700 are those of fifty requests."""
 
 DRAIN_SECONDS: Final = 5
 """How long running requests may take to finish after SIGTERM."""
