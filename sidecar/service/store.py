@@ -296,8 +296,6 @@ class Store(Protocol):
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk.
 
-        Work of several callers can share a transaction. Where another one's fails, ``work`` is run again on the state
-        from before it, so it must change nothing but what ``txn`` gives it; ids that it makes may differ. It runs on
-        the event loop, or beside it in a thread: it must neither await nor wait, and touch nothing that the loop
-        changes.
+        ``work`` may run twice, where a neighbour in its transaction fails, and beside the event loop: it changes
+        nothing but the transaction, and waits for nothing.
         """

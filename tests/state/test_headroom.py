@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import Unavailable
-from sidecar.state.headroom import FREE_BYTES_MIN, HEADROOM_BYTES, Headroom
+from sidecar.state.headroom import FREE_BYTES_MIN, HEADROOM_BYTES, LOOK_SECONDS, Headroom
 
 BLOCK = 512
 
@@ -32,6 +32,23 @@ def test_new_permits_need_the_free_space_that_the_setting_names(
     else:
         with pytest.raises(Unavailable, match="255 MiB are free on the disk of the store, 256 MiB are needed"):
             headroom.require()
+
+
+def test_the_disk_is_looked_at_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system call per permit would cost more than its rows."""
+    now, looks = [5.0], []
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    headroom = Headroom(data_file(tmp_path))
+    monkeypatch.setattr(headroom, "free_bytes", lambda: looks.append(1) or FREE_BYTES_MIN - len(looks) + 1)
+    headroom.require()
+    now[0] += LOOK_SECONDS / 2
+    headroom.require()
+    assert len(looks) == 1
+    now[0] += LOOK_SECONDS / 2
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            headroom.require()
+    assert len(looks) == 2
 
 
 def test_free_is_what_an_unprivileged_process_could_still_write(tmp_path: Path) -> None:
