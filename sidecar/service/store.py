@@ -296,6 +296,5 @@ class Store(Protocol):
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk.
 
-        ``work`` may run twice, where a neighbour in its transaction fails, and beside the event loop: it changes
-        nothing but the transaction, and waits for nothing.
+        It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing.
         """

@@ -36,19 +36,19 @@ def test_new_permits_need_the_free_space_that_the_setting_names(
 
 def test_the_disk_is_looked_at_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system call per permit would cost more than its rows."""
-    now, looks = [5.0], []
+    now, free = [5.0], [FREE_BYTES_MIN - 1, FREE_BYTES_MIN]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     headroom = Headroom(data_file(tmp_path))
-    monkeypatch.setattr(headroom, "free_bytes", lambda: looks.append(1) or FREE_BYTES_MIN - len(looks) + 1)
+    monkeypatch.setattr(headroom, "free_bytes", free.pop)
     headroom.require()
     now[0] += LOOK_SECONDS / 2
     headroom.require()
-    assert len(looks) == 1
-    now[0] += LOOK_SECONDS / 2
+    assert len(free) == 1
+    now[0] += LOOK_SECONDS
     for _ in range(2):
         with pytest.raises(Unavailable):
             headroom.require()
-    assert len(looks) == 2
+    assert free == []
 
 
 def test_free_is_what_an_unprivileged_process_could_still_write(tmp_path: Path) -> None:
