@@ -1,6 +1,7 @@
 """One worker process: uvicorn with uvloop and httptools on a socket that it was given."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -21,7 +22,10 @@ log: Final = structlog.get_logger("sidecar.worker")
 EXIT_GOOD: Final = 0
 EXIT_STORE: Final = 75
 SWITCH_SECONDS: Final = 0.0005
-"""How long the loop and the committer may keep the interpreter from each other; Python's own 5 ms are ten commits."""
+"""How long the loop may keep the interpreter from the thread that commits beside it; without that thread, no cost."""
+
+COLLECT_AFTER: Final = 10_000
+"""New objects after which cycles are looked for. Requests leave none; Python's own 700 are those of fifty requests."""
 
 DRAIN_SECONDS: Final = 5
 """How long running requests may take to finish after SIGTERM."""
@@ -45,6 +49,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         loop.call_soon_threadsafe(stopping.set)
 
     worker = compose(settings, stop, health, share)
+    _set_up_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     server = QuietServer(_config(worker))
@@ -64,6 +69,17 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         log.error("store_unusable", reason=health.broken.message)
         return EXIT_STORE
     return EXIT_GOOD
+
+
+def _set_up_collector() -> None:
+    """Keep the collector of cycles off the way of requests.
+
+    What was made until now, some 70,000 objects, stays for good: walking through it at each full collection would make
+    all requests of that moment wait for some 20 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
 
 
 def _config(worker: Worker) -> uvicorn.Config:

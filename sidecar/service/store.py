@@ -294,4 +294,7 @@ class Store(Protocol):
         """Raise Unavailable when so little room is left that only what ends a hold may still be written."""
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` in a durable transaction and return its result once it is on disk."""
+        """Run ``work`` in a durable transaction and return its result once it is on disk.
+
+        It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing.
+        """

@@ -28,7 +28,7 @@ def test_randomness_is_drawn_for_every_millisecond_and_its_top_bit_is_clear(monk
         drawn.append(length)
         return b"\xff" * length
 
-    monkeypatch.setattr(sources.os, "urandom", urandom)
+    monkeypatch.setattr("os.urandom", urandom)
     new_id = AscendingIds()
     made = [ulid_bytes(new_id("dec", NOW_US + step * 1_000), "dec") or b"" for step in range(410)]
     assert {each[6:] for each in made} == {b"\x7f" + b"\xff" * 9}

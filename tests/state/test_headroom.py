@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import Unavailable
-from sidecar.state.headroom import FREE_BYTES_MIN, HEADROOM_BYTES, Headroom
+from sidecar.state.headroom import FREE_BYTES_MIN, HEADROOM_BYTES, LOOK_SECONDS, Headroom
 
 BLOCK = 512
 
@@ -32,6 +32,23 @@ def test_new_permits_need_the_free_space_that_the_setting_names(
     else:
         with pytest.raises(Unavailable, match="255 MiB are free on the disk of the store, 256 MiB are needed"):
             headroom.require()
+
+
+def test_the_disk_is_looked_at_once_in_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system call per permit would cost more than its rows."""
+    now, free = [5.0], [FREE_BYTES_MIN - 1, FREE_BYTES_MIN]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    headroom = Headroom(data_file(tmp_path))
+    monkeypatch.setattr(headroom, "free_bytes", free.pop)
+    headroom.require()
+    now[0] += LOOK_SECONDS / 2
+    headroom.require()
+    assert len(free) == 1
+    now[0] += LOOK_SECONDS
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            headroom.require()
+    assert free == []
 
 
 def test_free_is_what_an_unprivileged_process_could_still_write(tmp_path: Path) -> None:

@@ -59,6 +59,16 @@ def test_a_reader_that_finds_the_store_damaged_tells_the_process(shop: Shop, err
     assert [type(told) for told in shop.broken] == [StoreUnusable]
 
 
+def test_a_store_that_cannot_be_read_at_all_tells_the_process(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise lmdb.PanicError("panic")
+
+    monkeypatch.setattr(shop.environment, "read", broken)
+    with pytest.raises(StoreUnusable, match="must not be used any more"), shop.store.read():
+        pytest.fail("nothing can be read")
+    assert [type(told) for told in shop.broken] == [StoreUnusable]
+
+
 def test_a_reader_that_finds_no_slot_is_told_to_come_again(shop: Shop) -> None:
     with pytest.raises(Unavailable), shop.store.read():
         raise lmdb.ReadersFullError("all taken")
