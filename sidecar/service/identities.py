@@ -184,9 +184,11 @@ class Registry:
 
         done = await self._store.write(work)  # it has taken effect before the first is counted
         top = done.value
-        affected = [True async for _ in descend(self._store, top.tenant_id, (top.identity,))]
+        affected = 0
+        async for _ in descend(self._store, top.tenant_id, (top.identity,)):
+            affected += 1
         # Nothing can be made below what is revoked, so a replay counts what the first call counted.
-        return Done(Revoked(top, len(affected)), done.replayed)
+        return Done(Revoked(top, affected), done.replayed)
 
 
 def _end(txn: Transaction, part: TenantTransaction, caller: Caller, identity_id: str, now_us: int) -> Described:

@@ -71,12 +71,16 @@ class KillSwitch:
             above = walk(killed.identity.identity_id, part.identities.get)[1:]
         before = msgspec.structs.replace(killed.identity, killed_revision=killed.earlier_mark)
         count, card_ids = 0, []
-        async for chain in descend(self._store, killed.tenant_id, (before, *above)):
+        async for chain in descend(self._store, killed.tenant_id, (before, *above), _has_cards):
             async for card in paged(self._store, killed.tenant_id, _cards_of(chain[0].identity_id)):
                 if card.thawed_revision < mark and state_of(card, chain).status == "active":
                     count += 1
                     card_ids += [card.card_id] if count <= CARDS_LISTED_MAX else []
         return msgspec.structs.replace(killed, frozen=count, card_ids=tuple(card_ids))
+
+
+def _has_cards(part: TenantTransaction, identity: Identity) -> bool:
+    return next(part.cards.owned(identity.identity_id), None) is not None
 
 
 def _cards_of(identity_id: str) -> Callable[[TenantTransaction, int], Iterator[Listed[Card]]]:

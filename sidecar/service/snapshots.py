@@ -139,7 +139,7 @@ class Snapshots:
             files = txn.policy_files()
             if files is None or digest is None:
                 raise Unavailable("no policy files were loaded")
-            self._files = (digest, compile_files(files))
+            self._files = (digest, compile_files(files, None if self._files is None else self._files[1]))
         return self._files[1]
 
     def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
