@@ -50,7 +50,7 @@ def test_a_change_elsewhere_in_the_tenant_leaves_what_a_view_was_made_of(world: 
     assert after.entity_revision > before.entity_revision
     assert after.asker is before.asker
     assert after.chain is before.chain
-    assert after.identity_facts is before.identity_facts
+    assert after.identity_versions is before.identity_versions
     assert after.blocks is blocks
 
 
@@ -93,7 +93,7 @@ def test_a_view_after_any_change_is_what_reading_anew_gives(world: World) -> Non
         world.snapshots = Snapshots()
         anew = current(world, "ann")
         world.snapshots = kept
-        for name in ("revisions", "chain", "card", "budgets", "identity_facts", "budget_facts", "zone", "blocks"):
+        for name in ("revisions", "chain", "card", "budgets", "identity_versions", "budget_versions", "zone", "blocks"):
             assert getattr(view, name) == getattr(anew, name), name
         assert view.policies.manifest == anew.policies.manifest
 
