@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core import policy_files
@@ -64,6 +64,7 @@ SETS = st.builds(
 )
 
 
+@settings(deadline=None)  # schemas are compiled
 @given(st.lists(SETS, min_size=1, max_size=4))
 def test_what_passes_is_what_compiles_whatever_has_passed_before(sets: list[PolicyFiles]) -> None:
     passed = None

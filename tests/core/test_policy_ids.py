@@ -1,7 +1,7 @@
 """An id is read off a text only where Cedar would read the same."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import PolicyInvalid
@@ -37,6 +37,7 @@ def ids_of(text: str) -> tuple[str, ...] | None:
     return plain_ids(split(text, "d/f.cedar"), "d/f.cedar")
 
 
+@settings(deadline=None)  # schemas are compiled
 @given(st.lists(st.sampled_from(HEADS), max_size=8).map("".join))
 def test_what_is_read_off_is_what_cedar_reads(head: str) -> None:
     """Or nothing is: then Cedar is asked."""

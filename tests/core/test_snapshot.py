@@ -8,7 +8,7 @@ from typing import cast
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core import snapshot
@@ -207,6 +207,7 @@ SETS = st.builds(
 )
 
 
+@settings(deadline=None)  # schemas are compiled
 @given(st.lists(st.tuples(SETS, st.booleans()), min_size=1, max_size=4))
 def test_files_compile_to_the_same_whatever_was_compiled_before(sets: list[tuple[PolicyFiles, bool]]) -> None:
     known = None

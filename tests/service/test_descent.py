@@ -39,7 +39,7 @@ def met(
 
 
 @given(st.lists(st.integers(0, 20), max_size=12), st.integers(0, 12), st.integers(1, 4))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_everybody_below_is_met_once_with_the_own_chain(parents: list[int], top: int, page: int) -> None:
     with TemporaryDirectory() as folder, World(Path(folder)) as world, pytest.MonkeyPatch.context() as patch:
         patch.setattr(descent, "PAGE", page)
