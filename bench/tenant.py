@@ -10,6 +10,8 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from bench.servers import Server
+
 AMOUNT: Final = Decimal("47.23")
 """What every request asks for, in CAD."""
 
@@ -42,9 +44,14 @@ class Tenant(msgspec.Struct, frozen=True):
 class Desk:
     """Calls of one server's management API with one token."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """Call the server at ``url``."""
-        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    def __init__(self, url: str, token: str, uds: str = "") -> None:
+        """Call the server at ``url``, or the one that listens on the socket ``uds``."""
+        self._client = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            transport=httpx.HTTPTransport(uds=uds) if uds else None,
+        )
 
     def post(self, path: str, body: dict[str, object]) -> dict[str, Any]:
         """Create something and return it; raises httpx.HTTPStatusError, with the server's sentence."""
@@ -75,10 +82,12 @@ def set_up(url: str, operator: str) -> Tenant:
     return Tenant(made["api_key"], token, made["root_identity_id"], team, agent, team_budget)
 
 
-def add_identity(desk: Desk, parent_id: str, kind: str, name: str) -> str:
-    """Make an identity and return its id."""
-    identity_id: str = desk.post("/v1/identities", {"parent_id": parent_id, "type": kind, "name": name})["identity_id"]
-    return identity_id
+def add_identity(desk: Desk, parent_id: str, kind: str, name: str, identity_id: str | None = None) -> str:
+    """Make an identity and return its id, which may be chosen."""
+    body: dict[str, object] = {"parent_id": parent_id, "type": kind, "name": name}
+    made = desk.post("/v1/identities", body | ({"id": identity_id} if identity_id else {}))
+    found: str = made["identity_id"]
+    return found
 
 
 def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int) -> str:
@@ -88,9 +97,9 @@ def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int)
     return budget_id
 
 
-def first_disagreement(url: str, tenant: Tenant, permits: int) -> str | None:
-    """Return how the team's budget or the audit log disagree with ``permits`` permits that were answered, or None."""
-    desk = Desk(url, tenant.key)
+def first_disagreement(server: Server, tenant: Tenant, permits: int) -> str | None:
+    """Return how the team's budget disagrees with ``permits`` permits that were answered, or None."""
+    desk = Desk(server.url, tenant.key, server.uds)
     reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
     if reserved != permits * AMOUNT:
         return f"the team's budget holds {reserved} CAD, {permits} permits make {permits * AMOUNT}"
