@@ -130,7 +130,7 @@ def post(server: Server, path: str, body: bytes, token: str = "") -> bytes:
     """Return a whole request with the headers that a client library would send."""
     lines = (
         f"POST {path} HTTP/1.1",
-        f"Host: {server.host or 'localhost'}:{server.port}",
+        f"Host: {server.host}:{server.port}",
         "Accept: */*",
         "User-Agent: bench",
         *([f"Authorization: Bearer {token}"] if token else []),
@@ -142,4 +142,4 @@ def post(server: Server, path: str, body: bytes, token: str = "") -> bytes:
 
 def get(server: Server, path: str) -> bytes:
     """Return a whole request without a body."""
-    return f"GET {path} HTTP/1.1\r\nHost: {server.host or 'localhost'}:{server.port}\r\n\r\n".encode()
+    return f"GET {path} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode()

@@ -102,7 +102,7 @@ def running(
         found = _READY.match(line)
         if found is None:
             raise NotReadyError(_refusal(process, log, line))
-        return Server(found[1] or "", int(found[2] or 0), found[3] or "", process.pid)
+        return Server(found[1] or "localhost", int(found[2] or 0), found[3] or "", process.pid)
 
     with _started(command, folder, core, environment, await_ready) as server:
         yield server
