@@ -8,16 +8,15 @@ from typing import Final
 
 import msgspec
 from rich.console import Console
-from rich.progress import Progress
 
 from bench import cores, disk, measure, own, servers, tenant
 from bench.generator import Generator, generator
-from bench.measure import Kind, Request, Row
-from bench.memory import resident_mib
+from bench.measure import Request, Row
 from bench.peers.contestants import Contestant, contestants
 from bench.peers.install import UnavailableError
 from bench.results import Line
 from bench.servers import NotReadyError, Server
+from bench.subjects import Subject, Terms, line, subject, take_turns
 from bench.workload import ACTION, PERMITTED, QUESTIONS, Question, Work, work
 
 DIMENSION: Final = "policies"
@@ -28,25 +27,6 @@ LEGEND: Final = {
     ECHO: "uvicorn with uvloop and httptools sends the request's body back: HTTP and nothing else",
     HEALTH: "`GET /v1/health`: routing and the server's own reading and writing of requests",
 }
-
-
-class Subject(msgspec.Struct):
-    """Whatever has a line: what to measure at each number of connections, and the server that it runs in."""
-
-    name: str
-    kind: Kind
-    rows: dict[int, Row]
-    server: Server | None = None
-    missing: str = ""
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How everything is measured: connections at once, seconds a row, the processors, and where stores lie."""
-
-    connections: tuple[int, ...]
-    seconds: float
-    placed: cores.Cores
-    data_dir: Path | None
 
 
 def contest(sizes: Sequence[int], terms: Terms, console: Console) -> tuple[list[Line], list[str]]:
@@ -88,34 +68,6 @@ def _round(
         take_turns(rows, terms.seconds, f"{size:,} policies", console)
         lines = [line(DIMENSION, size, each) for each in subjects]
         return lines, list(_disagreements(ours, rows))
-
-
-def take_turns(rows: Sequence[Row], seconds: float, name: str, console: Console) -> None:
-    """Measure ``rows``, showing how far it is."""
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(f"{name}: {len(rows)} rows", total=len(rows) * measure.slices(seconds))
-        measure.run(rows, seconds, lambda: progress.advance(task))
-
-
-def line(dimension: str, size: int, subject: Subject) -> Line:
-    """Return what was found of ``subject``."""
-    return Line(
-        dimension=dimension,
-        size=size,
-        name=subject.name,
-        kind=subject.kind,
-        figures={connections: row.figures() for connections, row in subject.rows.items()},
-        memory_mib=None if subject.server is None else resident_mib(subject.server.pid),
-        missing=subject.missing,
-    )
-
-
-def subject(  # noqa: PLR0913  # a row needs all of these
-    name: str, kind: Kind, driver: Generator, server: Server, request: Request, connections: Sequence[int]
-) -> Subject:
-    """Return a subject that sends one request again and again."""
-    rows = {each: measure.row(name, kind, driver, server, request, each) for each in connections}
-    return Subject(name, kind, rows, server)
 
 
 def _own_subjects(

@@ -25,7 +25,7 @@ RULES: Final = {
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """A tenant that is set up. ``key`` is the tenant's, ``token`` the agent's own."""
+    """A tenant that is set up. ``key`` is the tenant's, ``token`` the agent's own; the budget's id may be empty."""
 
     key: str
     token: str
@@ -71,15 +71,30 @@ class Desk:
 
 def set_up(url: str, operator: str) -> Tenant:
     """Make the tenant on the server at ``url``; raises httpx.HTTPError."""
+    desk, tenant = _found(url, operator)
+    team_budget_id = add_budget(desk, tenant.team_id, "Team", "total", BUDGET_LIMIT)
+    add_budget(desk, tenant.agent_id, "Agent daily", "daily", BUDGET_LIMIT)
+    return msgspec.structs.replace(tenant, team_budget_id=team_budget_id)
+
+
+def set_up_with_budgets(url: str, operator: str, budgets: int) -> Tenant:
+    """Make the tenant with so many budgets on the agent's chain, spread over it; raises httpx.HTTPError."""
+    desk, tenant = _found(url, operator)
+    chain = (tenant.agent_id, tenant.team_id, tenant.root_id)
+    for number in range(budgets):
+        add_budget(desk, chain[number % len(chain)], f"Budget {number}", "total", BUDGET_LIMIT)
+    return tenant
+
+
+def _found(url: str, operator: str) -> tuple[Desk, Tenant]:
+    """Make the tenant without a budget."""
     made = Desk(url, operator).post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
     desk = Desk(url, made["api_key"])
     team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
     desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
-    team_budget = add_budget(desk, team, "Team", "total", BUDGET_LIMIT)
     agent = add_identity(desk, team, "agent", "Worker")
-    add_budget(desk, agent, "Agent daily", "daily", BUDGET_LIMIT)
     token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
-    return Tenant(made["api_key"], token, made["root_identity_id"], team, agent, team_budget)
+    return desk, Tenant(made["api_key"], token, made["root_identity_id"], team, agent, "")
 
 
 def add_identity(desk: Desk, parent_id: str, kind: str, name: str, identity_id: str | None = None) -> str:
