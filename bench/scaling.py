@@ -22,6 +22,7 @@ from bench.results import Line
 from bench.servers import Server
 from bench.subjects import Subject, Terms, line, subject, take_turns
 from bench.tenant import Tenant
+from sidecar.app.logs import set_up_logs
 
 PERMIT: Final = "permit, process-crash"
 DRY_RUN: Final = "dry run"
@@ -70,6 +71,12 @@ DIMENSIONS: Final = (
 """Workers are not pinned: two of them need both processors, and share them with the load."""
 
 
+LEGEND: Final = {
+    DRY_RUN: "one decision of an agent, reading its chain, policies and budgets; nothing is written",
+    PERMIT: "the same with a reservation, the counters of its budgets and an audit record in one transaction",
+}
+
+
 class Choice(msgspec.Struct, frozen=True):
     """Which dimensions are measured, by name, and whether their large sizes are too."""
 
@@ -86,6 +93,7 @@ class Choice(msgspec.Struct, frozen=True):
 def scale(choice: Choice, terms: Terms, console: Console) -> list[Line]:
     """Measure each dimension at each of its sizes; raises NotReadyError and httpx.HTTPError."""
     lines = []
+    set_up_logs("error")  # the filler works with the project's own services, in this process
     with cores.held(terms.placed.load), generator() as driver:
         for dimension in choice.dimensions:
             with tempfile.TemporaryDirectory(prefix="sidecar-bench-", dir=terms.data_dir) as folder:
@@ -99,7 +107,7 @@ def _dimension(  # noqa: PLR0913  # a dimension needs all of these
     subjects: list[tuple[int, Subject]] = []
     with ExitStack() as stack:
         for size in sizes:
-            console.log(f"{dimension.name}: making {size:,}", _stack_offset=2)
+            console.print(f"{dimension.name}: making a store of {size:,}", style="dim")
             home = folder / str(size)
             home.mkdir()
             server, asker = stack.enter_context(_serve(home, dimension, size, terms, console))

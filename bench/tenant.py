@@ -107,9 +107,14 @@ def add_identity(desk: Desk, parent_id: str, kind: str, name: str, identity_id: 
 
 def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int) -> str:
     """Make a budget in CAD and return its id."""
-    body: dict[str, object] = {"identity_id": identity_id, "name": name, "period": period, "limit": limit}
-    budget_id: str = desk.post("/v1/budgets", body | {"dimension": "amount", "currency": "CAD"})["budget_id"]
+    budget_id: str = desk.post("/v1/budgets", budget(identity_id, name, period, limit))["budget_id"]
     return budget_id
+
+
+def budget(identity_id: str, name: str, period: str, limit: int) -> dict[str, object]:
+    """Return the body that makes a budget in CAD."""
+    owner: dict[str, object] = {"identity_id": identity_id, "name": name, "period": period}
+    return owner | {"limit": limit, "dimension": "amount", "currency": "CAD"}
 
 
 def first_disagreement(server: Server, tenant: Tenant, permits: int) -> str | None:
