@@ -110,9 +110,7 @@ def _peer(  # noqa: PLR0913  # a contestant needs all of these
         _require_right(driver, server, lambda asked: contestant.ask(server, asked))
     except (UnavailableError, NotReadyError) as error:
         return Subject(contestant.name, "peer", {}, missing=str(error))
-    return subject(
-        contestant.name, "peer", driver, server, contestant.ask(server, PERMITTED), terms.connections
-    )
+    return subject(contestant.name, "peer", driver, server, contestant.ask(server, PERMITTED), terms.connections)
 
 
 def _require_right(driver: Generator, server: Server, ask: Callable[[Question], Request]) -> None:

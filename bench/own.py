@@ -103,10 +103,10 @@ def _found(server: Server) -> tuple[Tenant, str]:
     body: dict[str, object] = {"id": TENANT, "name": "Bench", "time_zone": "America/Toronto", "root": {"id": root}}
     key = tenant.Desk(server.url, server.operator).post("/v1/tenants", body)["api_key"]
     desk = tenant.Desk(server.url, key)
-    tenant.add_identity(desk, root, "organization", "Division", division)
+    tenant.add_identity(desk, root, "organization", "Division", id=division)
     for below, worker in ((team, agent), ("team_free", FREE_AGENT)):
-        tenant.add_identity(desk, division, "team", "Team", below)
-        tenant.add_identity(desk, below, "agent", "Agent", worker)
+        tenant.add_identity(desk, division, "team", "Team", id=below)
+        tenant.add_identity(desk, below, "agent", "Agent", id=worker)
     team_budget = tenant.add_budget(desk, team, "Team", "total", tenant.BUDGET_LIMIT)
     tenant.add_budget(desk, agent, "Agent daily", "daily", tenant.BUDGET_LIMIT)
     tokens = [desk.post("/v1/tokens", {"name": name, "identity_id": name})["token"] for name in (agent, FREE_AGENT)]

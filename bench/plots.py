@@ -11,6 +11,7 @@ from pygal.style import Style
 from bench import disk, own, scaling
 from bench.contest import HEALTH
 from bench.results import Line, Part, Steps
+from bench.stages import CPU, WHOLE
 
 LEFT_OUT: Final = frozenset({disk.NAME, HEALTH})
 COLOURS: Final = (
@@ -60,9 +61,7 @@ def _peers(folder: Path, part: Part) -> list[Drawn]:
     return [_by_policies(folder, lines, *each) for each in wanted]
 
 
-def _by_policies(
-    folder: Path, lines: Sequence[Line], name: str, title: str, connections: int, figure: str
-) -> Drawn:
+def _by_policies(folder: Path, lines: Sequence[Line], name: str, title: str, connections: int, figure: str) -> Drawn:
     sizes = sorted({line.size for line in lines})
     chart = pygal.Line(
         title=title,
@@ -102,11 +101,13 @@ def _scaling(folder: Path, part: Part) -> list[Drawn]:
 
 
 def _steps(folder: Path, steps: Steps) -> list[Drawn]:
-    title = "one decision, microseconds of CPU"
+    title = "one decision, microseconds"
     chart = pygal.HorizontalStackedBar(title=title, **_look())
     kinds = list(dict.fromkeys(kind for step in steps.steps for kind in step.microseconds))
     chart.x_labels = kinds
     for step in steps.steps:
+        if step.name in {WHOLE, CPU}:
+            continue
         chart.add(step.name, [step.microseconds.get(kind) for kind in kinds])
     return [_rendered(chart, folder, "steps", title)]
 

@@ -50,7 +50,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step of a decision costs: processor time of one request in each kind of run."""
+    """What one step of a decision costs, of one request in each kind of run."""
 
     name: str
     microseconds: dict[str, float]

@@ -32,6 +32,7 @@ IDENTITIES_WITH_POLICIES: Final = 12_000
 TENANT_IDENTITIES: Final = 1_000
 TENANTS_MAX: Final = 1_000
 
+
 class Dimension(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that grows. ``large`` sizes are for a full run only; ``plan`` says what a store is filled with."""
 

@@ -6,6 +6,7 @@ is left of the whole request is routing, tasks of the event loop, and everything
 
 import importlib
 import inspect
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import msgspec
 
 NANO_PER_MICRO: Final = 1_000
 WHOLE: Final = "the whole request"
+CPU: Final = "of that, processor time"
 REST: Final = "everything else: routing, headers, tasks of the event loop"
 
 STEPS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -37,7 +39,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "seal and append the record": ("sidecar.state.audit_log:AuditLog.append",),
     "keep the answer": ("sidecar.state.answers:Answers.keep_decision",),
     "the rest of the transaction": ("sidecar.service.authorize:Authorizer._decide",),
-    "begin and commit the batch": ("sidecar.state.committer:Committer._run",),
+    "begin and commit the batch, with its fsync": ("sidecar.state.committer:Committer._run",),
     "answer as a document": ("sidecar.doors.native.render:decision",),
     "document as JSON": ("sidecar.doors.native.decisions:json_answer",),
     "count the answer": ("sidecar.doors.wire.endpoint:Endpoint._count",),
@@ -56,17 +58,22 @@ class Clock(threading.local):
 
 
 class Stages(msgspec.Struct):
-    """Nanoseconds of each step since the last ``reset``."""
+    """Nanoseconds of each time that a step was taken since the last ``reset``."""
 
-    nanoseconds: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(STEPS, 0))
+    nanoseconds: dict[str, list[int]] = msgspec.field(default_factory=lambda: {name: [] for name in STEPS})
 
     def reset(self) -> None:
         """Forget what was measured."""
-        self.nanoseconds |= dict.fromkeys(self.nanoseconds, 0)
+        for taken in self.nanoseconds.values():
+            taken.clear()
 
     def microseconds(self, requests: int) -> dict[str, float]:
-        """Return what each step that was taken took of one of so many requests."""
-        return {name: taken / requests / NANO_PER_MICRO for name, taken in self.nanoseconds.items() if taken}
+        """Return what each step took of one of so many requests: the median, which no interruption moves."""
+        return {
+            name: statistics.median(taken) * len(taken) / requests / NANO_PER_MICRO
+            for name, taken in self.nanoseconds.items()
+            if taken
+        }
 
 
 @contextmanager
@@ -81,7 +88,9 @@ def watched() -> Iterator[Stages]:
         for name, places in STEPS.items():
             found = [place for place in map(find, places) if place is not None]
             if not found:
-                raise NoSuchStepError(f"`{name}` is taken by none of {', '.join(places)}: bench/stages.py is out of date")
+                raise NoSuchStepError(
+                    f"`{name}` is taken by none of {', '.join(places)}: bench/stages.py is out of date"
+                )
             for owner, attribute in found:
                 undone.append((owner, attribute, getattr(owner, attribute)))
                 setattr(owner, attribute, _timed(getattr(owner, attribute), name, stages, clock))
@@ -115,7 +124,7 @@ def _timed(function: Callable[..., Any], name: str, stages: Stages, clock: Clock
             return function(*args, **options)
         finally:
             taken = time.perf_counter_ns() - began
-            stages.nanoseconds[name] += taken - clock.inside
+            stages.nanoseconds[name].append(taken - clock.inside)
             clock.inside = before + taken
 
     return timed

@@ -81,7 +81,7 @@ def measure(size: Size, data_dir: Path | None, core: int | None, told: Callable[
         if done.returncode:
             raise StepsFailedError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
         found[kind.name] = msgspec.json.decode(done.stdout, type=dict[str, float])
-    names = [*stages.STEPS, stages.REST, stages.WHOLE]
+    names = [*stages.STEPS, stages.REST, stages.WHOLE, stages.CPU]
     return tuple(
         Step(name=name, microseconds={kind: taken[name] for kind, taken in found.items() if name in taken})
         for name in names
@@ -127,12 +127,13 @@ async def _rounds(task: Task, application: Any, watched: stages.Stages) -> dict[
     for _ in range(task.size.rounds):
         gc.collect()
         watched.reset()
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         await asyncio.gather(*(ask(each) for _ in range(task.kind.at_a_time)))
         whole = (time.perf_counter() - began) / requests * MICRO
-        for name, taken in (watched.microseconds(requests) | {stages.WHOLE: whole}).items():
+        processor = (time.process_time() - busy) / requests * MICRO
+        for name, taken in (watched.microseconds(requests) | {stages.WHOLE: whole, stages.CPU: processor}).items():
             least[name] = min(taken, least.get(name, taken))
-    steps = sum(taken for name, taken in least.items() if name != stages.WHOLE)
+    steps = sum(taken for name, taken in least.items() if name in stages.STEPS)
     return least | {stages.REST: max(least[stages.WHOLE] - steps, 0.0)}
 
 

@@ -100,13 +100,13 @@ def scaling(part: Part) -> list[Table]:
 
 
 def steps(found: Steps) -> Table:
-    """Return the stages of a decision, in microseconds of processor time."""
+    """Return the stages of a decision, in microseconds."""
     kinds = list(dict.fromkeys(kind for step in found.steps for kind in step.microseconds))
     rows = [
         (step.name, *(f"{step.microseconds[kind]:,.1f}" if kind in step.microseconds else "" for kind in kinds))
         for step in found.steps
     ]
-    return Table("Where the time of one decision goes, µs of CPU", ("step", *kinds), tuple(rows))
+    return Table("Where the time of one decision goes, in µs", ("step", *kinds), tuple(rows))
 
 
 def notes(part: Part) -> Iterator[str]:

@@ -97,12 +97,11 @@ def _found(url: str, operator: str) -> tuple[Desk, Tenant]:
     return desk, Tenant(made["api_key"], token, made["root_identity_id"], team, agent, "")
 
 
-def add_identity(desk: Desk, parent_id: str, kind: str, name: str, identity_id: str | None = None) -> str:
-    """Make an identity and return its id, which may be chosen."""
+def add_identity(desk: Desk, parent_id: str, kind: str, name: str, **more: object) -> str:
+    """Make an identity and return its id; ``more`` are further fields, such as an ``id`` of one's choice."""
     body: dict[str, object] = {"parent_id": parent_id, "type": kind, "name": name}
-    made = desk.post("/v1/identities", body | ({"id": identity_id} if identity_id else {}))
-    found: str = made["identity_id"]
-    return found
+    identity_id: str = desk.post("/v1/identities", body | more)["identity_id"]
+    return identity_id
 
 
 def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int) -> str:

@@ -42,8 +42,7 @@ def data(work: Mapping[str, Any], layout: str) -> dict[str, Any]:
     if layout != "data":
         return {"chains": {name: dict.fromkeys(chain, True) for name, chain in chains.items()}}
     limits = {
-        policy["identity"]: policy
-        | {name: dict.fromkeys(policy[name], True) for name in ("currencies", "categories")}
+        policy["identity"]: policy | {name: dict.fromkeys(policy[name], True) for name in ("currencies", "categories")}
         for policy in work["policies"]
     }
     return {"chains": chains, "limits": limits}
