@@ -1,4 +1,4 @@
-"""``python -m bench``: measure a part or all of it, print its tables, keep its figures; exit code 1 for a wrong answer."""
+"""``python -m bench``: measure a part or all of it, print it, keep the figures; exit code 1 for a wrong answer."""
 
 import shlex
 import signal
@@ -27,7 +27,7 @@ SECONDS_MAX: Final = 600.0
 POLICIES: Final = (10, 100, 1_000, 10_000)
 POLICIES_QUICK: Final = (10, 1_000)
 SECONDS: Final = 2.0
-SECONDS_QUICK: Final = 0.5
+SECONDS_QUICK: Final = 0.3
 RESULTS: Final = ROOT / "bench" / "RESULTS.md"
 ABORTED: Final = 128
 """Plus the signal's number: the exit code of a run that was told to stop."""

@@ -101,7 +101,7 @@ def _own_subjects(
     return subjects, ours
 
 
-def _peer(  # noqa: PLR0913  # a contestant needs all of these
+def _peer(  # a contestant needs all of these
     stack: ExitStack, folder: Path, contestant: Contestant, given: Work, driver: Generator, terms: Terms
 ) -> Subject:
     """Start one of the others; one that cannot be had, or answers wrongly, keeps its line and says why."""

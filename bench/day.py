@@ -18,7 +18,7 @@ def run(seconds: float, users: int, data_dir: Path | None) -> int:
         try:
             with servers.sidecar(Path(folder) / "day", "power-loss", None) as server:
                 scenario = ROOT / "bench" / "locustfile.py"
-                flags = ["--headless", "--only-summary", "--host", server.url]
+                flags = ["--headless", "--only-summary", "--loglevel", "WARNING", "--host", server.url]
                 command = [sys.executable, "-m", "locust", "-f", str(scenario), *flags]
                 told = {"DAY_SECONDS": str(seconds), "DAY_USERS": str(users), "SIDECAR_ADMIN_TOKEN": server.operator}
                 return subprocess.run(command, cwd=ROOT, env=os.environ | told, check=False).returncode

@@ -14,7 +14,7 @@ from bench.generator import Generator, Latencies, Outcome, Plan
 from bench.servers import Server
 
 MS: Final = 1_000_000
-FIRST_WARM_UP_SECONDS: Final = 1.0
+FIRST_WARM_UP_SECONDS: Final = 0.5
 LATER_WARM_UP_SHARE: Final = 0.1
 
 Slice: TypeAlias = Callable[[float, float], tuple[Outcome, Latencies]]

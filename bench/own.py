@@ -32,7 +32,7 @@ DRY_RUN: Final = "this project, dry run"
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
-    """A running server of ours; ``tenant`` is whose agent pays, and ``free_token`` that of the agent without budgets."""
+    """A running server of ours; ``free_token`` is that of the agent without budgets."""
 
     durability: str
     server: Server
@@ -68,10 +68,10 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
 
 LEGEND: Final = {
-    "this project, dry run": "token, JSON, identity chain, schema and Cedar: the like-for-like row; nothing is reserved",
-    "this project, permit, process-crash": "the same and a claim on two budgets, a reservation, a sealed audit record and"
-    " the stored answer in one transaction, committed before the answer; survives `kill -9`",
-    "this project, permit, power-loss": "the same with an fsync before the answer, shared by those that wait; the default",
+    DRY_RUN: "token, JSON, identity chain, schema and Cedar: decides like the peers and does no more",
+    "this project, permit, process-crash": "also claims from two budgets, reserves, seals a record and stores the"
+    " answer, all in one transaction committed before the answer; survives `kill -9`",
+    "this project, permit, power-loss": "the same with an fsync before the answer, shared by who waits; the default",
 }
 
 

@@ -124,7 +124,7 @@ def _power(exponent: float) -> str:
 
 def _look() -> dict[str, object]:
     style = Style(background="white", plot_background="white", colors=COLOURS, legend_font_size=13, title_font_size=18)
-    # Without scripts and random ids a plot is a picture that any page may show, and the same figures draw the same file.
+    # Without scripts and random ids any page may show the picture, and the same figures draw the same file.
     return {"style": style, "js": (), "no_prefix": True, "width": 1000, "height": 620, "legend_box_size": 12}
 
 

@@ -11,7 +11,7 @@ from bench import plots, tables
 from bench.results import Part, Steps
 from bench.tables import Table
 
-WIDTH_UNKNOWN: Final = 220
+WIDTH_UNKNOWN: Final = 240
 """Columns where the output is no terminal: enough that nothing is cut."""
 
 PLOTS: Final = "plots"
@@ -91,7 +91,7 @@ def _for_markdown(table: Table) -> str:
 def _for_console(table: Table) -> ConsoleTable:
     found = ConsoleTable(title=table.title)
     for number, heading in enumerate(table.headings):
-        found.add_column(heading, justify="left" if number in table.texts else "right")
+        found.add_column(heading, justify="left" if number in table.texts else "right", no_wrap=number in table.texts)
     for number, row in enumerate(table.rows):
         if number in table.sections:
             found.add_section()

@@ -102,7 +102,7 @@ def scale(choice: Choice, terms: Terms, console: Console) -> list[Line]:
     return lines
 
 
-def _dimension(  # noqa: PLR0913  # a dimension needs all of these
+def _dimension(  # a dimension needs all of these
     folder: Path, dimension: Dimension, sizes: Sequence[int], driver: Generator, terms: Terms, console: Console
 ) -> list[Line]:
     subjects: list[tuple[int, Subject]] = []

@@ -51,7 +51,7 @@ class NotReadyError(Exception):
 
 
 @contextmanager
-def sidecar(  # noqa: PLR0913  # what a server is started with
+def sidecar(  # what a server is started with
     folder: Path,
     durability: str,
     core: int | None,

@@ -186,10 +186,10 @@ def _call(application: Any, path: str, body: bytes, token: str) -> Coroutine[Any
     async def answered() -> dict[str, Any]:
         sent: list[dict[str, Any]] = []
 
-        async def receive() -> dict[str, Any]:  # noqa: RUF029  # ASGI's callables are coroutines
+        async def receive() -> dict[str, Any]:  # ASGI's callables are coroutines
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def send(message: dict[str, Any]) -> None:  # noqa: RUF029  # as above
+        async def send(message: dict[str, Any]) -> None:  # as above
             sent.append(message)
 
         await application(scope, receive, send)

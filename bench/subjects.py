@@ -34,7 +34,7 @@ class Subject(msgspec.Struct):
     missing: str = ""
 
 
-def subject(  # noqa: PLR0913  # a row needs all of these
+def subject(  # a row needs all of these
     name: str, kind: Kind, driver: Generator, server: Server, request: Request, connections: Sequence[int]
 ) -> Subject:
     """Return a subject that sends one request again and again."""

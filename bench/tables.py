@@ -141,17 +141,20 @@ def _connections(lines: Sequence[Line]) -> list[int]:
 
 
 def _figure_headings(connections: Sequence[int]) -> Iterator[str]:
+    """Yield the headings; one at a time, the rate says no more than the median does."""
     for count in connections:
-        yield from (f"p50 ms, c={count}", f"p99 ms, c={count}", f"per s, c={count}")
+        yield from (f"p50 ms, c={count}", f"p99 ms, c={count}")
+        if count > 1:
+            yield f"per s, c={count}"
 
 
 def _figure_cells(line: Line, connections: Sequence[int]) -> Iterator[str]:
     for count in connections:
         figures = line.figures.get(count)
-        if figures is None or not figures.answers:
-            yield from ("", "", "")
-        else:
-            yield from (f"{figures.p50_ms:.3f}", f"{figures.p99_ms:.3f}", f"{figures.rate:,.0f}")
+        cells = ("", "", "")
+        if figures is not None and figures.answers:
+            cells = (f"{figures.p50_ms:.3f}", f"{figures.p99_ms:.3f}", f"{figures.rate:,.0f}")
+        yield from cells if count > 1 else cells[:2]
 
 
 def _memory(line: Line) -> str:

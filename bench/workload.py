@@ -1,8 +1,8 @@
 """The work that every contestant is given: one agent asks, one policy of many decides.
 
-An agent at the bottom of a hierarchy of four asks to pay a merchant by card. A policy two levels above it allows that up
-to an amount, in some currencies, for ten merchant categories and in some hours. All other policies have the same shape
-and are bound to identities that the agent has nothing to do with.
+An agent at the bottom of a hierarchy of four asks to pay a merchant by card. A policy two levels above it allows that
+up to an amount, in some currencies, for ten merchant categories and in some hours. All other policies have the same
+shape and are bound to identities that the agent has nothing to do with.
 """
 
 from typing import Final
@@ -18,8 +18,8 @@ AMOUNT_MAX: Final = 200_00
 CURRENCIES: Final = ("CAD", "USD")
 CATEGORIES: Final = ("5411", "5732", "5734", "5814", "5815", "5816", "5817", "5818", "7372", "7379")
 HOURS: Final = (0, 23)
-"""The whole day: this project takes the hour from its own clock, and the benchmark must run at any hour. Every contestant
-compares the hour with these two all the same."""
+"""The whole day: this project takes the hour from its own clock, and the benchmark must run at any hour. Every
+contestant compares the hour with these two all the same."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ QUESTIONS: Final = (
 
 
 def work(policies: int) -> Work:
-    """Return the work with so many policies; the one that decides stands in the middle, where a search meets it late."""
+    """Return the work with so many policies; the one that decides stands in the middle, for those that search."""
     others = [Policy(identity=f"other_{number}") for number in range(policies - 1)]
     middle = len(others) // 2
     return Work(CHAIN, (*others[:middle], Policy(identity=CHAIN[2]), *others[middle:]))

@@ -30,7 +30,7 @@ def _set(texts: Sequence[str]) -> str:
 
 def entities(chain: Sequence[str]) -> list[dict[str, Any]]:
     """Return the identities of ``chain``, each in the one after it."""
-    parents: list[Sequence[str]] = [[parent] for parent in chain[1:]] + [[]]
+    parents: list[list[str]] = [*([parent] for parent in chain[1:]), []]
     return [
         {
             "uid": {"type": "Identity", "id": name},

@@ -1,7 +1,7 @@
 """The work as Rego, in two layouts, for OPA's server and for its engine inside another process.
 
-``data``: one rule that looks the limits up by the identities of the chain, which is what OPA's guide to performance asks
-for. ``rules``: one rule for each policy, which is how policies are written when nobody thinks of an index.
+``data``: one rule that looks the limits up by the identities of the chain, as OPA's guide to performance
+asks for. ``rules``: one rule for each policy, which is how policies are written when nobody thinks of an index.
 """
 
 import json
