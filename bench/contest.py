@@ -39,7 +39,7 @@ def contest(sizes: Sequence[int], terms: Terms, console: Console) -> tuple[list[
     with cores.held(terms.placed.load), generator() as driver:
         for size in sizes:
             with tempfile.TemporaryDirectory(prefix="sidecar-bench-", dir=terms.data_dir) as folder:
-                found, disagreements = _round(Path(folder), work(size), driver, terms, console)
+                found, disagreements = hold(Path(folder), work(size), driver, terms, console)
             lines += found
             wrong += disagreements
     return lines, wrong
@@ -51,10 +51,8 @@ def legend(lines: Sequence[Line]) -> dict[str, str]:
     return {line.name: known[line.name] for line in lines if line.name in known}
 
 
-def _round(
-    folder: Path, given: Work, driver: Generator, terms: Terms, console: Console
-) -> tuple[list[Line], list[str]]:
-    """Start everybody with the work, let them take turns, and return their lines."""
+def hold(folder: Path, given: Work, driver: Generator, terms: Terms, console: Console) -> tuple[list[Line], list[str]]:
+    """Start everybody with the work, let them take turns, and return their lines and where our books disagree."""
     with ExitStack() as stack:
         size = len(given.policies)
         with console.status(f"{size:,} policies: starting this project") as status:

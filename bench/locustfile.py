@@ -7,7 +7,6 @@ verdict is a failure.
 """
 
 import logging
-import math
 import os
 import random
 import threading
@@ -17,13 +16,10 @@ from typing import Any, Final
 from locust import FastHttpUser, LoadTestShape, between, task
 from locust.exception import StopUser
 
+from bench import day
 from bench.tenant import BUDGET_LIMIT, Desk, Tenant, add_budget, add_identity, set_up
 
-DAY_SECONDS: Final = float(os.environ.get("DAY_SECONDS", "60"))
-DAY_USERS: Final = int(os.environ.get("DAY_USERS", "40"))
-HOURS: Final = (2, 1, 1, 1, 1, 3, 8, 20, 55, 85, 100, 95, 70, 90, 100, 95, 80, 60, 40, 25, 15, 10, 6, 3)
-"""Agents at work in each hour, in percent of the busiest."""
-
+DAY: Final = day.Day(float(os.environ.get("DAY_SECONDS", "60")), int(os.environ.get("DAY_USERS", "40")))
 TENANT_WEIGHTS: Final = (60, 25, 10, 5)
 """How agents are spread over the tenants, in percent."""
 
@@ -43,20 +39,12 @@ setting_up = threading.Lock()
 logging.getLogger("httpx").setLevel(logging.WARNING)  # each agent is set up with a handful of calls, not worth a line
 
 
-class Day(LoadTestShape):
+class Hours(LoadTestShape):
     """Twenty-four hours, compressed."""
 
     def tick(self) -> tuple[int, float] | None:
         """Return how many agents there are now and how many may start or stop a second; None when the day is over."""
-        return agents_at(self.get_run_time())  # type: ignore[no-untyped-call]  # locust's own
-
-
-def agents_at(seconds: float) -> tuple[int, float] | None:
-    """Return the agents at work so long after midnight, and how many may come or go a second; None after the day."""
-    if seconds >= DAY_SECONDS:
-        return None
-    share = HOURS[int(seconds / DAY_SECONDS * len(HOURS))] / 100
-    return max(1, math.ceil(share * DAY_USERS)), max(1.0, DAY_USERS * len(HOURS) / DAY_SECONDS)
+        return DAY.agents_at(self.get_run_time())  # type: ignore[no-untyped-call]  # locust's own
 
 
 class Agent(FastHttpUser):

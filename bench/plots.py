@@ -4,11 +4,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
+from xml.etree.ElementTree import Element  # only its type: nothing is parsed here
 
-import pygal
-from pygal.style import Style
-
-from bench import disk, own, scaling
+from bench import disk, scaling
+from bench.charts import Style, pygal
 from bench.contest import HEALTH
 from bench.results import Line, Part, Steps
 from bench.stages import CPU, WHOLE
@@ -29,8 +28,14 @@ COLOURS: Final = (
     "#9edae5",
     "#bcbd22",
     "#dbdb8d",
+    "#7f7f7f",
+    "#c7c7c7",
+    "#e377c2",
+    "#f7b6d2",
+    "#393b79",
+    "#843c39",
 )
-"""One for each line; the two layouts of a peer share a hue."""
+"""One for each line or step; the two layouts of a peer share a hue."""
 
 Drawn = tuple[str, str]
 """The name of a plot's file, without its ending, and its title."""
@@ -54,9 +59,9 @@ def _peers(folder: Path, part: Part) -> list[Drawn]:
     connections = sorted({count for line in lines for count in line.figures}) or [1]
     low, high = connections[0], connections[-1]
     wanted = (
-        ("peers_p50", f"p50, milliseconds, one of {low} at a time", low, "p50_ms"),
-        ("peers_p99", f"p99, milliseconds, one of {low} at a time", low, "p99_ms"),
-        ("peers_rate", f"answers a second, {high} at a time", high, "rate"),
+        ("peers_p50", f"p50 in milliseconds, c={low}", low, "p50_ms"),
+        ("peers_p99", f"p99 in milliseconds, c={low}", low, "p99_ms"),
+        ("peers_rate", f"answers a second, c={high}", high, "rate"),
     )
     return [_by_policies(folder, lines, *each) for each in wanted]
 
@@ -68,14 +73,12 @@ def _by_policies(folder: Path, lines: Sequence[Line], name: str, title: str, con
         x_title="policies",
         logarithmic=True,
         x_labels=[f"{size:,}" for size in sizes],
-        show_minor_y_labels=False,
         **_look(),
     )
     for subject in dict.fromkeys(line.name for line in lines):
         found = {line.size: line.figures.get(connections) for line in lines if line.name == subject}
         values = [_positive(found.get(size), figure) for size in sizes]
-        ours = subject.startswith(own.DRY_RUN.partition(",")[0])
-        chart.add(subject, values, stroke_style={"width": 4 if ours else 2})
+        chart.add(subject, values)
     return _rendered(chart, folder, name, title)
 
 
@@ -125,9 +128,19 @@ def _power(exponent: float) -> str:
 def _look() -> dict[str, object]:
     style = Style(background="white", plot_background="white", colors=COLOURS, legend_font_size=13, title_font_size=18)
     # Without scripts and random ids any page may show the picture, and the same figures draw the same file.
-    return {"style": style, "js": (), "no_prefix": True, "width": 1000, "height": 620, "legend_box_size": 12}
+    legend = {"legend_at_bottom": True, "legend_at_bottom_columns": 2, "truncate_legend": -1, "legend_box_size": 12}
+    return {"style": style, "js": (), "no_prefix": True, "width": 1000, "height": 720} | legend
 
 
 def _rendered(chart: pygal.graph.graph.Graph, folder: Path, name: str, title: str) -> Drawn:
+    chart.add_xml_filter(_without_scripts)
     (folder / f"{name}.svg").write_bytes(chart.render())
     return name, title
+
+
+def _without_scripts(root: Element) -> Element:
+    """Take the library's settings for its own script out as well; there is none to read them."""
+    for parent in list(root.iter()):
+        for child in [each for each in parent if str(each.tag).endswith("script")]:
+            parent.remove(child)
+    return root

@@ -81,7 +81,7 @@ def casbin(work: Mapping[str, Any], layout: str) -> Decide:
     model.load_model_from_text(CASBIN_MODEL)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "policy.csv"
-        path.write_text(_casbin_lines(work))
+        path.write_text(casbin_lines(work))
         enforcer = Enforcer(model, FilteredFileAdapter(str(path)))  # with this adapter, nothing is loaded yet
         if layout == "all":
             enforcer.load_policy()
@@ -100,7 +100,8 @@ def casbin(work: Mapping[str, Any], layout: str) -> Decide:
     return decide
 
 
-def _casbin_lines(work: Mapping[str, Any]) -> str:
+def casbin_lines(work: Mapping[str, Any]) -> str:
+    """Return the policies and the hierarchy of ``work`` as pycasbin's file has them."""
     policies = [
         ", ".join(
             (
