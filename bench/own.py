@@ -101,15 +101,17 @@ def _found(server: Server) -> tuple[Tenant, str]:
     """Make the tenant: the work's four identities with two budgets, and a second branch without any."""
     agent, team, division, root = CHAIN
     body: dict[str, object] = {"id": TENANT, "name": "Bench", "time_zone": "America/Toronto", "root": {"id": root}}
-    key = tenant.Desk(server.url, server.operator).post("/v1/tenants", body)["api_key"]
-    desk = tenant.Desk(server.url, key)
-    tenant.add_identity(desk, root, "organization", "Division", id=division)
-    for below, worker in ((team, agent), ("team_free", FREE_AGENT)):
-        tenant.add_identity(desk, division, "team", "Team", id=below)
-        tenant.add_identity(desk, below, "agent", "Agent", id=worker)
-    team_budget = tenant.add_budget(desk, team, "Team", "total", tenant.BUDGET_LIMIT)
-    tenant.add_budget(desk, agent, "Agent daily", "daily", tenant.BUDGET_LIMIT)
-    tokens = [desk.post("/v1/tokens", {"name": name, "identity_id": name})["token"] for name in (agent, FREE_AGENT)]
+    with tenant.Desk(server.url, server.operator) as desk:
+        key = desk.post("/v1/tenants", body)["api_key"]
+    with tenant.Desk(server.url, key) as desk:
+        tenant.add_identity(desk, root, "organization", "Division", id=division)
+        for below, worker in ((team, agent), ("team_free", FREE_AGENT)):
+            tenant.add_identity(desk, division, "team", "Team", id=below)
+            tenant.add_identity(desk, below, "agent", "Agent", id=worker)
+        team_budget = tenant.add_budget(desk, team, "Team", "total", tenant.BUDGET_LIMIT)
+        tenant.add_budget(desk, agent, "Agent daily", "daily", tenant.BUDGET_LIMIT)
+        made = [desk.post("/v1/tokens", {"name": name, "identity_id": name}) for name in (agent, FREE_AGENT)]
+    tokens = [each["token"] for each in made]
     return Tenant(key, tokens[0], root, team, agent, team_budget), tokens[1]
 
 

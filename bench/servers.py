@@ -28,6 +28,7 @@ STOP_SECONDS: Final = 12
 POLL_SECONDS: Final = 0.05
 TOLD_MAX: Final = 200
 
+_LATE: Final = f"not ready within {READY_SECONDS:g} s"
 _READY: Final = re.compile(r"ready on (?:http://([\w.]+):(\d+)|unix:(\S+))")
 
 
@@ -99,9 +100,9 @@ def running(
 
     def await_ready(process: subprocess.Popen[bytes], log: Path) -> Server:
         line = _first_line(process)
-        found = _READY.match(line)
+        found = None if line is None else _READY.match(line)
         if found is None:
-            raise NotReadyError(_refusal(process, log, line))
+            raise NotReadyError(_LATE if line is None else _ended(log, line))
         return Server(found[1] or "localhost", int(found[2] or 0), found[3] or "", process.pid)
 
     with _started(command, folder, core, environment, await_ready) as server:
@@ -118,7 +119,7 @@ def answering(
         end = time.monotonic() + READY_SECONDS
         while not _is_healthy(port, health):
             if process.poll() is not None or time.monotonic() > end:
-                raise NotReadyError(_refusal(process, log, ""))
+                raise NotReadyError(_LATE if process.poll() is None else _ended(log, ""))
             time.sleep(POLL_SECONDS)
         return Server(port=port, pid=process.pid)
 
@@ -158,19 +159,17 @@ def _started(
             process.stdout.close()
 
 
-def _first_line(process: subprocess.Popen[bytes]) -> str:
-    """Return the first line that a server prints, or what there is of it when its time is over."""
+def _first_line(process: subprocess.Popen[bytes]) -> str | None:
+    """Return the first line that a server prints, empty when it ends without one, None when its time is over."""
     if process.stdout is None:
         return ""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        return process.stdout.readline().decode() if selector.select(READY_SECONDS) else ""
+        return process.stdout.readline().decode() if selector.select(READY_SECONDS) else None
 
 
-def _refusal(process: subprocess.Popen[bytes], log: Path, line: str) -> str:
-    """Return why a server is not ready."""
-    if process.poll() is None and not line:
-        return f"not ready within {READY_SECONDS:g} s"
+def _ended(log: Path, line: str) -> str:
+    """Return why a server that said ``line`` is not ready."""
     last = log.read_text(errors="replace").strip().splitlines()[-1:]
     return f"it ended before it was ready: {(line.strip() or ' '.join(last))[:TOLD_MAX]}"
 

@@ -4,8 +4,10 @@ Limits are so high that no run reaches them: every request is a permit that clai
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 import msgspec
@@ -53,6 +55,14 @@ class Desk:
             transport=httpx.HTTPTransport(uds=uds) if uds else None,
         )
 
+    def __enter__(self) -> Self:
+        """Keep connections until the end of the context."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close them."""
+        self._client.close()
+
     def post(self, path: str, body: dict[str, object]) -> dict[str, Any]:
         """Create something and return it; raises httpx.HTTPStatusError, with the server's sentence."""
         return self._read(self._client.post(path, json=body))
@@ -71,30 +81,32 @@ class Desk:
 
 def set_up(url: str, operator: str) -> Tenant:
     """Make the tenant on the server at ``url``; raises httpx.HTTPError."""
-    desk, tenant = _found(url, operator)
-    team_budget_id = add_budget(desk, tenant.team_id, "Team", "total", BUDGET_LIMIT)
-    add_budget(desk, tenant.agent_id, "Agent daily", "daily", BUDGET_LIMIT)
+    with _found(url, operator) as (desk, tenant):
+        team_budget_id = add_budget(desk, tenant.team_id, "Team", "total", BUDGET_LIMIT)
+        add_budget(desk, tenant.agent_id, "Agent daily", "daily", BUDGET_LIMIT)
     return msgspec.structs.replace(tenant, team_budget_id=team_budget_id)
 
 
 def set_up_with_budgets(url: str, operator: str, budgets: int) -> Tenant:
     """Make the tenant with so many budgets on the agent's chain, spread over it; raises httpx.HTTPError."""
-    desk, tenant = _found(url, operator)
-    chain = (tenant.agent_id, tenant.team_id, tenant.root_id)
-    for number in range(budgets):
-        add_budget(desk, chain[number % len(chain)], f"Budget {number}", "total", BUDGET_LIMIT)
+    with _found(url, operator) as (desk, tenant):
+        chain = (tenant.agent_id, tenant.team_id, tenant.root_id)
+        for number in range(budgets):
+            add_budget(desk, chain[number % len(chain)], f"Budget {number}", "total", BUDGET_LIMIT)
     return tenant
 
 
-def _found(url: str, operator: str) -> tuple[Desk, Tenant]:
-    """Make the tenant without a budget."""
-    made = Desk(url, operator).post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
-    desk = Desk(url, made["api_key"])
-    team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
-    desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
-    agent = add_identity(desk, team, "agent", "Worker")
-    token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
-    return desk, Tenant(made["api_key"], token, made["root_identity_id"], team, agent, "")
+@contextmanager
+def _found(url: str, operator: str) -> Iterator[tuple[Desk, Tenant]]:
+    """Make the tenant without a budget and give a desk of its own."""
+    with Desk(url, operator) as desk:
+        made = desk.post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
+    with Desk(url, made["api_key"]) as desk:
+        team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
+        desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
+        agent = add_identity(desk, team, "agent", "Worker")
+        token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
+        yield desk, Tenant(made["api_key"], token, made["root_identity_id"], team, agent, "")
 
 
 def add_identity(desk: Desk, parent_id: str, kind: str, name: str, **more: object) -> str:
@@ -118,8 +130,8 @@ def budget(identity_id: str, name: str, period: str, limit: int) -> dict[str, ob
 
 def first_disagreement(server: Server, tenant: Tenant, permits: int) -> str | None:
     """Return how the team's budget disagrees with ``permits`` permits that were answered, or None."""
-    desk = Desk(server.url, tenant.key, server.uds)
-    reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
+    with Desk(server.url, tenant.key, server.uds) as desk:
+        reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
     if reserved != permits * AMOUNT:
         return f"the team's budget holds {reserved} CAD, {permits} permits make {permits * AMOUNT}"
     return None

@@ -68,11 +68,9 @@ def _casbin() -> Sequence[Contestant]:
     )
 
 
-def _shelled(
-    name: str, does: str, decider: str, layout: str, python: Callable[[], Path] = install.python
-) -> Contestant:
+def _shelled(name: str, does: str, decider: str, layout: str, python: Callable[[], Path] | None = None) -> Contestant:
     def start(folder: Path, work: Work, core: int | None) -> AbstractContextManager[Server]:
-        interpreter = python()
+        interpreter = (python or install.python)()
         path = folder / "work.json"
         path.write_bytes(orjson.dumps(msgspec.to_builtins(work)))
         command = [str(interpreter), "-m", "bench.peers.shell", decider, layout, str(path)]
