@@ -61,5 +61,5 @@ lock: ## resolve the newest allowed versions into requirements/*.lock
 	PYTHON=$(PYTHON) scripts/lock
 
 clean: ## remove what can be made again; data/ stays
-	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache bench/.peers
 	find sidecar tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
