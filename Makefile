@@ -10,13 +10,14 @@ PY := $(BIN)/python
 STAMP := .venv/.installed
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 DATA ?= data
+BENCH ?=
 # Rings whose every branch is tested; the rest is measured and not gated.
 GATED := sidecar/core/*,sidecar/service/*,sidecar/state/*
 
-.PHONY: help setup demo test serve bench format lock clean
+.PHONY: help setup demo test serve bench bench-day format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv with the pinned dependencies and the project; nothing when up to date
 
@@ -46,8 +47,11 @@ test: setup ## check form, types and imports, then run every test
 serve: setup ## serve on 127.0.0.1:8181 with policies/ and schemas/, keeping its data in data/
 	@exec $(BIN)/sidecar serve --host 127.0.0.1 --port 8181 --policies policies --schemas schemas --data-dir $(DATA)
 
-bench: setup ## run the benchmark, see bench/README.md
-	@$(PY) -m bench
+bench: setup ## measure this project beside others and by itself, 15 minutes; BENCH=--quick takes 2, see bench/README.md
+	@$(PY) -m bench all $(BENCH)
+
+bench-day: setup ## a day of several tenants in a minute, against a server of its own
+	@$(PY) -m bench day
 
 format: setup ## format the code and apply the safe fixes
 	$(BIN)/ruff check --fix-only --quiet
@@ -57,5 +61,5 @@ lock: ## resolve the newest allowed versions into requirements/*.lock
 	PYTHON=$(PYTHON) scripts/lock
 
 clean: ## remove what can be made again; data/ stays
-	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache bench/.peers
 	find sidecar tests bench scripts -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,143 +1,243 @@
-"""``python -m bench``: start the servers, drive them, print the table; exit code 1 when any answer was wrong."""
+"""``python -m bench``: measure a part or all of it, print it, keep the figures; exit code 1 for a wrong answer."""
 
 import shlex
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 import httpx
 import msgspec
+from rich.console import Console
 
-from bench import cores, disk, machine, measure, report, servers, tenant
-from bench.generator import Generator, GeneratorDiedError, generator
-from bench.measure import Row
-from bench.servers import NotReadyError, Server
-from bench.tenant import Tenant
+from bench import contest, cores, day, machine, report, results, scaling, steps, tables
+from bench.generator import GeneratorDiedError
+from bench.results import Part, Setting, Steps
+from bench.servers import ROOT, NotReadyError
+from bench.stages import NoSuchStepError
+from bench.steps import StepsFailedError
+from bench.subjects import Terms
 
 CONNECTIONS: Final = (1, 32)
 CONNECTIONS_MAX: Final = 512
-SECONDS: Final = 5.0
 SECONDS_MAX: Final = 600.0
+POLICIES: Final = (10, 100, 1_000, 10_000)
+POLICIES_QUICK: Final = (10, 1_000)
+SECONDS: Final = 2.0
+SECONDS_QUICK: Final = 0.3
+RESULTS: Final = ROOT / "bench" / "RESULTS.md"
 ABORTED: Final = 128
 """Plus the signal's number: the exit code of a run that was told to stop."""
 
+FAILURES: Final = (NotReadyError, GeneratorDiedError, StepsFailedError, NoSuchStepError, httpx.HTTPError)
 
-class Bed(msgspec.Struct, frozen=True):
-    """What runs during a benchmark: the bare echo, and a server for each durability with its tenant."""
-
-    folder: Path
-    generator: Generator
-    echo: Server
-    crash: Server
-    crash_tenant: Tenant
-    power: Server
-    power_tenant: Tenant
-
-
-@click.command(context_settings={"show_default": True, "help_option_names": ["-h", "--help"]})
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, SECONDS_MAX), default=SECONDS, help="How long each row is measured."
+_quick = click.option("--quick", is_flag=True, help="Fewer sizes and shorter rows: to see that it runs, not to quote.")
+_full = click.option("--full", is_flag=True, help="The largest sizes too: a million identities, ten million records.")
+_seconds = click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, SECONDS_MAX),
+    help=f"How long each row is measured. [default: {SECONDS:g}, {SECONDS_QUICK:g} with --quick]",
 )
-@click.option(
+_concurrency = click.option(
     "--concurrency",
     type=click.IntRange(1, CONNECTIONS_MAX),
     multiple=True,
     default=CONNECTIONS,
-    help="Keep-alive connections at once; give it several times for several groups of rows.",
+    show_default=True,
+    help="Keep-alive connections at once; give it several times.",
 )
-@click.option(
+_data_dir = click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True, writable=True),
-    help="Folder on the disk to be measured; a folder in it is made and removed. [default: the system's temporary one]",
+    help="Folder on the disk to be measured; folders in it are made and removed. [default: the system's temporary one]",
 )
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="File to write the results to.")
-def main(seconds: float, concurrency: tuple[int, ...], data_dir: Path | None, markdown: Path | None) -> None:
-    """Measure full permits over HTTP, beside the floors of this machine taken in the same run.
+_policies = click.option(
+    "--policies",
+    type=click.IntRange(1, POLICIES[-1]),
+    multiple=True,
+    help=f"Numbers of policies. [default: {POLICIES}, {POLICIES_QUICK} with --quick]",
+)
 
-    Starts real servers with stores of their own and ends them; needs nothing else. The README beside it says what each
-    row means.
+
+def _measured(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all measurements over HTTP have."""
+    for option in (_data_dir, _concurrency, _seconds, _quick):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure this project, beside others and by itself; the README beside it says what each figure means.
+
+    Each part keeps its figures in bench/.results/, from which `report` writes RESULTS.md and its plots.
     """
     signal.signal(signal.SIGTERM, _leave)
-    placed = cores.choose()
-    found = machine.describe(Path(tempfile.gettempdir()) if data_dir is None else data_dir)
-    before = machine.strain()
-    try:
-        with ExitStack() as stack:
-            bed = _set_up(stack, data_dir, placed)
-            rows = _rows(bed, sorted(set(concurrency)))
-            click.echo(f"measuring {len(rows)} rows of {seconds:g} s, with warm-up about {_total(rows, seconds)} s")
-            measure.run(rows, seconds)
-            disagreements = _disagreements(bed, rows)
-    except (NotReadyError, GeneratorDiedError, httpx.HTTPError) as error:
-        raise click.ClickException(str(error)) from error
-    command = shlex.join([".venv/bin/python", "-m", "bench", *sys.argv[1:]])
-    setting = report.Setting(found, placed, machine.strain().told_since(before), seconds, command)
-    report.print_table(rows, setting)
-    if markdown is not None:
-        markdown.write_text(report.markdown(rows, setting))
-    for disagreement in disagreements:
-        click.echo(f"wrong: {disagreement}", err=True)
-    sys.exit(1 if disagreements or any(row.wrong for row in rows) else 0)
+
+
+@main.command("peers")
+@_measured
+@_policies
+def peers_command(**options: Any) -> None:  # noqa: ANN401  # click's
+    """This project and others, on the same work, in one run."""
+    _end(_peers(**options))
+
+
+@main.command("scaling")
+@_measured
+@_full
+@click.option("--only", multiple=True, help=f"Dimensions: {', '.join(each.name for each in scaling.DIMENSIONS)}.")
+def scaling_command(**options: Any) -> None:  # noqa: ANN401  # as above
+    """What a decision costs as identities, budgets, records, holds, policies and workers grow."""
+    _end(_scaling(**options))
+
+
+@main.command("steps")
+@_quick
+@_data_dir
+def steps_command(**options: Any) -> None:  # noqa: ANN401  # as above
+    """What each step of a decision costs, without a network."""
+    _steps(**options)
+
+
+@main.command("day")
+@click.option("--seconds", type=click.FloatRange(1, SECONDS_MAX), default=60.0, show_default=True, help="One day.")
+@click.option(
+    "--users", type=click.IntRange(1, 1_000), default=40, show_default=True, help="Agents at the busiest hour."
+)
+@_data_dir
+def day_command(seconds: float, users: int, data_dir: Path | None) -> None:
+    """A day of several tenants, compressed, against a server of its own."""
+    sys.exit(day.run(seconds, users, data_dir))
+
+
+@main.command("all")
+@_measured
+@_full
+@click.option("--publish", is_flag=True, help="Write RESULTS.md and its plots at the end.")
+def all_command(*, publish: bool, full: bool, **options: Any) -> None:  # noqa: ANN401  # as above
+    """All of it, one part after the other."""
+    is_right = _peers(policies=(), **options)
+    is_right &= _scaling(full=full, only=(), **options)
+    _steps(quick=options["quick"], data_dir=options["data_dir"])
+    if publish:
+        _report(RESULTS)
+    _end(is_right)
+
+
+@main.command("report")
+@click.option(
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), default=RESULTS, help="File; plots go beside it."
+)
+def report_command(markdown: Path) -> None:
+    """Write RESULTS.md and its plots from the figures that were kept."""
+    _report(markdown)
 
 
 def _leave(number: int, _frame: object) -> NoReturn:
-    """End like Ctrl-C does, so that the servers are stopped and the folder is removed."""
+    """End like Ctrl-C does, so that the servers are stopped and the folders are removed."""
     sys.exit(ABORTED + number)
 
 
-def _set_up(stack: ExitStack, data_dir: Path | None, placed: cores.Cores) -> Bed:
-    """Start everything; ``stack`` ends it. The servers are pinned to one core, whatever is started later to another."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-bench-", dir=data_dir)))
-    echo = stack.enter_context(servers.echo(placed.server))
-    crash = stack.enter_context(servers.sidecar(folder, "process-crash", placed.server))
-    power = stack.enter_context(servers.sidecar(folder, "power-loss", placed.server))
-    cores.pin(0, placed.load)
-    return Bed(
-        folder=folder,
-        generator=stack.enter_context(generator()),
-        echo=echo,
-        crash=crash,
-        crash_tenant=tenant.set_up(crash.url, crash.operator),
-        power=power,
-        power_tenant=tenant.set_up(power.url, power.operator),
+def _end(is_right: bool) -> NoReturn:  # noqa: FBT001  # the verdict of a run
+    sys.exit(0 if is_right else 1)
+
+
+def _terms(*, quick: bool, seconds: float | None, concurrency: tuple[int, ...], data_dir: Path | None) -> Terms:
+    return Terms(
+        connections=tuple(sorted(set(concurrency))),
+        seconds=seconds or (SECONDS_QUICK if quick else SECONDS),
+        placed=cores.choose(),
+        data_dir=data_dir,
     )
 
 
-def _rows(bed: Bed, concurrency: Iterable[int]) -> list[Row]:
-    """Return the rows in the order of a permit's stages, each doing all that the one before it does and more."""
-    rows = [disk.syncs(bed.folder)]
-    for connections in concurrency:
-        rows += [
-            measure.echoes(bed.generator, bed.echo, bed.crash_tenant, connections),
-            measure.health(bed.generator, bed.crash, connections),
-            measure.dry_runs(bed.generator, bed.crash, bed.crash_tenant, connections),
-            measure.permits("process-crash", bed.generator, bed.crash, bed.crash_tenant, connections),
-            measure.permits("power-loss", bed.generator, bed.power, bed.power_tenant, connections),
-        ]
-    return rows
+def _peers(*, policies: tuple[int, ...], quick: bool, **options: Any) -> bool:  # noqa: ANN401  # as above
+    """Measure this project and the others; returns whether every answer of ours was right."""
+    sizes = sorted(set(policies)) or (POLICIES_QUICK if quick else POLICIES)
+
+    def measure(terms: Terms, console: Console) -> Part:
+        lines, wrong = contest.contest(sizes, terms, console)
+        return Part(setting=_unset(terms), lines=tuple(lines), legend=contest.legend(lines), wrong=tuple(wrong))
+
+    part = _part(measure, _terms(quick=quick, **options))
+    results.save("peers", part)
+    report.print_part(part, [tables.peers(part)], report.console())
+    return _is_right(part)
 
 
-def _total(rows: Sequence[Row], seconds: float) -> int:
-    """Return about how many seconds the run takes."""
-    return round(len(rows) * (seconds * 1.1 + min(measure.FIRST_WARM_UP_SECONDS, seconds)))
+def _scaling(*, full: bool, only: tuple[str, ...], quick: bool, **options: Any) -> bool:  # noqa: ANN401  # as above
+    """Measure what size costs; returns whether every answer was right."""
+    known = {each.name: each for each in scaling.DIMENSIONS}
+    for name in set(only) - set(known):
+        raise click.UsageError(f"unknown dimension `{name}`, there are: {', '.join(known)}")
+    chosen = tuple(known[name] for name in dict.fromkeys(only or known))
+    choice = scaling.Choice(chosen, is_full=full, sizes_max=2 if quick else None)
+
+    def measure(terms: Terms, console: Console) -> Part:
+        lines = scaling.scale(choice, terms, console)
+        return Part(setting=_unset(terms), lines=tuple(lines), legend=scaling.LEGEND)
+
+    part = _part(measure, _terms(quick=quick, **options))
+    results.save("scaling", part)
+    report.print_part(part, tables.scaling(part), report.console())
+    return _is_right(part)
 
 
-def _disagreements(bed: Bed, rows: Sequence[Row]) -> list[str]:
-    """Return where a server's own books differ from the permits that it was seen to give."""
-    permits = {
-        durability: sum(row.right for row in rows if row.name == measure.permit_name(durability))
-        for durability in ("process-crash", "power-loss")
-    }
-    found = (
-        tenant.first_disagreement(bed.crash.url, bed.crash_tenant, permits["process-crash"]),
-        tenant.first_disagreement(bed.power.url, bed.power_tenant, permits["power-loss"]),
-    )
-    return [disagreement for disagreement in found if disagreement is not None]
+def _steps(*, quick: bool, data_dir: Path | None) -> None:
+    size = steps.Size(rounds=2, requests=256) if quick else steps.Size()
+    placed, console = cores.choose(), Console(stderr=True)
+    before, folder = machine.strain(), _folder(data_dir)
+    try:
+        found = steps.measure(size, data_dir, placed.server, lambda name: console.print(f"steps: {name}", style="dim"))
+    except FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    strain = machine.strain().told_since(before)
+    setting = Setting(machine.describe(folder), "on one core", strain, 0.0, _command())
+    results.save("steps", kept := Steps(setting=setting, steps=found))
+    report.print_steps(kept, report.console())
 
 
-main(prog_name="python -m bench")
+def _part(measure: Callable[[Terms, Console], Part], terms: Terms) -> Part:
+    """Measure a part, with what went on meanwhile; what stops it becomes a clear error."""
+    before = machine.strain()
+    try:
+        part = measure(terms, Console(stderr=True))
+    except FAILURES as error:
+        raise click.ClickException(str(error)) from error
+    setting = msgspec.structs.replace(part.setting, strain=machine.strain().told_since(before))
+    return msgspec.structs.replace(part, setting=setting)
+
+
+def _unset(terms: Terms) -> Setting:
+    """Return the setting of a run that is not over."""
+    found = machine.describe(_folder(terms.data_dir))
+    return Setting(found, terms.placed.told(), "", terms.seconds, _command())
+
+
+def _folder(data_dir: Path | None) -> Path:
+    return Path(tempfile.gettempdir()) if data_dir is None else data_dir
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+
+
+def _is_right(part: Part) -> bool:
+    """Return whether no answer was wrong; a peer that cannot be had is no fault."""
+    return not part.wrong and not any(found.wrong for line in part.lines for found in line.figures.values())
+
+
+def _report(path: Path) -> None:
+    peers, scaled, found = results.part("peers"), results.part("scaling"), results.steps()
+    if peers is None and scaled is None and found is None:
+        raise click.ClickException("nothing was measured yet: run `python -m bench all`, or parts of it")
+    report.write(path, peers, scaled, found)
+    click.echo(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m bench")

@@ -4,6 +4,8 @@ Where the machine has one processor, or its system cannot pin, nothing is pinned
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -29,7 +31,15 @@ def choose() -> Cores:
     return Cores(allowed[0], allowed[1]) if len(allowed) > 1 else Cores()
 
 
-def pin(pid: int, core: int | None) -> None:
-    """Keep process ``pid`` (0 is this one), and what it starts from now on, on ``core``; nothing for None."""
-    if core is not None:
-        os.sched_setaffinity(pid, {core})
+@contextmanager
+def held(core: int | None) -> Iterator[None]:
+    """Keep this process on ``core`` for a while: what it starts meanwhile stays there. None changes nothing."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

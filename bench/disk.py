@@ -12,6 +12,7 @@ from bench.measure import Row
 BLOCK: Final = b"\x5a" * 4096
 """One page, which is the least that a commit of the store writes."""
 
+NAME: Final = "fdatasync of 4 KiB (floor)"
 NANO: Final = 1_000_000_000
 
 
@@ -26,7 +27,7 @@ def syncs(folder: Path) -> Row:
         outcome = Outcome(measured=len(taken), seconds=elapsed, right=len(taken), wrong=0, first_wrong="", busy=0.0)
         return outcome, taken
 
-    return Row("fdatasync of 4 KiB (floor)", 1, measure, "disk")
+    return Row(NAME, 1, measure, "disk")
 
 
 def append_synced(folder: Path, seconds: float) -> Latencies:

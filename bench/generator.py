@@ -23,18 +23,20 @@ LATENCY_BYTES: Final = 8
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Send ``request``, a whole HTTP request, again and again on each of ``connections`` keep-alive connections.
 
-    An answer is right when it is a 200 whose JSON has ``value`` in ``field``. What is answered in the first
-    ``warm_up_seconds`` is checked and not measured.
+    An answer is right when it is a 200 whose JSON has ``value`` at the end of ``path``, keys and positions from the
+    outside in. What is answered in the first ``warm_up_seconds`` is checked and not measured. ``uds`` is the path of a
+    socket that takes the place of host and port.
     """
 
     host: str
     port: int
     request: bytes
     connections: int
-    warm_up_seconds: float
-    seconds: float
-    field: str
+    path: tuple[str | int, ...]
     value: str | bool
+    uds: str = ""
+    warm_up_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

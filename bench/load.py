@@ -9,8 +9,10 @@ import gc
 import sys
 import time
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import httptools
 import msgspec
@@ -47,7 +49,7 @@ class Run:
 
     def note(self, began: int, arrived: int, status: int, body: bytes) -> bool:
         """Judge one answer; returns whether another request is wanted."""
-        if status == 200 and orjson.loads(body).get(self.plan.field) == self.plan.value:
+        if status == 200 and told(body, self.plan.path) == self.plan.value:
             self.right += 1
         else:
             self.note_wrong(f"{status} {body.decode(errors='replace')}")
@@ -74,6 +76,17 @@ class Run:
             first_wrong=self.first_wrong,
             busy=busy,
         )
+
+
+def told(body: bytes, path: Sequence[str | int]) -> object:
+    """Return what an answer has at the end of ``path``, None where there is nothing."""
+    found: Any = orjson.loads(body)
+    try:
+        for step in path:
+            found = found[step]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return found
 
 
 class Connection(asyncio.Protocol):
@@ -127,12 +140,20 @@ class Connection(asyncio.Protocol):
 
 async def drive(run: Run) -> None:
     """Carry out the plan of ``run``."""
-    loop = asyncio.get_running_loop()
-    waiting = [loop.create_future() for _ in range(run.plan.connections)]
+    loop, plan = asyncio.get_running_loop(), run.plan
+    waiting = [loop.create_future() for _ in range(plan.connections)]
     run.begin()
     for done in waiting:
-        await loop.create_connection(lambda done=done: Connection(run, done), run.plan.host, run.plan.port)  # type: ignore[misc]
-    limit = run.plan.warm_up_seconds + run.plan.seconds + PATIENCE_SECONDS
+        connection = partial(Connection, run, done)
+        try:
+            if plan.uds:
+                await loop.create_unix_connection(connection, plan.uds)
+            else:
+                await loop.create_connection(connection, plan.host, plan.port)
+        except OSError as error:
+            run.note_wrong(f"no connection: {error}")
+            done.set_result(None)
+    limit = plan.warm_up_seconds + plan.seconds + PATIENCE_SECONDS
     _, late = await asyncio.wait(waiting, timeout=limit)
     for _ in late:
         run.note_wrong(f"no answer within {PATIENCE_SECONDS} s")

@@ -9,30 +9,45 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-import orjson
 
 from bench.generator import Generator, Latencies, Outcome, Plan
 from bench.servers import Server
-from bench.tenant import Tenant
 
 MS: Final = 1_000_000
-FIRST_WARM_UP_SECONDS: Final = 1.0
+FIRST_WARM_UP_SECONDS: Final = 0.5
 LATER_WARM_UP_SHARE: Final = 0.1
 
 Slice: TypeAlias = Callable[[float, float], tuple[Outcome, Latencies]]
 """Measures for some seconds after some seconds of warm-up."""
 
-Kind: TypeAlias = Literal["disk", "echo", "stage"]
-"""A floor without HTTP, the floor with it, or a step of the server's own work."""
+Kind: TypeAlias = Literal["disk", "echo", "own", "peer"]
+"""A floor without HTTP, the floor with it, this project, or another one."""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a row comes to.
+
+    ``rate`` is answers a second over ``answers`` that were measured; ``busy`` is the generator's share of its processor
+    at most. ``wrong`` counts answers that were wrong or missing, warm-up included; ``first_wrong`` tells of one.
+    """
+
+    answers: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    rate: float
+    busy: float
+    wrong: int
+    first_wrong: str = ""
 
 
 class Row(msgspec.Struct):
-    """One line of the table: what is measured, and what its slices found so far."""
+    """What is measured at one number of connections, and what its slices found so far."""
 
     name: str
     connections: int
     measure: Slice
-    kind: Kind = "stage"
+    kind: Kind = "own"
     latencies: Latencies = msgspec.field(default_factory=lambda: array("q"))
     outcomes: list[Outcome] = msgspec.field(default_factory=list)
 
@@ -41,32 +56,28 @@ class Row(msgspec.Struct):
         """Right answers, warm-up included."""
         return sum(outcome.right for outcome in self.outcomes)
 
-    @property
-    def wrong(self) -> int:
-        """Answers that were wrong or missing, warm-up included."""
-        return sum(outcome.wrong for outcome in self.outcomes)
-
-    def figures(self) -> "Figures":
+    def figures(self) -> Figures:
         """Return the row's figures; zeros when nothing was measured."""
         ordered = sorted(self.latencies) or [0]
         seconds = sum(outcome.seconds for outcome in self.outcomes if outcome.measured)
         return Figures(
+            answers=len(self.latencies),
             p50_ms=quantile(ordered, 0.5) / MS,
             p99_ms=quantile(ordered, 0.99) / MS,
             max_ms=ordered[-1] / MS,
             rate=len(self.latencies) / seconds if seconds else 0.0,
             busy=max((outcome.busy for outcome in self.outcomes), default=0.0),
+            wrong=sum(outcome.wrong for outcome in self.outcomes),
+            first_wrong=next((outcome.first_wrong for outcome in self.outcomes if outcome.first_wrong), ""),
         )
 
 
-class Figures(msgspec.Struct, frozen=True):
-    """A row's figures. ``rate`` is answers a second, ``busy`` the generator's share of its processor at most."""
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole HTTP request, and where its answer must hold what."""
 
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
-    rate: float
-    busy: float
+    content: bytes
+    path: tuple[str | int, ...]
+    value: str | bool
 
 
 def quantile(ordered: Sequence[int], share: float) -> int:
@@ -74,79 +85,61 @@ def quantile(ordered: Sequence[int], share: float) -> int:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
-def run(rows: Sequence[Row], seconds: float) -> None:
-    """Measure every row for ``seconds`` in all."""
-    slices = max(1, round(seconds))
-    length = seconds / slices
-    for number in range(slices):
+def run(rows: Sequence[Row], seconds: float, told: Callable[[], None] = lambda: None) -> None:
+    """Measure every row for ``seconds`` in all; ``told`` is called after each slice."""
+    count = slices(seconds)
+    length = seconds / count
+    for number in range(count):
         warm_up = length * LATER_WARM_UP_SHARE if number else min(FIRST_WARM_UP_SECONDS, seconds)
         for row in rows:
             outcome, latencies = row.measure(length, warm_up)
             row.outcomes.append(outcome)
             row.latencies.extend(latencies)
+            told()
 
 
-def echoes(generator: Generator, server: Server, tenant: Tenant, connections: int) -> Row:
-    """Return the row of the floor: a permit's request, sent back as it is."""
-    body = orjson.dumps(tenant.request())
-    plan = _plan(server, _post(server, "/", tenant.token, body), connections, ("action", "card.authorize"))
-    return Row("bare ASGI echo (floor)", connections, _slice(generator, plan), "echo")
+def slices(seconds: float) -> int:
+    """Return in how many parts a row's time is taken."""
+    return max(1, round(seconds))
 
 
-def health(generator: Generator, server: Server, connections: int) -> Row:
-    """Return the row of a call that decides nothing: routing and the door's own work."""
-    request = f"GET /v1/health HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode()
-    return Row("health", connections, _slice(generator, _plan(server, request, connections, ("status", "ok"))))
+def row(name: str, kind: Kind, generator: Generator, server: Server, request: Request, connections: int) -> Row:
+    """Return the row of one request sent again and again."""
+    planned = plan(server, request, connections)
+
+    def measure(seconds: float, warm_up_seconds: float) -> tuple[Outcome, Latencies]:
+        return generator.drive(msgspec.structs.replace(planned, seconds=seconds, warm_up_seconds=warm_up_seconds))
+
+    return Row(name, connections, measure, kind)
 
 
-def permit_name(durability: str) -> str:
-    """Return what the row of full permits is called."""
-    return f"permit, {durability}"
-
-
-def permits(durability: str, generator: Generator, server: Server, tenant: Tenant, connections: int) -> Row:
-    """Return the row of a full permit, each a new reservation and a new audit record."""
-    body = orjson.dumps(tenant.request())
-    plan = _plan(server, _post(server, "/v1/authorize", tenant.token, body), connections, ("allowed", True))
-    return Row(permit_name(durability), connections, _slice(generator, plan))
-
-
-def dry_runs(generator: Generator, server: Server, tenant: Tenant, connections: int) -> Row:
-    """Return the row of the same decision without reserving or recording."""
-    body = orjson.dumps(tenant.request(dry_run=True))
-    plan = _plan(server, _post(server, "/v1/authorize", tenant.token, body), connections, ("allowed", True))
-    return Row("dry run", connections, _slice(generator, plan))
-
-
-def _plan(server: Server, request: bytes, connections: int, right: tuple[str, str | bool]) -> Plan:
+def plan(server: Server, request: Request, connections: int) -> Plan:
+    """Return the plan of sending ``request``; as it stands, it sends one a connection."""
     return Plan(
         host=server.host,
         port=server.port,
-        request=request,
+        uds=server.uds,
+        request=request.content,
         connections=connections,
-        warm_up_seconds=0,
-        seconds=0,
-        field=right[0],
-        value=right[1],
+        path=request.path,
+        value=request.value,
     )
 
 
-def _slice(generator: Generator, plan: Plan) -> Slice:
-    def measure(seconds: float, warm_up_seconds: float) -> tuple[Outcome, Latencies]:
-        return generator.drive(msgspec.structs.replace(plan, seconds=seconds, warm_up_seconds=warm_up_seconds))
-
-    return measure
-
-
-def _post(server: Server, path: str, token: str, body: bytes) -> bytes:
+def post(server: Server, path: str, body: bytes, token: str = "") -> bytes:
     """Return a whole request with the headers that a client library would send."""
     lines = (
         f"POST {path} HTTP/1.1",
         f"Host: {server.host}:{server.port}",
         "Accept: */*",
         "User-Agent: bench",
-        f"Authorization: Bearer {token}",
+        *([f"Authorization: Bearer {token}"] if token else []),
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
     )
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def get(server: Server, path: str) -> bytes:
+    """Return a whole request without a body."""
+    return f"GET {path} HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n\r\n".encode()

@@ -4,11 +4,15 @@ Limits are so high that no run reaches them: every request is a permit that clai
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import httpx
 import msgspec
+
+from bench.servers import Server
 
 AMOUNT: Final = Decimal("47.23")
 """What every request asks for, in CAD."""
@@ -23,7 +27,7 @@ RULES: Final = {
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """A tenant that is set up. ``key`` is the tenant's, ``token`` the agent's own."""
+    """A tenant that is set up. ``key`` is the tenant's, ``token`` the agent's own; the budget's id may be empty."""
 
     key: str
     token: str
@@ -42,9 +46,22 @@ class Tenant(msgspec.Struct, frozen=True):
 class Desk:
     """Calls of one server's management API with one token."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """Call the server at ``url``."""
-        self._client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    def __init__(self, url: str, token: str, uds: str = "") -> None:
+        """Call the server at ``url``, or the one that listens on the socket ``uds``."""
+        self._client = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            transport=httpx.HTTPTransport(uds=uds) if uds else None,
+        )
+
+    def __enter__(self) -> Self:
+        """Keep connections until the end of the context."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Close them."""
+        self._client.close()
 
     def post(self, path: str, body: dict[str, object]) -> dict[str, Any]:
         """Create something and return it; raises httpx.HTTPStatusError, with the server's sentence."""
@@ -64,34 +81,57 @@ class Desk:
 
 def set_up(url: str, operator: str) -> Tenant:
     """Make the tenant on the server at ``url``; raises httpx.HTTPError."""
-    made = Desk(url, operator).post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
-    desk = Desk(url, made["api_key"])
-    team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
-    desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
-    team_budget = add_budget(desk, team, "Team", "total", BUDGET_LIMIT)
-    agent = add_identity(desk, team, "agent", "Worker")
-    add_budget(desk, agent, "Agent daily", "daily", BUDGET_LIMIT)
-    token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
-    return Tenant(made["api_key"], token, made["root_identity_id"], team, agent, team_budget)
+    with _found(url, operator) as (desk, tenant):
+        team_budget_id = add_budget(desk, tenant.team_id, "Team", "total", BUDGET_LIMIT)
+        add_budget(desk, tenant.agent_id, "Agent daily", "daily", BUDGET_LIMIT)
+    return msgspec.structs.replace(tenant, team_budget_id=team_budget_id)
 
 
-def add_identity(desk: Desk, parent_id: str, kind: str, name: str) -> str:
-    """Make an identity and return its id."""
-    identity_id: str = desk.post("/v1/identities", {"parent_id": parent_id, "type": kind, "name": name})["identity_id"]
+def set_up_with_budgets(url: str, operator: str, budgets: int) -> Tenant:
+    """Make the tenant with so many budgets on the agent's chain, spread over it; raises httpx.HTTPError."""
+    with _found(url, operator) as (desk, tenant):
+        chain = (tenant.agent_id, tenant.team_id, tenant.root_id)
+        for number in range(budgets):
+            add_budget(desk, chain[number % len(chain)], f"Budget {number}", "total", BUDGET_LIMIT)
+    return tenant
+
+
+@contextmanager
+def _found(url: str, operator: str) -> Iterator[tuple[Desk, Tenant]]:
+    """Make the tenant without a budget and give a desk of its own."""
+    with Desk(url, operator) as desk:
+        made = desk.post("/v1/tenants", {"name": "Bench", "time_zone": "America/Toronto"})
+    with Desk(url, made["api_key"]) as desk:
+        team = add_identity(desk, made["root_identity_id"], "team", "Procurement")
+        desk.post("/v1/policies", {"identity_id": team, "name": "Cloud spend", "rules": RULES})
+        agent = add_identity(desk, team, "agent", "Worker")
+        token = desk.post("/v1/tokens", {"name": "Worker", "identity_id": agent})["token"]
+        yield desk, Tenant(made["api_key"], token, made["root_identity_id"], team, agent, "")
+
+
+def add_identity(desk: Desk, parent_id: str, kind: str, name: str, **more: object) -> str:
+    """Make an identity and return its id; ``more`` are further fields, such as an ``id`` of one's choice."""
+    body: dict[str, object] = {"parent_id": parent_id, "type": kind, "name": name}
+    identity_id: str = desk.post("/v1/identities", body | more)["identity_id"]
     return identity_id
 
 
 def add_budget(desk: Desk, identity_id: str, name: str, period: str, limit: int) -> str:
     """Make a budget in CAD and return its id."""
-    body: dict[str, object] = {"identity_id": identity_id, "name": name, "period": period, "limit": limit}
-    budget_id: str = desk.post("/v1/budgets", body | {"dimension": "amount", "currency": "CAD"})["budget_id"]
+    budget_id: str = desk.post("/v1/budgets", budget(identity_id, name, period, limit))["budget_id"]
     return budget_id
 
 
-def first_disagreement(url: str, tenant: Tenant, permits: int) -> str | None:
-    """Return how the team's budget or the audit log disagree with ``permits`` permits that were answered, or None."""
-    desk = Desk(url, tenant.key)
-    reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
+def budget(identity_id: str, name: str, period: str, limit: int) -> dict[str, object]:
+    """Return the body that makes a budget in CAD."""
+    owner: dict[str, object] = {"identity_id": identity_id, "name": name, "period": period}
+    return owner | {"limit": limit, "dimension": "amount", "currency": "CAD"}
+
+
+def first_disagreement(server: Server, tenant: Tenant, permits: int) -> str | None:
+    """Return how the team's budget disagrees with ``permits`` permits that were answered, or None."""
+    with Desk(server.url, tenant.key, server.uds) as desk:
+        reserved = Decimal(desk.get(f"/v1/budgets/{tenant.team_budget_id}")["usage"]["reserved"])
     if reserved != permits * AMOUNT:
         return f"the team's budget holds {reserved} CAD, {permits} permits make {permits * AMOUNT}"
     return None
