@@ -176,20 +176,20 @@ def decision_body(
         "token": token_id,
         "entity_revision": entity_revision,
     }
-    optional: Body = {
-        "amount": request.amount_minor,
-        "currency": request.currency,
-        "quantities": sorted(request.quantities.items()) or None,
-        "card": request.card_id,
-        "errors": verdict.errors[:NAMED_MAX] or None,
-        "matched_more": max(0, len(verdict.determining) - NAMED_MAX) or None,
-        "errors_more": max(0, len(verdict.errors) - NAMED_MAX) or None,
-        "expires": verdict.expires_at_us,
-        "replay_of": verdict.replay_of,
-        "others": facts.others or None,
-        "cards": [facts.card] if facts.card else None,
-    }
-    for key, value in optional.items():
+    optional = (
+        ("amount", request.amount_minor),
+        ("currency", request.currency),
+        ("quantities", sorted(request.quantities.items()) or None),
+        ("card", request.card_id),
+        ("errors", verdict.errors[:NAMED_MAX] or None),
+        ("matched_more", max(0, len(verdict.determining) - NAMED_MAX) or None),
+        ("errors_more", max(0, len(verdict.errors) - NAMED_MAX) or None),
+        ("expires", verdict.expires_at_us),
+        ("replay_of", verdict.replay_of),
+        ("others", facts.others or None),
+        ("cards", (facts.card,) if facts.card else None),
+    )
+    for key, value in optional:
         if value is not None:
             fields[key] = value
     return fields

@@ -10,6 +10,7 @@ books in the same transaction. A reservation ends once: the same ending again ch
 Conflict. Everything is booked in the window of the hold, never in today's.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -95,7 +96,7 @@ def place(
     identity_id: str,
     currency: str | None,
     asked: dict[str, int],
-    claims: tuple[Claim, ...],
+    claims: Sequence[Claim],
     now_us: int,
     ttl_seconds: int,
 ) -> Transition:
@@ -104,8 +105,8 @@ def place(
     measures = {
         name: Measure(value, 0, value) if name == COUNT else Measure(value, value) for name, value in asked.items()
     }
-    held = tuple(_hold(claim) for claim in claims)
-    only_counts = all(name == COUNT for name in measures)
+    held = tuple([_hold(claim) for claim in claims])
+    only_counts = measures.keys() == {COUNT}
     reservation = Reservation(
         decision_id=decision_id,
         identity_id=identity_id,
@@ -116,7 +117,7 @@ def place(
         created_at_us=now_us,
         expires_at_us=expires_at_us,
     )
-    return Transition(reservation, tuple(Posting(claim, claim.settled, claim.held) for claim in held))
+    return Transition(reservation, tuple([Posting(claim, claim.settled, claim.held) for claim in held]))
 
 
 def _hold(claim: Claim) -> HeldClaim:

@@ -181,9 +181,9 @@ class Authorizer:
         verdict = Verdict(
             decision_id=decision_id,
             allowed=not denials,
-            codes=tuple(reason.code for reason in denials or proposal.permits),
+            codes=tuple([reason.code for reason in denials or proposal.permits]),
             determining=proposal.ruling.determining,
-            errors=tuple(fault.policy_id for fault in proposal.ruling.errors),
+            errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
             expires_at_us=expires_at_us,
             replay_of=None if replay is None else replay.decision_id,
         )
@@ -232,11 +232,13 @@ def _reserve(
     part: TenantTransaction, decision_id: str, request: AuthorizeRequest, findings: Findings, now_us: int
 ) -> Transition | None:
     """Book every claim of a permit; None where there is nothing to hold or count."""
+    wanted = [claim for claim, _ in findings.claimed]
     asked = dict(request.quantities)
     if request.amount_minor is not None:
         asked[AMOUNT] = request.amount_minor
-    if any(claim.budget.dimension == COUNT for claim, _ in findings.claimed):
-        asked[COUNT] = 1
+    for claim in wanted:
+        if claim.budget.dimension == COUNT:
+            asked[COUNT] = 1
     if not asked:
         return None
     placed = place(
@@ -244,13 +246,14 @@ def _reserve(
         identity_id=request.identity_id,
         currency=request.currency,
         asked=asked,
-        claims=tuple(claim for claim, _ in findings.claimed),
+        claims=wanted,
         now_us=now_us,
         ttl_seconds=request.ttl_seconds,
     )
-    for posting, (claim, _) in zip(placed.postings, findings.claimed, strict=True):
-        part.ledger.grant(posting, claim.budget)
-    part.ledger.keep(placed.reservation)
+    ledger = part.ledger
+    for posting, claim in zip(placed.postings, wanted, strict=True):
+        ledger.grant(posting, claim.budget)
+    ledger.keep(placed.reservation)
     return placed
 
 
@@ -264,8 +267,8 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         request=encode_hash(part.audit.keep_request(request.canonical())),
         policies=encode_hash(policies.digest),
         chain=view.identity_versions,
-        budgets=tuple(view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed),
-        others=tuple(identity_version(identity) for identity in proposal.others),
+        budgets=tuple([view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed]),
+        others=tuple([identity_version(identity) for identity in proposal.others]),
         card=view.card_version,
     )
 
