@@ -1,9 +1,11 @@
 """Group commit: one transaction for all that wait, one failure for the one that failed, an answer only once it lies."""
 
 import asyncio
+import errno
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -697,3 +699,126 @@ def no_thread_left() -> Iterator[None]:
 def test_closing_leaves_no_thread(tmp_path: Path) -> None:
     with store_in(tmp_path) as environment, no_thread_left():
         Bench(environment).committer.close()
+
+
+# --- Found by an attack on this module: each of these fails today. ---
+
+
+async def _answered(call: "asyncio.Future[object]", seconds: float) -> object:
+    """What becomes of a call, or that nothing did within a bound that no healthy committer comes near."""
+    done, _ = await asyncio.wait({call}, timeout=seconds)
+    if not done:
+        call.cancel()
+        return "still waiting"
+    return call.exception() or call.result()
+
+
+def test_a_disk_that_cannot_even_be_looked_at_breaks_the_store_and_hangs_nobody(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: ``_spoil`` asks the disk how much is free while it explains an error of that disk."""
+
+    class Failing(Wrapped):
+        def commit(self) -> None:
+            error = lmdb.Error("mdb_txn_commit: Input/output error")
+            error.code = errno.EIO  # type: ignore[attr-defined]
+            raise error
+
+    def no_disk() -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    wrap(bench.environment, monkeypatch, Failing)
+    monkeypatch.setattr(bench.environment, "free_bytes", no_disk)
+
+    async def call() -> None:
+        first = await _answered(asyncio.ensure_future(bench.committer.submit(add(1))), 3.0)
+        second = await _answered(asyncio.ensure_future(bench.committer.submit(add(2))), 3.0)
+        assert isinstance(first, StoreUnusable | Unavailable), first
+        assert isinstance(second, StoreUnusable | Unavailable), second
+
+    run(call())
+
+
+def test_a_turnstile_that_fails_hangs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: ``flock`` can fail otherwise than by being taken (ENOLCK, EIO); later work must still get its turn."""
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment, shared=True)
+        failing = [True]
+
+        def lockless(self: Turnstile) -> bool:
+            if failing.pop():
+                raise OSError(errno.ENOLCK, "No locks available")
+            return True
+
+        async def call() -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(Turnstile, "try_enter", lockless)
+                first = await _answered(asyncio.ensure_future(bench.committer.submit(add(1))), 3.0)
+            second = await _answered(asyncio.ensure_future(bench.committer.submit(add(2))), 3.0)
+            assert second == 2, second
+            assert isinstance(first, Unavailable), first
+
+        run(call())
+        bench.committer.close()
+
+
+def test_a_disk_that_stalls_does_not_stop_the_event_loop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack: ``submit`` promises ``WAIT_SECONDS_MAX``; one fsync that hangs keeps the loop, so nobody is told."""
+
+    class Stalling(Wrapped):
+        def commit(self) -> None:
+            time.sleep(1.0)
+            super().commit()
+
+    monkeypatch.setattr(module, "WAIT_SECONDS_MAX", 0.1)
+    wrap(bench.environment, monkeypatch, Stalling)
+
+    async def call() -> None:
+        started = time.monotonic()
+        told = await _answered(asyncio.ensure_future(bench.committer.submit(add(1))), 3.0)
+        assert time.monotonic() - started < 0.8, "the loop stood still"
+        assert isinstance(told, Unavailable)
+
+    run(call())
+
+
+def test_work_whose_map_was_resized_is_finished_by_closing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: ``_take_over`` hands the batch back to a thread that ``close`` has stopped meanwhile."""
+    begin, resized = bench.environment.begin_write, [True]
+
+    def begin_write() -> Txn:
+        if resized and resized.pop():
+            raise lmdb.MapResizedError("resized")
+        return begin()
+
+    monkeypatch.setattr(bench.environment, "begin_write", begin_write)
+    bench.go_aside()
+
+    async def call() -> None:
+        task = asyncio.ensure_future(bench.committer.submit(add(1)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        bench.committer.close()
+        assert await _answered(task, 3.0) == 1
+
+    run(call())
+
+
+def test_closing_leaves_no_turn_behind(tmp_path: Path) -> None:
+    """Attack: a turn that is due when ``close`` has done its work runs on a closed store and a closed turnstile."""
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment, shared=True)
+        faults: list[dict[str, object]] = []
+
+        async def call() -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+            task = asyncio.ensure_future(bench.committer.submit(add(1)))
+            await asyncio.sleep(0)
+            bench.committer.close()
+            await task
+            await asyncio.sleep(0.05)
+
+        run(call())
+        assert faults == []
