@@ -18,14 +18,13 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Final, TypeVar
 
-import msgspec
-
 from sidecar.core.errors import StoreUnusable, Unavailable
-from sidecar.state.environment import Environment, MapFull, MapResized, StoreError, Txn, translate
+from sidecar.state.environment import SHORT_WRITE_BYTES, Environment, MapFull, MapResized, StoreError, Txn, translate
 from sidecar.state.observe import Batch, CommitObserver, Guarded, Unobserved
 from sidecar.state.pace import Pace
 from sidecar.state.transaction import Transaction
 from sidecar.state.turnstile import Turnstile
+from sidecar.state.work import Work, limit, resolve
 
 BATCH_MAX: Final = 64
 """Pieces of work in one transaction; more adds waiting without saving a noticeable share of the fsync."""
@@ -33,27 +32,10 @@ BATCH_MAX: Final = 64
 QUEUE_MAX: Final = 1_000
 """Pieces of work that may wait; beyond it a caller is refused before anything is reserved."""
 
-WAIT_SECONDS_MAX: Final = 2.0
-"""After this a waiter is told that the outcome is unknown; the work itself goes on."""
-
 TURNSTILE: Final = "turn.lock"
 """File beside the store."""
 
 T = TypeVar("T")
-
-
-class Work(msgspec.Struct):
-    """One piece of work and who waits for it.
-
-    ``cause`` is what went wrong and ``error`` what the waiter is told of it; ``timer`` runs where it may take long.
-    """
-
-    run: Callable[[Transaction], object]
-    future: asyncio.Future[object]
-    timer: asyncio.TimerHandle | None = None
-    outcome: object = None
-    error: Exception | None = None
-    cause: Exception | None = None
 
 
 class Committer:
@@ -79,6 +61,8 @@ class Committer:
         self._queue: deque[Work] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_aside = False
+        self._is_closed = False
+        self._resized: list[Work] = []
         self._told = 0
         self._broken: StoreUnusable | None = None
         self._handed: SimpleQueue[tuple[asyncio.AbstractEventLoop, list[Work]] | None] = SimpleQueue()
@@ -90,7 +74,7 @@ class Committer:
 
         Where something in its batch fails, ``run`` is run again on the state from before it. Raises what ``run``
         raised, with nothing of it kept; Unavailable when the store has no room, too much waits, or the outcome is
-        unknown after ``WAIT_SECONDS_MAX``; StoreUnusable once the store is broken.
+        unknown after ``state.work.WAIT_SECONDS_MAX``; StoreUnusable once the store is broken.
         """
         if self._broken is not None:
             raise self._broken
@@ -104,20 +88,23 @@ class Committer:
             self._is_aside = False
             loop.call_soon(self._turn, loop)
         elif self._is_aside:
-            _limit(loop, work)
+            limit(loop, work)
             self._tell_waiting()
         return await work.future  # type: ignore[return-value]  # the future carries what ``run`` returned
 
     def close(self) -> None:
-        """Finish what waits, then stop the thread."""
+        """Finish what waits, then stop the thread. A turn that the loop still has before it finds nothing to do."""
+        self._is_closed = True
         self._handed.put(None)
         self._thread.join()
+        if self._resized:
+            self._environment.adopt()
+            self._finish(self._resized, inside=False)
+            resolve(self._resized)
         while self._queue:
             batch = self._take()
-            if self._turnstile is not None:
-                self._turnstile.enter()
-            self._finish(batch)
-            _resolve(batch)
+            self._finish(batch, inside=False)
+            resolve(batch)
         if self._turnstile is not None:
             self._turnstile.close()
 
@@ -133,31 +120,36 @@ class Committer:
 
     def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do what waits, here or aside. Called by the loop between two other callbacks."""
+        if self._is_closed:
+            return
         batch = self._take()
         if self._pace.is_slow or not self._may_enter():
             self._is_aside = True
             for work in batch:
-                _limit(loop, work)
+                limit(loop, work)
             self._handed.put((loop, batch))
         else:
-            self._finish(batch)
+            self._finish(batch, inside=True)
             self._go_on(loop, batch)
 
     def _may_enter(self) -> bool:
         return self._turnstile is None or self._turnstile.try_enter()
 
-    def _finish(self, batch: list[Work]) -> None:
+    def _finish(self, batch: list[Work], *, inside: bool) -> None:
         """Do ``batch`` in the thread of the loop, where no read transaction is open and so the map may change."""
         while True:
             try:
-                return self._run(batch)
+                return self._run(batch, inside=inside)
             except MapResized:
                 self._environment.adopt()
+                inside = False
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, batch: list[Work]) -> None:
         """Tell the waiters of ``batch`` and see to the next one. Called by the loop."""
         self._is_aside = False
-        _resolve(batch)
+        resolve(batch)
+        if self._is_closed:
+            return
         if any(isinstance(work.cause, MapFull) for work in batch):
             self._environment.grow()
         if self._queue:
@@ -169,27 +161,31 @@ class Committer:
         """Do what the loop hands over. The thread has no state of its own: the loop says what comes next."""
         while (handed := self._handed.get()) is not None:
             loop, batch = handed
-            if self._turnstile is not None:
-                self._turnstile.enter()
             try:
-                self._run(batch)
+                self._run(batch, inside=False)
                 then = self._go_on
             except MapResized:
+                self._resized = batch
                 then = self._take_over
             with suppress(RuntimeError):  # the loop has ended, nobody waits there any more
                 loop.call_soon_threadsafe(then, loop, batch)
 
     def _take_over(self, loop: asyncio.AbstractEventLoop, batch: list[Work]) -> None:
         """Take over the size of the map that another process has set, and try again. Called by the loop."""
+        if self._is_closed:
+            return
+        self._resized = []
         self._environment.adopt()
         self._handed.put((loop, batch))
 
-    def _run(self, batch: list[Work]) -> None:
+    def _run(self, batch: list[Work], *, inside: bool) -> None:
         """Do and commit ``batch``; every failure ends up in the work it belongs to. Raises MapResized, nothing else.
 
-        The turnstile, where there is one, has been passed.
+        ``inside`` says that the turnstile, where there is one, has been passed already.
         """
         try:
+            if self._turnstile is not None and not inside:
+                self._turnstile.enter()
             if not self._transact(batch, self._together) and len(batch) > 1:
                 self._transact(batch, self._apart)
         except MapResized:
@@ -257,33 +253,16 @@ class Committer:
         return tuple(appended)
 
     def _spoil(self, batch: list[Work], cause: Exception) -> None:
-        error = translate(cause, self._environment.free_bytes()) if isinstance(cause, StoreError) else cause
+        error = translate(cause, self._free_bytes()) if isinstance(cause, StoreError) else cause
         for work in batch:
             work.cause, work.error = cause, error
         if isinstance(error, StoreUnusable) and self._broken is None:
             self._broken = error
             self._fail(error)
 
-
-def _resolve(works: list[Work]) -> None:
-    for work in works:
-        if work.timer is not None:
-            work.timer.cancel()
-        if work.future.done():
-            continue
-        if work.error is not None:
-            work.future.set_exception(work.error)
-        else:
-            work.future.set_result(work.outcome)
-
-
-def _limit(loop: asyncio.AbstractEventLoop, work: Work) -> None:
-    """Let the waiter of ``work`` give up after a while, where another process or a slow disk may keep it waiting."""
-    if work.timer is None:
-        work.timer = loop.call_later(WAIT_SECONDS_MAX, _give_up, work)
-
-
-def _give_up(work: Work) -> None:
-    if not work.future.done():
-        message = f"the store did not answer within {WAIT_SECONDS_MAX} s, the outcome is unknown"
-        work.future.set_exception(Unavailable(message))
+    def _free_bytes(self) -> int:
+        """Return what is free on the store's disk; enough where it cannot be asked, so that it counts as broken."""
+        try:
+            return self._environment.free_bytes()
+        except OSError:
+            return SHORT_WRITE_BYTES

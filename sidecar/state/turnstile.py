@@ -18,15 +18,15 @@ class Turnstile:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def try_enter(self) -> bool:
-        """Pass if nobody is inside, and tell whether that was so."""
+        """Pass if nobody is inside, and tell whether that was so; where it cannot be found out, ``enter`` says why."""
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return False
         return True
 
     def enter(self) -> None:
-        """Wait until nobody is inside, then pass."""
+        """Wait until nobody is inside, then pass. Raises OSError where the system cannot lock."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def leave(self) -> None:
