@@ -93,6 +93,9 @@ def _own_subjects(
         if each.durability == "process-crash":
             dry = each.ask(PERMITTED, dry_run=True)
             subjects.append(subject(each.dry_run, "own", driver, each.server, dry, connections))
+            if not each.server.uds:
+                varied = msgspec.structs.replace(dry, varied=PERMITTED.text)
+                subjects.append(subject(own.VARIED_DRY_RUN, "own", driver, each.server, varied, connections))
     for each in ours:
         full = each.ask(PERMITTED, dry_run=False)
         subjects.append(subject(each.permit, "own", driver, each.server, full, connections))

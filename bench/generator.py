@@ -25,7 +25,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     An answer is right when it is a 200 whose JSON has ``value`` at the end of ``path``, keys and positions from the
     outside in. What is answered in the first ``warm_up_seconds`` is checked and not measured. ``uds`` is the path of a
-    socket that takes the place of host and port.
+    socket that takes the place of host and port. Where ``varied`` is given, a text such as ``47.23``, each request has
+    another amount in its place, and the same one comes back only after ``VARIANTS`` others.
     """
 
     host: str
@@ -35,8 +36,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     path: tuple[str | int, ...]
     value: str | bool
     uds: str = ""
+    varied: str = ""
     warm_up_seconds: float = 0.0
     seconds: float = 0.0
+
+
+VARIANTS: Final = 9_000
+"""Amounts from 10.00 to 99.99, all of one length."""
+
+
+def requests(plan: Plan) -> list[bytes]:
+    """Return the requests that are sent in turn."""
+    if not plan.varied:
+        return [plan.request]
+    amounts = (b"%d.%02d" % divmod(cents, 100) for cents in range(1_000, 1_000 + VARIANTS))
+    return [plan.request.replace(plan.varied.encode(), amount) for amount in amounts]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

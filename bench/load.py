@@ -6,6 +6,7 @@ go into an array that is there before the first request, and the garbage collect
 
 import asyncio
 import gc
+import itertools
 import sys
 import time
 from array import array
@@ -19,7 +20,7 @@ import msgspec
 import orjson
 import uvloop
 
-from bench.generator import Latencies, Outcome, Plan
+from bench.generator import Latencies, Outcome, Plan, requests
 
 RATE_MAX: Final = 60_000
 """Answers a second that the array has room for, above what one Python process can receive."""
@@ -37,6 +38,7 @@ class Run:
     def __init__(self, plan: Plan) -> None:
         """Make room for the latencies; the clock starts with ``begin``."""
         self.plan = plan
+        self.requests = itertools.cycle(requests(plan))
         self.right = self.wrong = self.measured = 0
         self.first_wrong = ""
         self.latencies: Latencies = array("q", bytes(8 * (int(RATE_MAX * plan.seconds) + plan.connections)))
@@ -107,8 +109,9 @@ class Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._body = b""
+        request = next(self._run.requests)
         self._began = time.perf_counter_ns()
-        self._transport.write(self._run.plan.request)
+        self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         """Take the time first, then read; httptools calls back."""

@@ -73,11 +73,12 @@ class Row(msgspec.Struct):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole HTTP request, and where its answer must hold what."""
+    """A whole HTTP request, and where its answer must hold what; ``varied`` is an amount that changes each time."""
 
     content: bytes
     path: tuple[str | int, ...]
     value: str | bool
+    varied: str = ""
 
 
 def quantile(ordered: Sequence[int], share: float) -> int:
@@ -120,6 +121,7 @@ def plan(server: Server, request: Request, connections: int) -> Plan:
         port=server.port,
         uds=server.uds,
         request=request.content,
+        varied=request.varied,
         connections=connections,
         path=request.path,
         value=request.value,

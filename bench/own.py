@@ -28,7 +28,10 @@ FILE_POLICIES: Final = 100
 """Policies in one file."""
 
 DRY_RUN: Final = "this project, dry run"
-"""The row to compare the peers with."""
+"""The row to compare the peers with: all are asked the same thing again and again."""
+
+VARIED_DRY_RUN: Final = "this project, dry run, another amount each time"
+"""What it costs where no ruling can be kept from the time before."""
 
 
 class Own(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +60,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
             "resource": {
                 "type": "merchant",
                 "id": MERCHANT,
-                "amount": f"{question.amount // 100}.{question.amount % 100:02}",
+                "amount": question.text,
                 "currency": question.currency,
                 "merchant_category": question.category,
             },
@@ -69,6 +72,7 @@ class Own(msgspec.Struct, frozen=True, kw_only=True):
 
 LEGEND: Final = {
     DRY_RUN: "token, JSON, identity chain, schema and Cedar: decides like the peers and does no more",
+    VARIED_DRY_RUN: "the same for 9,000 amounts in turn: each is evaluated anew",
     "this project, permit, process-crash": "also claims from two budgets, reserves, seals a record and stores the"
     " answer, all in one transaction committed before the answer; survives `kill -9`",
     "this project, permit, power-loss": "the same with an fsync before the answer, shared by who waits; the default",

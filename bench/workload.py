@@ -50,6 +50,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     hour: int = 12
     is_allowed: bool = False
 
+    @property
+    def text(self) -> str:
+        """The amount in major units."""
+        return f"{self.amount // 100}.{self.amount % 100:02}"
+
 
 PERMITTED: Final = Question(amount=47_23, is_allowed=True)
 """What is measured."""

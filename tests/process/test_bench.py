@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench import contest, cores, disk, load, measure, own, report, results, scaling, stages, steps, tables, workload
 from bench.day import HOURS, Day
-from bench.generator import Generator, Outcome, generator
+from bench.generator import VARIANTS, Generator, Outcome, Plan, generator, requests
 from bench.machine import Machine
 from bench.measure import Figures, Kind
 from bench.memory import resident_mib
@@ -274,7 +274,7 @@ def test_a_round_measures_everybody_who_can_be_had(
     assert by_name["Absent"].missing == "its package is not to be had"
     assert "ended before it was ready" in by_name["pycasbin in the shell, filtered"].missing
     durabilities = [f"this project, permit, {each}" for each in ("process-crash", "power-loss")]
-    ours = [own.DRY_RUN, *durabilities, contest.HEALTH, contest.ECHO]
+    ours = [own.DRY_RUN, own.VARIED_DRY_RUN, *durabilities, contest.HEALTH, contest.ECHO]
     for name in (*ours, f"{own.DRY_RUN}, UDS", *(f"{each}, UDS" for each in durabilities), shelled[-1].name):
         assert by_name[name].figures.keys() == {1, 2}
         assert all(row.answers and not row.wrong for row in by_name[name].figures.values()), by_name[name]
@@ -359,3 +359,11 @@ def test_a_short_day_passes_without_a_failure(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "tool, permit" in done.stdout + done.stderr
+
+
+def test_varied_requests_differ_in_the_amount_alone() -> None:
+    plan = Plan(host="", port=0, request=b"amount 47.23!", connections=1, path=(), value=True, varied="47.23")
+    found = requests(plan)
+    assert len(set(found)) == len(found) == VARIANTS
+    assert (found[0], found[-1]) == (b"amount 10.00!", b"amount 99.99!")
+    assert requests(msgspec.structs.replace(plan, varied="")) == [plan.request]
