@@ -782,9 +782,7 @@ def test_a_disk_that_stalls_does_not_stop_the_event_loop(bench: Bench, monkeypat
     run(call())
 
 
-def test_work_whose_map_was_resized_is_finished_by_closing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_work_whose_map_was_resized_is_finished_by_closing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack: ``_take_over`` hands the batch back to a thread that ``close`` has stopped meanwhile."""
     begin, resized = bench.environment.begin_write, [True]
 
