@@ -59,3 +59,16 @@ def test_a_number_counts_in_the_first_bucket_that_reaches_it() -> None:
     for number in (0, 0.5, 0.6, 1, 7):
         timer.observe(number)
     assert cells.shown() == {("a", "0.5"): 2, ("a", "1.0"): 2, ("a", "+Inf"): 1, ("a", "sum"): 9.1}
+
+
+def test_attack_a_name_that_was_cut_off_by_a_kill_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Attack, fails today: ``_make`` writes a name's tail first; a shorter name made by the successor keeps that tail."""
+    path = tmp_path / "0.cells"
+    path.write_bytes(bytes(FILE_BYTES))
+    killed = Cells(path)
+    tail = b"ecidecar_http_requests_total\tGET\t/v1/identities/{identity_id}\t200"
+    start = killed._used * 128 + 8  # noqa: SLF001 -- where the next name would lie
+    killed._map[start + 1 : start + 1 + len(tail)] = tail  # noqa: SLF001
+    successor = Cells(path)
+    successor.values[successor.place("sidecar_idempotent_replays_total")] += 1
+    assert read_cells(path) == {("sidecar_idempotent_replays_total",): 1.0}

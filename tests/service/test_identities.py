@@ -301,3 +301,16 @@ def test_the_root_is_the_operators_to_revoke(org: World) -> None:
         org.run(org.registry.revoke(org.token(None), None, "root", org.now_us))
     assert org.run(org.registry.revoke(OPERATOR, "t_one", "root", org.now_us)).value.affected == 5
     assert codes(org.decide(payment(identity_id="sub"))) == ["identity_revoked"]
+
+
+def test_attack_a_metadata_change_from_one_to_true_is_stored(world: World) -> None:
+    """Attack, fails today: ``1 == True`` in Python, but their tags are ``1`` and ``true``; the answer says changed."""
+    world.tenant()
+    world.identity("ann", metadata={"level": 1})
+    told = world.run(
+        world.registry.change(OPERATOR, "t_one", "ann", IdentityPatch(metadata={"level": True}), world.now_us)
+    )
+    with world.look() as part:
+        stored = part.identities.get("ann")
+    assert stored is not None
+    assert repr(stored.metadata) == repr(told.identity.metadata)
