@@ -34,6 +34,9 @@ OURS: Final = {
 }
 """Context keys that the sidecar fills, and the place in the request to blame when one is missing."""
 
+CIRCUMSTANCES: Final = frozenset({"now", "hour", "weekday", "mode"})
+"""Those of them that no request is asked for: they are always there."""
+
 _FILLED_WITH: Final[dict[str, CedarType]] = {
     "amount": LONG,
     "currency": STRING,
@@ -49,7 +52,8 @@ _FILLED_WITH: Final[dict[str, CedarType]] = {
 class Form(msgspec.Struct, frozen=True, kw_only=True):
     """Requests for one action on one type of resource.
 
-    ``declared`` are the keys of ``OURS`` that the action's context has, ``required`` those of them that it must have;
+    ``declared`` are the keys of ``OURS`` that the action's context has and a request can give, ``required`` those of
+    them that it must have; ``circumstances`` are the keys that it has whatever the request;
     ``own`` is the rest of the context, the caller's. ``category`` says whether the resource has a merchant category,
     ``needs_category`` whether it must. ``is_context_optional`` and ``is_bare_resource_fit`` say that a request without
     context and attributes of the caller's fits. ``names_entities`` says that a request could name entities, and
@@ -60,6 +64,7 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
     resource: EntityType
     declared: frozenset[str]
     required: tuple[str, ...]
+    circumstances: frozenset[str]
     own: RecordType
     quantities: RecordType | None
     is_context_optional: bool
@@ -102,8 +107,9 @@ def _form(action: Action, resource: EntityType) -> Form:
     return Form(
         action=action,
         resource=resource,
-        declared=frozenset(fields.keys() & OURS.keys()),
-        required=tuple(key for key, field in fields.items() if key in OURS and field.required),
+        declared=frozenset(fields.keys() & OURS.keys()) - CIRCUMSTANCES,
+        required=tuple(key for key, field in fields.items() if field.required and key in OURS.keys() - CIRCUMSTANCES),
+        circumstances=frozenset(fields.keys() & CIRCUMSTANCES),
         own=own,
         quantities=quantities if isinstance(quantities, RecordType) else None,
         is_context_optional=not any(field.required for field in own.fields.values()),

@@ -46,8 +46,10 @@ def test_what_is_unknown_is_named_and_not_kept(action: str, resource_type: str, 
 
 def test_the_context_is_ours_and_the_callers() -> None:
     made = form()
-    assert made.declared == {"amount", "currency", "merchant_category", "quantities", "now", "hour", "weekday", "mode"}
-    assert made.required == ("amount", "currency", "hour", "mode", "now", "weekday")
+    assert made.declared == {"amount", "currency", "merchant_category", "quantities"}
+    assert made.required == ("amount", "currency")
+    assert made.circumstances == {"now", "hour", "weekday", "mode"}
+    assert of_context("hour: Long, amount?: Long").circumstances == {"hour"}
     assert set(made.own.fields) == {"purpose", "since"}
     assert made.is_context_optional
     assert not form("tool.audit", "tool").is_context_optional
