@@ -4,11 +4,12 @@ Which context keys the sidecar fills and which the caller may, what is required,
 such a request say all that Cedar's check against the schema would say.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from sidecar.core.ids import pascal_case
+from sidecar.core.ids import pascal_case, snake_case
 from sidecar.core.schema import (
     LONG,
     STRING,
@@ -52,6 +53,9 @@ _FILLED_WITH: Final[dict[str, CedarType]] = {
 class Form(msgspec.Struct, frozen=True, kw_only=True):
     """Requests for one action on one type of resource.
 
+    ``is_met`` says whether the action applies to such resources, ``principals`` are the types of the wire that it
+    applies to, each with its Cedar type.
+
     ``declared`` are the keys of ``OURS`` that the action's context has and a request can give, ``required`` those of
     them that it must have; ``circumstances`` are the keys that it has whatever the request;
     ``own`` is the rest of the context, the caller's. ``category`` says whether the resource has a merchant category,
@@ -62,6 +66,8 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Action
     resource: EntityType
+    is_met: bool
+    principals: dict[str, str]
     declared: frozenset[str]
     required: tuple[str, ...]
     circumstances: frozenset[str]
@@ -76,11 +82,15 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forms:
-    """The forms of one schema, each made when it is first asked for; there are as many as it has pairs."""
+    """The forms of one schema, each made when it is first asked for; there are as many as it has pairs.
+
+    ``identity_types`` are the types of the wire that identities have.
+    """
 
     def __init__(self, model: SchemaModel) -> None:
         """Make the forms of ``model``."""
         self._model = model
+        self.identity_types = frozenset(_wire_types(model.identity_types))
         self._made: dict[tuple[str, str], Form] = {}
 
     def find(self, action: str, resource_type: str) -> Form | str:
@@ -107,6 +117,8 @@ def _form(action: Action, resource: EntityType) -> Form:
     return Form(
         action=action,
         resource=resource,
+        is_met=resource.name in action.resources,
+        principals=_wire_types(action.principals),
         declared=frozenset(fields.keys() & OURS.keys()) - CIRCUMSTANCES,
         required=tuple(key for key, field in fields.items() if field.required and key in OURS.keys() - CIRCUMSTANCES),
         circumstances=frozenset(fields.keys() & CIRCUMSTANCES),
@@ -119,6 +131,11 @@ def _form(action: Action, resource: EntityType) -> Form:
         names_entities=_names_entities(action.context) or _names_entities(resource.attributes),
         is_sound=all(fields[key].type == kind for key, kind in _FILLED_WITH.items() if key in fields),
     )
+
+
+def _wire_types(kinds: Iterable[str]) -> dict[str, str]:
+    """Return Cedar types by what they are called on the wire, those that are called anything there."""
+    return {name: kind for kind in kinds if (name := snake_case(kind)) is not None}
 
 
 def _names_entities(kind: CedarType) -> bool:

@@ -316,9 +316,9 @@ def parse_policies(source: PolicySource) -> PolicyHandle:
         {
             "template_id": f"{_POSITION}{template}",
             "new_id": f"{_LINK}{index}",
-            "values": {"?principal": _uid(principal)},
+            "values": {"?principal": {"type": kind, "id": name}},
         }
-        for index, (template, principal) in enumerate(fillings)
+        for index, (template, (kind, name)) in enumerate(fillings)
     ]
     return PolicyHandle(handle.with_linked_batch(links) if links else handle)
 
@@ -341,8 +341,12 @@ def ask(
     Raises ValidationFailed, with Cedar's sentence, for a request that does not fit ``compiled``; with None nothing is
     checked.
     """
-    who, what = request.principal, request.resource
-    asked: dict[str, Any] = {"principal": _uid(who), "action": _uid(("Action", request.action)), "resource": _uid(what)}
+    (kind, name), (other_kind, other) = request.principal, request.resource
+    asked: dict[str, Any] = {
+        "principal": {"type": kind, "id": name},
+        "action": {"type": "Action", "id": request.action},
+        "resource": {"type": other_kind, "id": other},
+    }
     if request.context:  # as text, which the binding wants; none at all is the empty one, and is read faster
         asked["context"] = orjson.dumps(request.context).decode()
     answer = authorize(asked, policies.handle, entities.handle, None if compiled is None else compiled.handle)
@@ -351,7 +355,7 @@ def ask(
         sentence = diagnostics.errors[0].removeprefix(_REQUEST_UNFIT)
         raise ValidationFailed(sentence, field="context" if "context" in sentence else None)
     allowed = answer.decision == "Allow"
-    reasons = tuple(sorted([ids[reason] for reason in diagnostics.reason]))
+    reasons = tuple(sorted(map(ids.__getitem__, diagnostics.reason)))
     if diagnostics.errors:
         faults = sorted((_fault(error, ids) for error in diagnostics.errors), key=lambda fault: fault.policy_id)
         return Ruling("deny", () if allowed else reasons, tuple(faults))
@@ -374,10 +378,6 @@ def _fault(sentence: str, ids: Mapping[str, str]) -> PolicyFault:
     if match is None:
         raise Unavailable("the policy engine reports an error without naming its policy")
     return PolicyFault(ids[match[1]], match[2])
-
-
-def _uid(entity: EntityUid) -> dict[str, str]:
-    return {"type": entity[0], "id": entity[1]}
 
 
 def entity_slice(entities: Sequence[dict[str, object]], compiled: CompiledSchema) -> EntitySlice:

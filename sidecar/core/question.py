@@ -16,7 +16,6 @@ from sidecar.core.conformity import conform, conform_record
 from sidecar.core.directory import IdentityChain, Mode, entities_of
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.forms import OURS, Form, Forms
-from sidecar.core.ids import pascal_case
 from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, Json
 from sidecar.core.policy import CedarRequest, EntityUid, check_extension
@@ -73,24 +72,23 @@ class Question(msgspec.Struct, frozen=True, gc=False):
         """The context: all values that policies can see."""
         return self.given | self.circumstances.tell(self.form.circumstances)
 
-    def read(self, names: tuple[str, ...] | None) -> dict[str, object]:
-        """Return those parts of the context that are named; all for None."""
-        if names is None:
-            return self.seen
-        given, circumstances = self.given, self.form.circumstances
-        context = {name: given[name] for name in names if name in given}
-        if not circumstances.isdisjoint(names):
-            context |= self.circumstances.tell(circumstances.intersection(names))
-        return context
-
     @property
     def request(self) -> CedarRequest:
         """The request with its whole context."""
-        return self.asking(None)
+        return CedarRequest(self.principal, self.form.action.name, self.resource, self.seen)
 
     def asking(self, names: tuple[str, ...] | None) -> CedarRequest:
         """Return the request with those parts of its context that are named; all for None."""
-        return CedarRequest(self.principal, self.form.action.name, self.resource, self.read(names))
+        if names is None:
+            return self.request
+        form, given = self.form, self.given
+        context: dict[str, object] = {}
+        for name in names:
+            if name in given:
+                context[name] = given[name]
+        if not form.circumstances.isdisjoint(names):
+            context |= self.circumstances.tell(form.circumstances.intersection(names))
+        return CedarRequest(self.principal, form.action.name, self.resource, context)
 
     @property
     def resource_entity(self) -> dict[str, object]:
@@ -124,10 +122,10 @@ def pose(
     form = forms.find(request.action, request.resource.type)
     if isinstance(form, str):
         return Unanswerable(form)
-    principal_type = pascal_case(chain[0].type)
-    if principal_type not in form.action.principals:
+    principal_type = form.principals.get(chain[0].type)
+    if principal_type is None:
         return Unanswerable(f"`{request.action}` does not apply to identities of type `{chain[0].type}`")
-    if form.resource.name not in form.action.resources:
+    if not form.is_met:
         message = f"`{request.action}` does not apply to resources of type `{request.resource.type}`"
         raise ValidationFailed(message, field="resource.type")
     if form.resource.choices is not None and request.resource.id not in form.resource.choices:

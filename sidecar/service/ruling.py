@@ -67,7 +67,7 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     if view.blocks:
         return Proposal(view, NO_RULING, (), view.blocks)
     schema, policies = view.policies.schema, view.policies.policies
-    target = _target(part, request, schema.model.identity_types)
+    target = _target(part, request, schema.forms.identity_types)
     posed = pose(request, view.chain, target, schema.forms, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
@@ -77,7 +77,7 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     denials = card_denials(view, request)
     if ruling.effect == "deny":
         denials += reasons.refused(ruling, policies, request, posed.seen)
-    others = tuple([identity for identity, _ in reached])
+    others = tuple(identity for identity, _ in reached) if reached else ()
     return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others, asked)
 
 
@@ -129,7 +129,7 @@ def _reached(
 def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
     """Return the identity chain of the resource, None when its type is no identity type."""
     resource = request.resource
-    if pascal_case(resource.type) not in identity_types:
+    if resource.type not in identity_types:
         return None
     if request.attributes:
         raise ValidationFailed("the attributes of an identity are the stored ones", field="resource.attributes")

@@ -55,6 +55,14 @@ def test_the_context_is_ours_and_the_callers() -> None:
     assert not form("tool.audit", "tool").is_context_optional
 
 
+def test_who_may_ask_about_what_is_told_in_types_of_the_wire() -> None:
+    made = of_context("")
+    assert (made.is_met, made.principals) == (True, {"user": "User", "agent": "Agent"})
+    assert not form(resource_type="tool").is_met
+    assert {"user", "agent"} <= SCHEMA.forms.identity_types
+    assert "merchant" not in SCHEMA.forms.identity_types
+
+
 def test_quantities_are_a_record_or_none() -> None:
     quantities = form().quantities
     assert quantities is not None
