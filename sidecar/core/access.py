@@ -105,9 +105,12 @@ class Caller(msgspec.Struct, frozen=True):
 
     def reaches(self, chain: IdentityChain) -> bool:
         """Whether the first identity of ``chain`` is within reach: any for administrators, a subtree for the others."""
-        if self.may_administer:
-            return True
-        return self.top is not None and any(identity.identity_id == self.top for identity in chain)
+        top = self.top
+        if top is not None:
+            for identity in chain:  # asked of every decision: a generator would take longer than the comparisons
+                if identity.identity_id == top:
+                    return True
+        return self.may_administer
 
     def require_reach(self, chain: IdentityChain) -> None:
         """Raise NotFound when the first identity of ``chain`` is outside the caller's reach."""

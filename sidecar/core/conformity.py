@@ -62,7 +62,7 @@ def conform(value: object, cedar_type: CedarType, field: str, check_extension: C
                 _refuse("expected a list", field)
             return [conform(item, element, f"{field}[{index}]", check_extension) for index, item in enumerate(value)]
         case _:
-            return _record(value, cedar_type, field, check_extension)
+            return conform_record(value, cedar_type, field, check_extension)
 
 
 def _primitive(value: object, name: PrimitiveName, field: str) -> object:
@@ -91,7 +91,8 @@ def _reference(value: object, name: str, field: str) -> object:
     return {"__entity": {"type": name, "id": check_name(value["id"], f"{field}.id")}}
 
 
-def _record(value: object, record: RecordType, field: str, check_extension: CheckExtension) -> dict[str, object]:
+def conform_record(value: object, record: RecordType, field: str, check_extension: CheckExtension) -> dict[str, object]:
+    """Return what ``conform`` does, of a record."""
     if not isinstance(value, dict):
         _refuse("expected an object", field)
     for key in value:

@@ -4,11 +4,12 @@ Which context keys the sidecar fills and which the caller may, what is required,
 such a request say all that Cedar's check against the schema would say.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from sidecar.core.ids import pascal_case
+from sidecar.core.ids import pascal_case, snake_case
 from sidecar.core.schema import (
     LONG,
     STRING,
@@ -34,6 +35,9 @@ OURS: Final = {
 }
 """Context keys that the sidecar fills, and the place in the request to blame when one is missing."""
 
+CIRCUMSTANCES: Final = frozenset({"now", "hour", "weekday", "mode"})
+"""Those of them that no request is asked for: they are always there."""
+
 _FILLED_WITH: Final[dict[str, CedarType]] = {
     "amount": LONG,
     "currency": STRING,
@@ -49,7 +53,11 @@ _FILLED_WITH: Final[dict[str, CedarType]] = {
 class Form(msgspec.Struct, frozen=True, kw_only=True):
     """Requests for one action on one type of resource.
 
-    ``declared`` are the keys of ``OURS`` that the action's context has, ``required`` those of them that it must have;
+    ``is_met`` says whether the action applies to such resources, ``principals`` are the types of the wire that it
+    applies to, each with its Cedar type.
+
+    ``declared`` are the keys of ``OURS`` that the action's context has and a request can give, ``required`` those of
+    them that it must have; ``circumstances`` are the keys that it has whatever the request;
     ``own`` is the rest of the context, the caller's. ``category`` says whether the resource has a merchant category,
     ``needs_category`` whether it must. ``is_context_optional`` and ``is_bare_resource_fit`` say that a request without
     context and attributes of the caller's fits. ``names_entities`` says that a request could name entities, and
@@ -58,8 +66,11 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
     action: Action
     resource: EntityType
+    is_met: bool
+    principals: dict[str, str]
     declared: frozenset[str]
     required: tuple[str, ...]
+    circumstances: frozenset[str]
     own: RecordType
     quantities: RecordType | None
     is_context_optional: bool
@@ -71,11 +82,15 @@ class Form(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forms:
-    """The forms of one schema, each made when it is first asked for; there are as many as it has pairs."""
+    """The forms of one schema, each made when it is first asked for; there are as many as it has pairs.
+
+    ``identity_types`` are the types of the wire that identities have.
+    """
 
     def __init__(self, model: SchemaModel) -> None:
         """Make the forms of ``model``."""
         self._model = model
+        self.identity_types = frozenset(_wire_types(model.identity_types))
         self._made: dict[tuple[str, str], Form] = {}
 
     def find(self, action: str, resource_type: str) -> Form | str:
@@ -102,8 +117,11 @@ def _form(action: Action, resource: EntityType) -> Form:
     return Form(
         action=action,
         resource=resource,
-        declared=frozenset(fields.keys() & OURS.keys()),
-        required=tuple(key for key, field in fields.items() if key in OURS and field.required),
+        is_met=resource.name in action.resources,
+        principals=_wire_types(action.principals),
+        declared=frozenset(fields.keys() & OURS.keys()) - CIRCUMSTANCES,
+        required=tuple(key for key, field in fields.items() if field.required and key in OURS.keys() - CIRCUMSTANCES),
+        circumstances=frozenset(fields.keys() & CIRCUMSTANCES),
         own=own,
         quantities=quantities if isinstance(quantities, RecordType) else None,
         is_context_optional=not any(field.required for field in own.fields.values()),
@@ -113,6 +131,11 @@ def _form(action: Action, resource: EntityType) -> Form:
         names_entities=_names_entities(action.context) or _names_entities(resource.attributes),
         is_sound=all(fields[key].type == kind for key, kind in _FILLED_WITH.items() if key in fields),
     )
+
+
+def _wire_types(kinds: Iterable[str]) -> dict[str, str]:
+    """Return Cedar types by what they are called on the wire, those that are called anything there."""
+    return {name: kind for kind in kinds if (name := snake_case(kind)) is not None}
 
 
 def _names_entities(kind: CedarType) -> bool:

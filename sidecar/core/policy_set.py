@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.model import Reason
 from sidecar.core.policy import (
     CedarRequest,
     CompiledSchema,
@@ -80,7 +81,10 @@ class ParsedPolicies:
 
 
 class PolicySet:
-    """Policies that hold together, each under its own id."""
+    """Policies that hold together, each under its own id.
+
+    ``permits`` are the reasons that they give for a permit, kept by ``sidecar.core.reasons``: at most one for each.
+    """
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class PolicySet:
         """
         self.parts = (tuple(units), tuple(links))
         self._units = _by_id(units)
+        self.permits: dict[str, Reason] = {}
         self._schema = compiled
         self._parsed = parsed or ParsedPolicies()
         filled = [self._fill(link) for link in links]

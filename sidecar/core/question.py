@@ -5,21 +5,23 @@ mistakes of form: an unknown action, an unknown resource type, and a principal t
 are ``Unanswerable`` and end as recorded denials (DESIGN rule 1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.core.conformity import conform
-from sidecar.core.directory import Identity, IdentityChain, Mode, entities_of
+from sidecar.core.conformity import conform, conform_record
+from sidecar.core.directory import IdentityChain, Mode, entities_of
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.forms import OURS, Form, Forms
-from sidecar.core.ids import pascal_case
 from sidecar.core.instants import utc_text
-from sidecar.core.model import AuthorizeRequest
+from sidecar.core.model import AuthorizeRequest, Json
 from sidecar.core.policy import CedarRequest, EntityUid, check_extension
 from sidecar.core.windows import SECOND_US, local_hour_and_weekday
+
+NONE: Final = frozenset[EntityUid]()
 
 
 class Unanswerable(msgspec.Struct, frozen=True):
@@ -28,37 +30,81 @@ class Unanswerable(msgspec.Struct, frozen=True):
     message: str
 
 
-class Question(msgspec.Struct, frozen=True):
-    """What Cedar is asked; the request's context are all values that policies can see.
-
-    ``resource`` is the resource as an entity, None where that is an identity, whose identity chain is ``target``.
-    ``references`` are the entities that the caller's context and attributes name.
-    """
-
-    request: CedarRequest
-    form: Form
-    chain: IdentityChain
-    target: IdentityChain | None
-    resource: dict[str, object] | None
-    references: frozenset[EntityUid] = frozenset()
-
-    @property
-    def seen(self) -> dict[str, object]:
-        """The context, for saying what was seen."""
-        return self.request.context
-
-    @property
-    def entities(self) -> list[dict[str, object]]:
-        """The identity chain and the resource as entities."""
-        return _entities(self.chain, self.target, self.resource)
-
-
-class Circumstances(msgspec.Struct, frozen=True):
+class Circumstances(msgspec.Struct, frozen=True, gc=False):
     """What the sidecar itself knows of a request."""
 
     now_us: int
     zone: ZoneInfo
     mode: Mode
+
+    def tell(self, names: Iterable[str]) -> dict[str, object]:
+        """Return those that are named, of ``sidecar.core.forms.CIRCUMSTANCES``, in Cedar's JSON."""
+        hour, weekday = _hour_and_weekday(self.now_us // SECOND_US, self.zone)
+        told: dict[str, object] = {
+            "now": {"__extn": {"fn": "datetime", "arg": utc_milliseconds(self.now_us)}},
+            "hour": hour,
+            "weekday": weekday,
+            "mode": self.mode,
+        }
+        return {name: told[name] for name in names}
+
+
+class Question(msgspec.Struct, frozen=True, gc=False):
+    """What Cedar is asked. What few policies read is worked out when it is asked for, always of the same moment.
+
+    ``given`` is the part of the context that comes from the request. ``attributes`` are those of the resource, None
+    where that is an identity, whose identity chain is ``target``. ``references`` are the entities that the caller's
+    context and attributes name.
+    """
+
+    principal: EntityUid
+    resource: EntityUid
+    form: Form
+    chain: IdentityChain
+    target: IdentityChain | None
+    given: dict[str, object]
+    circumstances: Circumstances
+    attributes: dict[str, object] | None
+    references: frozenset[EntityUid] = NONE
+
+    @property
+    def seen(self) -> dict[str, object]:
+        """The context: all values that policies can see."""
+        return self.given | self.circumstances.tell(self.form.circumstances)
+
+    @property
+    def request(self) -> CedarRequest:
+        """The request with its whole context."""
+        return CedarRequest(self.principal, self.form.action.name, self.resource, self.seen)
+
+    def asking(self, names: tuple[str, ...] | None) -> CedarRequest:
+        """Return the request with those parts of its context that are named; all for None."""
+        if names is None:
+            return self.request
+        form, given = self.form, self.given
+        context: dict[str, object] = {}
+        for name in names:
+            if name in given:
+                context[name] = given[name]
+        if not form.circumstances.isdisjoint(names):
+            context |= self.circumstances.tell(form.circumstances.intersection(names))
+        return CedarRequest(self.principal, form.action.name, self.resource, context)
+
+    @property
+    def resource_entity(self) -> dict[str, object]:
+        """The resource as an entity, where it is no identity."""
+        kind, resource_id = self.resource
+        return {"uid": {"type": kind, "id": resource_id}, "attrs": self.attributes, "parents": []}
+
+    @property
+    def entities(self) -> list[dict[str, object]]:
+        """The identity chain and the resource as entities."""
+        entities = entities_of(self.chain)
+        if self.target is None:
+            return [*entities, self.resource_entity]
+        known = {identity.identity_id for identity in self.chain}
+        pairs = zip(entities_of(self.target), self.target, strict=True)
+        return entities + [entity for entity, identity in pairs if identity.identity_id not in known]
 
 
 def pose(
@@ -76,49 +122,42 @@ def pose(
     form = forms.find(request.action, request.resource.type)
     if isinstance(form, str):
         return Unanswerable(form)
-    principal_type = pascal_case(chain[0].type)
-    if principal_type not in form.action.principals:
+    principal_type = form.principals.get(chain[0].type)
+    if principal_type is None:
         return Unanswerable(f"`{request.action}` does not apply to identities of type `{chain[0].type}`")
-    if form.resource.name not in form.action.resources:
+    if not form.is_met:
         message = f"`{request.action}` does not apply to resources of type `{request.resource.type}`"
         raise ValidationFailed(message, field="resource.type")
     if form.resource.choices is not None and request.resource.id not in form.resource.choices:
         raise ValidationFailed(f"the schema declares no such `{request.resource.type}`", field="resource.id")
-    seen = _context(request, form, circumstances)
-    resource = _resource(request, form) if target is None else None
-    cedar = CedarRequest(
-        principal=(principal_type, chain[0].identity_id),
-        action=request.action,
-        resource=(form.resource.name, request.resource.id),
-        context=seen,
-    )
-    references = frozenset(_references([seen, resource])) if form.names_entities else frozenset()
-    return Question(cedar, form, chain, target, resource, references)
+    given = _given(request, form)
+    attributes = _attributes(request, form) if target is None else None
+    references = frozenset(_references([given, attributes])) if form.names_entities else NONE
+    principal, resource = (principal_type, chain[0].identity_id), (form.resource.name, request.resource.id)
+    return Question(principal, resource, form, chain, target, given, circumstances, attributes, references)
 
 
-def _context(request: AuthorizeRequest, form: Form, circumstances: Circumstances) -> dict[str, object]:
-    for key in request.context:
-        if key in OURS:
-            raise ValidationFailed(f"the context key `{key}` is set by the sidecar", field=f"context.{key}")
-    hour, weekday = _hour_and_weekday(circumstances.now_us // SECOND_US, circumstances.zone)
-    ours: dict[str, object] = {
-        "amount": request.amount_minor,
-        "currency": request.currency,
-        "merchant_category": request.merchant_category,
-        "quantities": _declared_quantities(request, form) if request.quantities else None,
-        "now": {"__extn": {"fn": "datetime", "arg": utc_milliseconds(circumstances.now_us)}},
-        "hour": hour,
-        "weekday": weekday,
-        "mode": circumstances.mode,
-    }
-    context = {key: value for key, value in ours.items() if value is not None and key in form.declared}
+def _given(request: AuthorizeRequest, form: Form) -> dict[str, object]:
+    if request.context:
+        _require_none_of_ours(request.context)
+    given: dict[str, object] = {}
+    declared = form.declared
+    if request.amount_minor is not None and "amount" in declared:
+        given["amount"] = request.amount_minor
+    if request.currency is not None and "currency" in declared:
+        given["currency"] = request.currency
+    if request.merchant_category is not None and "merchant_category" in declared:
+        given["merchant_category"] = request.merchant_category
+    if request.quantities:
+        quantities = _declared_quantities(request, form)
+        if quantities is not None:
+            given["quantities"] = quantities
     for key in form.required:
-        if key not in context:
+        if key not in given:
             raise ValidationFailed(f"`{request.action}` requires `{key}`", field=OURS[key])
     if form.is_context_optional and not request.context:
-        return context
-    own = conform(request.context, form.own, "context", check_extension)
-    return context | own if isinstance(own, dict) else context
+        return given
+    return given | conform_record(request.context, form.own, "context", check_extension)
 
 
 @lru_cache(maxsize=1024)  # Clocks show whole hours and change on whole seconds only.
@@ -139,6 +178,12 @@ def _second_text(second: int) -> str:
     return utc_text(second * SECOND_US)
 
 
+def _require_none_of_ours(context: dict[str, Json]) -> None:
+    for key in context:
+        if key in OURS:
+            raise ValidationFailed(f"the context key `{key}` is set by the sidecar", field=f"context.{key}")
+
+
 def _declared_quantities(request: AuthorizeRequest, form: Form) -> object:
     """Return those of the quantities that the context declares, None for none of them."""
     if form.quantities is None:
@@ -147,8 +192,8 @@ def _declared_quantities(request: AuthorizeRequest, form: Form) -> object:
     return conform(declared, form.quantities, "resource.quantities", check_extension) if declared else None
 
 
-def _resource(request: AuthorizeRequest, form: Form) -> dict[str, object]:
-    attributes = dict(request.attributes)
+def _attributes(request: AuthorizeRequest, form: Form) -> dict[str, object]:
+    attributes: dict[str, object] = {**request.attributes}
     if "merchant_category" in attributes:
         message = "the merchant category is given as `resource.merchant_category`"
         raise ValidationFailed(message, field="resource.attributes.merchant_category")
@@ -157,26 +202,9 @@ def _resource(request: AuthorizeRequest, form: Form) -> dict[str, object]:
     elif form.needs_category:
         message = f"a `{request.resource.type}` requires `merchant_category`"
         raise ValidationFailed(message, field="resource.merchant_category")
-    conformed: object = attributes
     if request.attributes or not form.is_bare_resource_fit:
-        conformed = conform(attributes, form.resource.attributes, "resource.attributes", check_extension)
-    uid = {"type": form.resource.name, "id": request.resource.id}
-    return {"uid": uid, "attrs": conformed, "parents": []}
-
-
-def _entities(
-    chain: IdentityChain, target: IdentityChain | None, resource: dict[str, object] | None
-) -> list[dict[str, object]]:
-    if target is None:
-        return [*entities_of(chain), *([resource] if resource is not None else [])]
-    known = {identity.identity_id for identity in chain}
-    entities = entities_of(chain)
-    entities += [entity for entity, identity in zip(entities_of(target), target, strict=True) if _new(identity, known)]
-    return entities
-
-
-def _new(identity: Identity, known: set[str]) -> bool:
-    return identity.identity_id not in known
+        return conform_record(attributes, form.resource.attributes, "resource.attributes", check_extension)
+    return attributes
 
 
 def _references(value: object) -> Iterator[EntityUid]:

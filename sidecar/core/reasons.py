@@ -77,11 +77,15 @@ def not_permitted(message: str) -> Reason:
 
 
 def permitted(ruling: Ruling, policies: PolicySet) -> tuple[Reason, ...]:
-    """Return a reason for each policy that permitted."""
-    return tuple(
-        _of_policy(policies.unit(policy), "permit", "permitted", f"permitted by `{policy}`")
-        for policy in ruling.determining
-    )
+    """Return a reason for each policy that permitted; it is the same every time, so it is made once."""
+    permits = policies.permits
+    return tuple([permits.get(policy) or _permit(policy, policies) for policy in ruling.determining])
+
+
+def _permit(policy: str, policies: PolicySet) -> Reason:
+    reason = _of_policy(policies.unit(policy), "permit", "permitted", f"permitted by `{policy}`")
+    policies.permits[policy] = reason
+    return reason
 
 
 def refused(

@@ -20,7 +20,7 @@ import msgspec
 from sidecar.core.directory import IdentityChain, entities_of
 from sidecar.core.forms import Form
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CedarRequest, CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
+from sidecar.core.policy import CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
 from sidecar.core.policy_set import PolicySet, PolicySlice
 from sidecar.core.question import Question
 from sidecar.core.scope_index import Narrowed, keys_for
@@ -61,9 +61,8 @@ class Asker:
             course = self._courses[name] = self._course(form)
         if course.whole is not None:
             return course.whole
-        resource = question.request.resource
-        above = [resource] if question.target is None else _uids(question.target)
-        return self._policies.slice(course.narrowed.on(resource, above))
+        above = [question.resource] if question.target is None else _uids(question.target)
+        return self._policies.slice(course.narrowed.on(question.resource, above))
 
     def rule(self, question: Question, reached: Sequence[dict[str, object]]) -> Ruling:
         """Return what the policies say.
@@ -72,12 +71,13 @@ class Asker:
         entities that do not fit the schema.
         """
         among = self.candidates(question)
-        resource = question.resource
-        if resource is None or question.references or among.reaches or not question.form.is_sound:
+        if question.attributes is None or question.references or among.reaches or not question.form.is_sound:
             entities = entity_slice([*question.entities, *reached], self._schema)
             return self._policies.ask_checked(among, question.request, entities)
-        entities = self._entities.with_resource(resource) if among.looks_into_resource else self._entities
-        return self._policies.ask(among, _read(question.request, among.context_read), entities)
+        entities = self._entities
+        if among.looks_into_resource:
+            entities = entities.with_resource(question.resource_entity)
+        return self._policies.ask(among, question.asking(among.context_read), entities)
 
     @cached_property
     def _entities(self) -> EntitySlice:
@@ -93,14 +93,6 @@ class Asker:
         groups = [("Action", group) for group in sorted(form.action.groups)]
         narrowed = self._policies.index.narrow(self._keys, keys_for(action, [action, *groups]), form.resource.name)
         return _Course(narrowed, None if narrowed.buckets else self._policies.slice(narrowed.positions))
-
-
-def _read(request: CedarRequest, names: tuple[str, ...] | None) -> CedarRequest:
-    """Return a request with those parts of its context that are read; all for None."""
-    if names is None:
-        return request
-    context = {name: request.context[name] for name in names if name in request.context}
-    return CedarRequest(principal=request.principal, action=request.action, resource=request.resource, context=context)
 
 
 def _uids(chain: IdentityChain) -> list[EntityUid]:

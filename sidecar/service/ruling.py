@@ -25,7 +25,7 @@ REACHED_MAX: Final = 64
 NO_RULING: Final = Ruling("deny", (), ())
 
 
-class Asked(msgspec.Struct, frozen=True):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """What Cedar was asked, and the stored identities outside the chain that it could see, each with its parent.
 
     ``target`` is the identity chain of the resource where that is an identity; ``reached`` has it too.
@@ -45,7 +45,7 @@ class Asked(msgspec.Struct, frozen=True):
         return [entity_of(*pair) for pair in self.reached if pair[0] not in known]
 
 
-class Proposal(msgspec.Struct, frozen=True):
+class Proposal(msgspec.Struct, frozen=True, gc=False):
     """A request with its ruling on one view. ``denials`` are the reasons against it before any budget is looked at.
 
     ``others`` are the stored identities outside the chain that policies could see; ``asked`` is None where Cedar was
@@ -67,16 +67,17 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
     if view.blocks:
         return Proposal(view, NO_RULING, (), view.blocks)
     schema, policies = view.policies.schema, view.policies.policies
-    target = _target(part, request, schema.model.identity_types)
+    target = _target(part, request, schema.forms.identity_types)
     posed = pose(request, view.chain, target, schema.forms, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
-    asked = Asked(posed, target, _reached(part, view, target, posed.references))
-    ruling = view.asker.rule(posed, asked.further())
+    reached = _reached(part, view, target, posed.references)
+    asked = Asked(posed, target, reached)
+    ruling = view.asker.rule(posed, asked.further() if reached else ())
     denials = card_denials(view, request)
     if ruling.effect == "deny":
         denials += reasons.refused(ruling, policies, request, posed.seen)
-    others = tuple(identity for identity, _ in asked.reached)
+    others = tuple(identity for identity, _ in reached) if reached else ()
     return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others, asked)
 
 
@@ -128,7 +129,7 @@ def _reached(
 def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
     """Return the identity chain of the resource, None when its type is no identity type."""
     resource = request.resource
-    if pascal_case(resource.type) not in identity_types:
+    if resource.type not in identity_types:
         return None
     if request.attributes:
         raise ValidationFailed("the attributes of an identity are the stored ones", field="resource.attributes")

@@ -46,11 +46,21 @@ def test_what_is_unknown_is_named_and_not_kept(action: str, resource_type: str, 
 
 def test_the_context_is_ours_and_the_callers() -> None:
     made = form()
-    assert made.declared == {"amount", "currency", "merchant_category", "quantities", "now", "hour", "weekday", "mode"}
-    assert made.required == ("amount", "currency", "hour", "mode", "now", "weekday")
+    assert made.declared == {"amount", "currency", "merchant_category", "quantities"}
+    assert made.required == ("amount", "currency")
+    assert made.circumstances == {"now", "hour", "weekday", "mode"}
+    assert of_context("hour: Long, amount?: Long").circumstances == {"hour"}
     assert set(made.own.fields) == {"purpose", "since"}
     assert made.is_context_optional
     assert not form("tool.audit", "tool").is_context_optional
+
+
+def test_who_may_ask_about_what_is_told_in_types_of_the_wire() -> None:
+    made = of_context("")
+    assert (made.is_met, made.principals) == (True, {"user": "User", "agent": "Agent"})
+    assert not form(resource_type="tool").is_met
+    assert {"user", "agent"} <= SCHEMA.forms.identity_types
+    assert "merchant" not in SCHEMA.forms.identity_types
 
 
 def test_quantities_are_a_record_or_none() -> None:

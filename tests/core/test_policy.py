@@ -340,9 +340,8 @@ def test_an_action_that_does_not_apply_is_refused_and_never_allowed(action: str)
 def test_an_error_that_cannot_be_read_is_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     """So is an answer of an engine that words its errors in another way."""
 
-    def answer(*_: object) -> dict[str, object]:
-        diagnostics = {"reason": ["policy0"], "errors": ["policy policy0 went wrong"]}
-        return {"decision": "Allow", "diagnostics": diagnostics}
+    def answer(*_: object) -> policy.Answer:
+        return policy.Answer("Allow", policy.Diagnostics(("policy policy0 went wrong",), ("policy0",)))
 
     monkeypatch.setattr(policy, "authorize", answer)
     with pytest.raises(Unavailable):

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -262,6 +263,16 @@ def test_hour_and_weekday_are_those_of_the_slow_way(now_us: int, name: str) -> N
     for at_us in (now_us, now_us // 1_000_000 * 1_000_000, now_us // 1_000_000 * 1_000_000 + 999_999):
         seen = question(purchase(), now_us=at_us, time_zone=name).seen
         assert (seen["hour"], seen["weekday"]) == local_hour_and_weekday(at_us, zone(name))
+
+
+def test_only_what_is_read_is_asked_with_and_always_of_the_same_moment() -> None:
+    full = question(purchase(context={"purpose": "hosting"}), now_us=NOON_US + 1_500)
+    for names in [(), ("amount",), ("merchant_category", "purpose"), ("currency", "now"), ("hour", "mode", "weekday")]:
+        expected = {name: full.seen[name] for name in names if name in full.seen}
+        assert full.asking(names) == msgspec.structs.replace(full.request, context=expected)
+    assert full.asking(None) == full.request
+    assert "merchant_category" not in full.seen
+    assert question(tool_call()).asking(("hour", "now")).context == {}, "the action declares neither"
 
 
 # --- Entities

@@ -9,14 +9,26 @@ from hypothesis import strategies as st
 from sidecar.core import reasons
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major
-from sidecar.core.policy import entity_slice
+from sidecar.core.policy import Ruling, compile_statements, entity_slice
+from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, pose
 from sidecar.core.reasons import CODES, blocked, exceeded, in_order, not_permitted, permitted, refused, unbudgeted
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Alternative, Rules
 from sidecar.core.snapshot import PolicyRecord, TenantPolicies, compile_tenant
 from sidecar.core.windows import PERIODS, zone
-from tests.core.builders import CHAIN, NOON_US, budget, cedar_record, chain, check, compiled, purchase, rules_record
+from tests.core.builders import (
+    CHAIN,
+    NOON_US,
+    SCHEMA,
+    budget,
+    cedar_record,
+    chain,
+    check,
+    compiled,
+    purchase,
+    rules_record,
+)
 
 PERMIT_ALL = '@id("all") permit (principal, action, resource);'
 OVERFLOWING = """
@@ -280,6 +292,16 @@ def test_codes_are_permanent() -> None:
         "per_transaction_limit",
         "replica_stale",
     )
+
+
+def test_the_reason_of_a_permit_is_made_once_for_each_set_of_policies() -> None:
+    units = compile_statements('@id("a") permit(principal, action, resource);', "f.cedar", SCHEMA, shared=False)
+    first, second = PolicySet(units, (), SCHEMA), PolicySet(units, (), SCHEMA)
+    ruling = Ruling("allow", ("a",))
+    reason = only(permitted(ruling, first))
+    assert only(permitted(ruling, first)) is reason
+    assert only(permitted(ruling, second)) is not reason
+    assert permitted(ruling, second) == (reason,)
 
 
 def test_every_code_that_is_given_is_in_the_list() -> None:
