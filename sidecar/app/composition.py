@@ -1,6 +1,7 @@
 """One worker's parts, put together: store, services, doors. Nothing runs yet when this returns."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import msgspec
 from starlette.applications import Starlette
@@ -126,7 +127,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
-    context = Context(desk.authenticate, clock, lambda now_us: new_id("req", now_us), limiter.admit, metrics.served)
+    context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier)
     return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, store, rates)

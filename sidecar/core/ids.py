@@ -32,16 +32,17 @@ RANDOMNESS_BYTES: Final = 10
 TYPE_LENGTH_MAX: Final = 64
 """Characters of a type: it becomes a Cedar type name that policies spell out."""
 
+# The checks below never repeat a text that they refuse, as it may hold anything.
 # 128 characters for ids and actions: index keys hold them, and LMDB's keys end at 511 bytes.
-_CALLER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}")
-_ACTION: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}")
-_TYPE: Final = re.compile(rf"(?=.{{1,{TYPE_LENGTH_MAX}}}\Z)[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*")
+_is_caller_id: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}").fullmatch
+_is_action: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}").fullmatch
+_is_type: Final = re.compile(rf"(?=.{{1,{TYPE_LENGTH_MAX}}}\Z)[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*").fullmatch
 
 # Names and resource ids stand in one-line messages and logs and are kept as UTF-8. So no control characters (Cc), no
 # line and paragraph separators (Zl, Zp: many readers break a line there), and no lone surrogates (Cs: they have no
 # UTF-8). Format characters (Cf) stay: joiners are part of how Persian, Hindi and emoji are written. The four categories
 # are closed in Unicode, hence written out instead of asked of the interpreter's own tables.
-_NAME: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,512}")
+_is_name: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,512}").fullmatch
 
 ULID_BYTES: Final = 16
 ULID_DIGITS: Final = 26
@@ -106,19 +107,24 @@ def id_of(prefix: str, ulid: bytes) -> str:
 
 def check_caller_id(value: str, field: str) -> str:
     """Return ``value`` when a caller may choose it as an id; raise ValidationFailed, naming ``field``, otherwise."""
-    expected = "not an id, expected 1 to 128 of `A-Za-z0-9._:@-`, first a letter or digit"
-    return _checked(_CALLER_ID, value, field, expected)
+    if _is_caller_id(value) is None:
+        raise ValidationFailed("not an id, expected 1 to 128 of `A-Za-z0-9._:@-`, first a letter or digit", field=field)
+    return value
 
 
 def check_action(value: str, field: str) -> str:
     """Return ``value`` when it can be an action's name; raise ValidationFailed, naming ``field``, otherwise."""
-    return _checked(_ACTION, value, field, "not an action, expected 1 to 128 of `A-Za-z0-9._:/-`")
+    if _is_action(value) is None:
+        raise ValidationFailed("not an action, expected 1 to 128 of `A-Za-z0-9._:/-`", field=field)
+    return value
 
 
 def check_type(value: str, field: str) -> str:
     """Return ``value`` when it can be the type of an identity or resource; raise ValidationFailed otherwise."""
-    expected = f"not a type, expected lower-case words such as `virtual_card`, at most {TYPE_LENGTH_MAX} characters"
-    return _checked(_TYPE, value, field, expected)
+    if _is_type(value) is None:
+        expected = f"not a type, expected lower-case words such as `virtual_card`, at most {TYPE_LENGTH_MAX} characters"
+        raise ValidationFailed(expected, field=field)
+    return value
 
 
 def check_name(value: str, field: str) -> str:
@@ -126,7 +132,9 @@ def check_name(value: str, field: str) -> str:
 
     Control characters, line and paragraph separators and lone surrogates are refused.
     """
-    return _checked(_NAME, value, field, "not a name, expected 1 to 512 characters without control characters")
+    if _is_name(value) is None:
+        raise ValidationFailed("not a name, expected 1 to 512 characters without control characters", field=field)
+    return value
 
 
 @lru_cache(maxsize=1024)
@@ -144,10 +152,3 @@ def snake_case(pascal: str) -> str | None:
         return None
     type_name = "_".join(word.lower() for word in _PASCAL_WORD.findall(pascal))
     return type_name if len(type_name) <= TYPE_LENGTH_MAX else None
-
-
-def _checked(pattern: re.Pattern[str], value: str, field: str, sentence: str) -> str:
-    """Return ``value`` when all of it matches; the message never repeats it, as it may hold anything."""
-    if pattern.fullmatch(value) is None:
-        raise ValidationFailed(sentence, field=field)
-    return value

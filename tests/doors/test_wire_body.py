@@ -223,12 +223,14 @@ def test_a_usual_body_is_read_at_once_and_gives_exact_amounts(monkeypatch: pytes
     "body",
     [
         b'{"a":1,"a":2}',
-        b'{"a":{"b":1},"c":{"b":2}}',
+        b'{"a": {"b":1},"c":{"b":2}}',
+        b'{"a":{"b":1,"b":1}}',
+        b'{"a":{"b":1},"c":{"b":2.50}}',
         b'{"a":1,"\\u0061":2}',
         b'{"":1,"":2}',
         b'{"a" : 1, "a"\t:2}',
         b"[" * 33,
-        b'{"a":"","b":1}',
+        b'{"a": "","b":1}',
     ],
 )
 def test_a_body_that_needs_a_closer_look_is_not_plain(body: bytes) -> None:
@@ -236,7 +238,12 @@ def test_a_body_that_needs_a_closer_look_is_not_plain(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"a":"a","b":["a","a:","b"],"c":{"d":"\xc3\xa9"}}', b'{ "a" : 1 , "b" : 2 }']
+    "body",
+    [
+        *(b"{}", b'{"a":"a","b":["a","a:","b"],"c":{"d":"\xc3\xa9"}}', b'{ "a" : 1 , "b" : 2 }'),
+        *(b'{"a": 1, "b": 2.50}', b'{"a":2.50}', b"not JSON"),
+        *(b'{"a":{"b":1},"c":{"b":2.5}}', b'{"a":"","b":"\\n"}', b'{"":1,"a":""}'),
+    ],
 )
 def test_a_body_whose_keys_all_differ_is_plain(body: bytes) -> None:
     assert strict_json.is_plain(body)

@@ -25,15 +25,11 @@ FIGURES_KEPT: Final = 4096
 """Figures whose text is kept: limits, zeros and usual prices are in most answers, each of them several times."""
 
 
+@lru_cache(FIGURES_KEPT)
 def number(figure: int | None, currency: str | None) -> object:
     """Return a figure as it is written in an answer: minor units become an exact number of major units."""
     if figure is None or currency is None:
         return figure
-    return _major(figure, currency)
-
-
-@lru_cache(FIGURES_KEPT)
-def _major(figure: int, currency: str) -> orjson.Fragment:
     return orjson.Fragment(major_text(figure, currency).encode())
 
 

@@ -5,8 +5,8 @@ ASGI callable is what ``application`` and a Starlette route call, so the framewo
 off every way, and all of it off that of a decision.
 """
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -148,18 +148,31 @@ NO_PATH: Final[Mapping[str, str]] = {}
 """What stands in the placeholders of a path without any."""
 
 
+class _Way(msgspec.Struct, frozen=True):
+    """A call with what serves it: ``route`` names it with its placeholders, ``reader`` reads its bodies, if any."""
+
+    call: Call
+    route: str
+    reader: BodyReader[Any] | None
+
+
+def _way(call: Call) -> _Way:
+    return _Way(call, f"{call.method} {call.path}", None if call.request is None else BodyReader(call.request))
+
+
 class Endpoint:
     """All methods of one path."""
 
     def __init__(self, context: Context, calls: Mapping[str, Call]) -> None:
         """Serve ``calls`` by method."""
-        self._context = context
         self.calls = calls
+        self._ways = {method: _way(call) for method, call in calls.items()}
         self._route = next((call.path for call in calls.values()), OTHER)
-        self._names = {method: f"{method} {call.path}" for method, call in calls.items()}
-        self._readers: dict[str, BodyReader[Any]] = {
-            method: BodyReader(call.request) for method, call in calls.items() if call.request is not None
-        }
+        self._authenticate = context.authenticate
+        self._clock = context.clock
+        self._new_request_id = context.new_request_id
+        self._admit = context.admit
+        self._tell = context.count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong becomes an answer."""
@@ -185,72 +198,71 @@ class Endpoint:
         """Return the caller's request id, or one of the request's time."""
         request_id = incoming.request_id()
         if request_id is None:
-            now_us = self._context.clock() if incoming.now_us is None else incoming.now_us
-            request_id = self._context.new_request_id(now_us)
+            request_id = self._new_request_id(self._clock() if incoming.now_us is None else incoming.now_us)
         return request_id
 
     def _count(self, incoming: Incoming, answer: Answer) -> None:
         """Tell of an answer before it is sent, so that whoever has read it finds it counted."""
         call = self.calls.get(incoming.method)
+        arrived, parsed = incoming.arrived, incoming.parsed
         served = Served(
             OTHER if call is None else call.method,
             self._route,
             answer.status,
-            time.perf_counter() - incoming.arrived,
-            None if incoming.parsed is None else incoming.parsed - incoming.arrived,
+            perf_counter() - arrived,
+            None if parsed is None else parsed - arrived,
             call is not None and call.is_decision,
             REPLAYED in answer.headers,
         )
-        self._context.count(served)
+        self._tell(served)
 
     async def _answer(self, incoming: Incoming, path: Mapping[str, str], receive: Receive) -> Answer:
-        call = self.calls.get(incoming.method)
-        if call is None:
+        way = self._ways.get(incoming.method)
+        if way is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
+        call = way.call
         raw = await incoming.body(receive, call.body_bytes_max)
         # Not before: who holds the body back must not choose the time.
-        incoming.now_us = now_us = self._context.clock()
+        incoming.now_us = now_us = self._clock()
         if call.is_open:
             caller = NOBODY
         else:
-            caller = self._context.authenticate(incoming.bearer(), now_us)
-            self._admit(caller, incoming, now_us)
+            caller = self._authenticate(incoming.bearer(), now_us)
+            admission = self._admit(caller, now_us)
+            if admission is not None:
+                _limit(incoming, admission)
         query = incoming.query()
         for name in query:
             if name != "tenant_id" and name not in call.query:
                 raise ValidationFailed(f"unknown query field `{name[:64]}`", field=name[:64])
-        body = self._body(incoming, raw)
-        key = self._key(incoming, call)
-        ask = Ask(caller, now_us, path, query, body, raw, key, self._names[incoming.method], incoming.accept())
-        incoming.parsed = time.perf_counter()
-        return await call.run(ask)
-
-    def _admit(self, caller: Caller, incoming: Incoming, now_us: int) -> None:
-        """Count the request, note how its caller stands; raises RateLimited."""
-        admission = self._context.admit(caller, now_us)
-        if admission is None:
-            return
-        incoming.limits = rate_headers(admission)
-        if admission.retry_after_seconds is not None:
-            spent = " and ".join(f"`{each.limit.text}` of the {each.policy}" for each in admission.spent)
-            seconds = admission.retry_after_seconds
-            raise RateLimited(f"over the rate limit {spent}, retry in {seconds} s", retry_after_seconds=seconds)
-
-    def _body(self, incoming: Incoming, raw: bytes) -> object:
-        """Return the body as the call's request type, None for a call that takes none."""
-        reader = self._readers.get(incoming.method)
+        reader = way.reader
         if raw:
             if reader is None:
                 raise ValidationFailed("this call takes no body")
             incoming.require_json()
-        return None if reader is None else reader.read(raw)
-
-    def _key(self, incoming: Incoming, call: Call) -> str | None:
+        body = None if reader is None else reader.read(raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
-        if key is not None and not (0 < len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX and key.isprintable()):
-            message = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"
-            raise ValidationFailed(message, field="Idempotency-Key")
-        return key
+        if key is not None:
+            _check_key(key)
+        ask = Ask(caller, now_us, path, query, body, raw, key, way.route, incoming.accept())
+        incoming.parsed = perf_counter()
+        return await call.run(ask)
+
+
+def _limit(incoming: Incoming, admission: Admission) -> None:
+    """Note how the caller stands with its rate limits; raises RateLimited."""
+    incoming.limits = rate_headers(admission)
+    if admission.retry_after_seconds is not None:
+        spent = " and ".join(f"`{each.limit.text}` of the {each.policy}" for each in admission.spent)
+        seconds = admission.retry_after_seconds
+        raise RateLimited(f"over the rate limit {spent}, retry in {seconds} s", retry_after_seconds=seconds)
+
+
+def _check_key(key: str) -> None:
+    """Raise ValidationFailed for a text that cannot be an idempotency key."""
+    if not (0 < len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX and key.isprintable()):
+        message = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"
+        raise ValidationFailed(message, field="Idempotency-Key")
 
 
 def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...]) -> Answer:

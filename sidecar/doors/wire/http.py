@@ -1,8 +1,8 @@
 """One HTTP request and its answer, over plain ASGI: headers read once, the body bounded while it arrives."""
 
 import re
-import time
 from collections.abc import Iterable, Mapping
+from time import perf_counter
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
@@ -78,15 +78,16 @@ class Incoming:
 
     def __init__(self, scope: Scope) -> None:
         """Read the headers of ``scope``; nothing is judged yet."""
-        self.arrived = time.perf_counter()
+        self.arrived = perf_counter()
         self.parsed: float | None = None
         self.now_us: int | None = None
         self.limits: tuple[Header, ...] = ()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self._query: bytes = scope.get("query_string", b"")
-        self._headers: dict[bytes, bytes] = dict(scope["headers"])
-        self._doubled = None if len(self._headers) == len(scope["headers"]) else _doubled(scope["headers"])
+        headers = scope["headers"]
+        self._headers: dict[bytes, bytes] = dict(headers)
+        self._doubled = None if len(self._headers) == len(headers) else _doubled(headers)
 
     def header(self, name: bytes) -> str | None:
         """Return a header's value as text. Raises ValidationFailed when it came twice or is not ASCII."""
