@@ -12,18 +12,27 @@ with the schema: requests that name entities, since Cedar also checks the ids of
 give a key that the sidecar fills another type than it has.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cached_property
+from typing import Final, TypeAlias
 
 import msgspec
+import orjson
 
 from sidecar.core.directory import IdentityChain, entities_of
 from sidecar.core.forms import Form
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
+from sidecar.core.policy import CedarRequest, CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
 from sidecar.core.policy_set import PolicySet, PolicySlice
 from sidecar.core.question import Question
+from sidecar.core.recent import Recent
 from sidecar.core.scope_index import Narrowed, keys_for
+
+RULINGS_MAX: Final = 2_048
+"""Rulings that one process keeps: an agent repeats a call of a tool far more often than a payment."""
+
+Rulings: TypeAlias = Recent[tuple[Hashable, ...], Ruling]
+"""What was ruled lately, by all that it depends on, compared in full and never by a digest of it."""
 
 
 class _Course(msgspec.Struct, frozen=True):
@@ -64,20 +73,35 @@ class Asker:
         above = [question.resource] if question.target is None else _uids(question.target)
         return self._policies.slice(course.narrowed.on(question.resource, above))
 
-    def rule(self, question: Question, reached: Sequence[dict[str, object]]) -> Ruling:
+    def rule(
+        self, question: Question, reached: Sequence[dict[str, object]], kept: Rulings | None = None, at: Hashable = None
+    ) -> Ruling:
         """Return what the policies say.
 
-        ``reached`` are further stored entities that the policies could see. Raises ValidationFailed for a request or
+        ``reached`` are further stored entities that the policies could see. What was ruled before on just the same
+        question is taken from ``kept``, if it was at the same revision ``at``. Raises ValidationFailed for a request or
         entities that do not fit the schema.
         """
         among = self.candidates(question)
         if question.attributes is None or question.references or among.reaches or not question.form.is_sound:
             entities = entity_slice([*question.entities, *reached], self._schema)
             return self._policies.ask_checked(among, question.request, entities)
-        entities = self._entities
-        if among.looks_into_resource:
-            entities = entities.with_resource(question.resource_entity)
-        return self._policies.ask(among, question.asking(among.context_read), entities)
+        asked = question.asking(among.context_read)
+        resource = question.resource_entity if among.looks_into_resource else None
+        if kept is None:
+            return self._ask(among, asked, resource)
+        # All that a ruling depends on, in full: this asker (its chain, its policies), and what Cedar would be given.
+        given = orjson.dumps(asked.context), None if resource is None else orjson.dumps(resource)
+        key = (self, at, asked.action, asked.resource, *given)
+        ruling = kept.get(key)
+        if ruling is None:
+            ruling = self._ask(among, asked, resource)
+            kept.keep(key, ruling)
+        return ruling
+
+    def _ask(self, among: PolicySlice, asked: CedarRequest, resource: dict[str, object] | None) -> Ruling:
+        entities = self._entities if resource is None else self._entities.with_resource(resource)
+        return self._policies.ask(among, asked, entities)
 
     @cached_property
     def _entities(self) -> EntitySlice:

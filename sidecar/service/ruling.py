@@ -73,7 +73,7 @@ def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us:
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
     reached = _reached(part, view, target, posed.references)
     asked = Asked(posed, target, reached)
-    ruling = view.asker.rule(posed, asked.further() if reached else ())
+    ruling = view.asker.rule(posed, asked.further() if reached else (), view.rulings, view.revisions)
     denials = card_denials(view, request)
     if ruling.effect == "deny":
         denials += reasons.refused(ruling, policies, request, posed.seen)

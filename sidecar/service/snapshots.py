@@ -22,7 +22,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.model import Reason
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.recent import Recent
-from sidecar.core.slicing import Asker
+from sidecar.core.slicing import RULINGS_MAX, Asker, Rulings
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
 from sidecar.core.windows import zone
 from sidecar.service.store import Revisions, TenantTransaction, Transaction
@@ -42,7 +42,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
 
     ``card`` is None also where ``card_id`` names one that the chain may not use. ``identity_versions``,
     ``budget_versions`` by id and ``card_version`` say where their stored versions lie as facts. ``asker`` is the chain
-    as the policies see it.
+    as the policies see it, ``rulings`` are those that this process made lately.
 
     What is worked out of a view once, when it is first asked for, must not depend on ``revisions``: a view of which
     nothing else changed keeps it.
@@ -59,6 +59,7 @@ class View(msgspec.Struct, frozen=True, dict=True):
     policies: TenantPolicies
     zone: ZoneInfo
     asker: Asker
+    rulings: Rulings
     terms_by_action: dict[str, Terms] = {}
 
     def terms(self, action: str) -> Terms:
@@ -88,6 +89,7 @@ class Snapshots:
         """Keep nothing yet."""
         self._files: tuple[bytes, CompiledFiles] | None = None
         self._parsed = ParsedPolicies()
+        self._rulings: Rulings = Recent(RULINGS_MAX)
         self._policies: Recent[int, tuple[tuple[int, int], TenantPolicies]] = Recent(POLICIES_MAX)
         self._views: Recent[tuple[int, str, str | None], View] = Recent(VIEWED_MAX, lambda view: len(view.chain))
 
@@ -102,7 +104,7 @@ class Snapshots:
         revisions = revisions_of(txn, part)
         view = self._views.get(key)
         if view is None or view.revisions != revisions:
-            view = _read(part, (identity_id, card_id), revisions, self.policies(txn, part), view)
+            view = self._read(part, (identity_id, card_id), revisions, self.policies(txn, part), view)
             if card_id is None or view.card is not None:  # a caller could make up cards without end
                 self._views.keep(key, view)
         return view
@@ -117,7 +119,7 @@ class Snapshots:
         policies = next((view.policies for view in known if _same_policies(view.revisions, revisions)), None)
         if policies is None:
             policies = self._compile(txn, part, stale.policies)
-        return _read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies, stale)
+        return self._read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies, stale)
 
     def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
         """Return the committed policies of a tenant."""
@@ -145,46 +147,47 @@ class Snapshots:
     def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
         return compile_tenant(self.files(txn), part.tenant.tenant_id, owned_policies(part), before, self._parsed)
 
-
-def _read(
-    part: TenantTransaction,
-    named: tuple[str, str | None],
-    revisions: tuple[Revisions, Revisions],
-    policies: TenantPolicies,
-    old: View | None,
-) -> View:
-    """Read a view; whatever ``old`` was made of and is the same now is taken over from it."""
-    identity_id, card_id = named
-    chain = walk(identity_id, part.identities.get)
-    card = None if card_id is None else part.cards.get(card_id)
-    if card is not None and not is_bound(card, chain):
-        card = None
-    owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
-    budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
-    clock = zone(part.tenant.time_zone)
-    if old is not None and old.policies is policies and old.chain == chain:
-        if (old.card, old.budgets, old.zone) == (card, budgets, clock):
-            view = msgspec.structs.replace(old, revisions=revisions)
-            view.__dict__.update(old.__dict__)
-            return view
-        asker = old.asker
-    else:
-        asker = Asker(chain, policies.policies, policies.schema)
-    return View(
-        revisions=revisions,
-        chain=chain,
-        card_id=card_id,
-        card=card,
-        card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
-        budgets=budgets,
-        identity_versions=tuple(identity_version(identity) for identity in chain),
-        budget_versions={
-            budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
-        },
-        policies=policies,
-        zone=clock,
-        asker=asker,
-    )
+    def _read(
+        self,
+        part: TenantTransaction,
+        named: tuple[str, str | None],
+        revisions: tuple[Revisions, Revisions],
+        policies: TenantPolicies,
+        old: View | None,
+    ) -> View:
+        """Read a view; whatever ``old`` was made of and is the same now is taken over from it."""
+        identity_id, card_id = named
+        chain = walk(identity_id, part.identities.get)
+        card = None if card_id is None else part.cards.get(card_id)
+        if card is not None and not is_bound(card, chain):
+            card = None
+        owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
+        budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
+        clock = zone(part.tenant.time_zone)
+        if old is not None and old.policies is policies and old.chain == chain:
+            if (old.card, old.budgets, old.zone) == (card, budgets, clock):
+                view = msgspec.structs.replace(old, revisions=revisions)
+                view.__dict__.update(old.__dict__)
+                return view
+            asker = old.asker
+        else:
+            asker = Asker(chain, policies.policies, policies.schema)
+        return View(
+            revisions=revisions,
+            chain=chain,
+            card_id=card_id,
+            card=card,
+            card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
+            budgets=budgets,
+            identity_versions=tuple(identity_version(identity) for identity in chain),
+            budget_versions={
+                budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
+            },
+            policies=policies,
+            zone=clock,
+            asker=asker,
+            rulings=self._rulings,
+        )
 
 
 def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:

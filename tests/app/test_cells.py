@@ -62,7 +62,7 @@ def test_a_number_counts_in_the_first_bucket_that_reaches_it() -> None:
 
 
 def test_attack_a_name_that_was_cut_off_by_a_kill_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Attack, fails today: ``_make`` writes a name's tail first; a shorter name made by the successor keeps that tail."""
+    """``_make`` writes a name's tail first; a shorter name made by the successor must not keep it."""
     path = tmp_path / "0.cells"
     path.write_bytes(bytes(FILE_BYTES))
     killed = Cells(path)

@@ -255,23 +255,6 @@ def test_a_link_takes_no_id_in_use() -> None:
         policies(TEMPLATE + '@id("p") permit(principal, action, resource);', Link("grant", "p", ("User", "u")))
 
 
-def test_the_digest_names_ids_texts_links_and_schema_and_no_order() -> None:
-    first = units('@id("a") permit(principal, action, resource);')
-    second = units('@id("b") permit(principal in ?principal, action, resource);')
-    link = Link("b", "c", ("User", "u"))
-    digest = PolicySet(first + second, [link], SCHEMA).digest
-    assert digest.startswith("sha256:")
-    assert PolicySet(second + first, [link], SCHEMA).digest == digest
-    others = [
-        PolicySet(first + second, [], SCHEMA),
-        PolicySet(first + second, [Link("b", "c", ("User", "v"))], SCHEMA),
-        PolicySet(units('@id("a") permit(principal,action, resource);') + second, [link], SCHEMA),
-        PolicySet(first, [], SCHEMA),
-        PolicySet(first + second, [link], compile_schema((("s", SMALL + "\n"),))),
-    ]
-    assert len({digest, *(other.digest for other in others)}) == 6
-
-
 # --- Rulings
 
 

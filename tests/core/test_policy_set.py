@@ -82,6 +82,38 @@ def test_a_changed_policy_leaves_parsed_what_it_is_no_part_of(parsed: list[Polic
     assert [len(texts) for texts, _ in parsed] == [1, 2, 2]
 
 
+def test_what_many_askers_share_is_parsed_once_for_all_of_them(parsed: list[PolicySource]) -> None:
+    """Each asker's own policy is parsed for itself, and not with all that hold for everybody."""
+    common = [f'@id("c{number}") permit(principal, action, resource);' for number in range(8)]
+    own = [PERMIT.format(name, name) for name in ("bot", "ann", "bob")]
+    made = PolicySet(units(*common, *own), [], SCHEMA)
+    for position in (8, 9, 10):
+        made.ask(made.slice((*range(8), position)), REQUEST, ENTITIES)
+    assert [len(texts) for texts, _ in parsed] == [8, 1, 1, 1]
+
+
+@pytest.mark.parametrize("shared_min", [1, 2, 99])
+def test_parts_say_together_what_they_say_in_one(shared_min: int) -> None:
+    """One that forbids is heard before all that permit, and one that failed denies, wherever it was parsed."""
+    permit, other = PERMIT.format("p", "bot"), '@id("o") permit(principal, action, resource);'
+    forbid = '@id("f") forbid(principal, action, resource);'
+    over = "context has amount && context.amount * 9223372036854775807 > 5"
+    failing = f'@id("e") forbid(principal, action == Action::"tool.call", resource) when {{ {over} }};'
+    large = CedarRequest(
+        principal=REQUEST.principal, action=REQUEST.action, resource=REQUEST.resource, context={"amount": 9}
+    )
+    for texts in (
+        (permit, other),
+        (permit, forbid),
+        (permit, failing),
+        (forbid, failing),
+        (other, forbid, failing, permit),
+    ):
+        made, whole = (PolicySet(units(*texts), [], SCHEMA, shared_min=each) for each in (shared_min, 99))
+        everything = tuple(range(len(texts)))
+        assert made.ask(made.slice(everything), large, ENTITIES) == whole.ask(whole.slice(everything), large, ENTITIES)
+
+
 def test_the_same_texts_filled_in_for_others_are_other_policies() -> None:
     shared = ParsedPolicies()
     template = units(TEMPLATE.replace("forbid", "permit"))

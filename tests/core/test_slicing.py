@@ -14,7 +14,8 @@ from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.policy import EntityUid, Link, PolicyUnit, Ruling, compile_schema, compile_statements, entity_slice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, pose
-from sidecar.core.slicing import Asker
+from sidecar.core.recent import Recent
+from sidecar.core.slicing import Asker, Rulings
 from sidecar.core.windows import zone
 from tests.core.builders import NOON_US
 
@@ -267,20 +268,23 @@ def stored(question: Question, named: set[EntityUid]) -> list[dict[str, object]]
 def in_full(policies: PolicySet, question: Question) -> Ruling | tuple[str, str | None]:
     """What all policies say of everything, or why the request is refused."""
     named = {entity for entry in policies.entries for entity in entry.unit.reaches} | question.references
+    whole = PolicySet(*policies.parts, SCHEMA, shared_min=1_000)
     try:
         entities = entity_slice([*question.entities, *stored(question, named)], SCHEMA)
-        return policies.evaluate(question.request, entities)
+        return whole.evaluate(question.request, entities)
     except ValidationFailed as error:
         return error.message, error.field
 
 
-def sliced(policies: PolicySet, question: Question) -> Ruling | tuple[str, str | None]:
-    """What the slices say."""
-    asker = Asker(question.chain, policies, SCHEMA)
+def sliced(policies: PolicySet, question: Question, shared_min: int = 2) -> Ruling | tuple[str, str | None]:
+    """What the slices say, each with its own parsed parts; with rulings kept and without."""
+    asker = Asker(question.chain, PolicySet(*policies.parts, SCHEMA, shared_min=shared_min), SCHEMA)
     reached = stored(question, {*asker.reaches, *question.references})
+    kept: Rulings = Recent(9)
     try:
         first = asker.rule(question, reached)
-        assert asker.rule(question, reached) == first, "also with what was kept from the first time"
+        for _ in range(2):
+            assert asker.rule(question, reached, kept, 7) == first, "also with what was kept from the first time"
     except ValidationFailed as error:
         return error.message, error.field
     return first
@@ -296,6 +300,36 @@ def test_slices_say_what_all_policies_say_of_everything(policies: PolicySet, ask
         event(f"refused: {isinstance(expected, tuple)}")
         event(f"effect: {isinstance(expected, Ruling) and bool(expected.determining) and expected.effect}")
         assert sliced(policies, question) == expected
+        assert sliced(policies, question, shared_min=1_000) == expected
+
+
+def test_a_ruling_is_taken_from_before_for_just_the_same_question_at_the_same_revision() -> None:
+    """What tells two questions apart is all that Cedar would be given."""
+    kept: Rulings = Recent(99)
+    unit = compiled(
+        'permit(principal, action == Action::"call", resource) when { context has note && context.note == "a" };'
+    )
+    assert unit is not None
+    policies = PolicySet((unit,), (), SCHEMA)
+    asker = Asker(walk("bot", STORED.get), policies, SCHEMA)
+
+    def rule(note: str = "a", tool: str = "saw", amount_minor: int = 1, at: int = 1) -> Ruling:
+        request = AuthorizeRequest(
+            identity_id="bot",
+            action="call",
+            resource=ResourceRef("tool", tool),
+            amount_minor=amount_minor,
+            currency="CAD",
+            attributes={"size": 9},
+            context={"note": note},
+            ttl_seconds=60,
+        )
+        return asker.rule(posed(request), (), kept, at)
+
+    for _ in range(2):
+        rulings = [rule(), rule(note="b"), rule(tool="ax"), rule(at=2), rule(amount_minor=2)]
+        assert [ruling.effect for ruling in rulings] == ["allow", "deny", "allow", "allow", "allow"]
+        assert len(kept) == 4, "nothing reads the amount"
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
