@@ -31,7 +31,6 @@ from sidecar.core.policy_set import ParsedPolicies, PolicySet
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""
 
-
 TENANTS_MAX: Final = 256
 """Tenants whose files' units are kept: as many as have their policies kept."""
 
@@ -113,9 +112,9 @@ class FileUnits:
 
     def of(self, tenant_id: str, read: Reading = unread) -> tuple[PolicyUnit, ...]:
         """Return the units of one tenant's files in their order; what ``read`` knows is not read again."""
-        files = self._files.get(tenant_id)
-        if files is None:
+        if tenant_id not in self._files:
             return ()
+        files = self._files[tenant_id]
         old = self._read.pop(tenant_id, {})
         found = {
             each: old.get(each) or read(each) or read_statements(each.text, each.path, shared=False) for each in files
@@ -162,10 +161,7 @@ def compile_files(files: PolicyFiles, known: CompiledFiles | None = None, read: 
 
 
 class CompiledRecord(msgspec.Struct, frozen=True):
-    """A policy made by the API, compiled for the Cedar type of the identity it hangs on.
-
-    ``named`` is how the manifest names it.
-    """
+    """A policy made by the API, compiled for the Cedar type of its identity; ``named`` is how the manifest names it."""
 
     record: PolicyRecord
     owner_type: str | None
@@ -257,27 +253,15 @@ def compile_tenant(
     parses later. Tenants that have no policies of their own get the same object.
     """
     owned = list(records)
-    if owned or tenant_id in compiled.files.by_tenant:
-        return _compile_tenant(compiled, tenant_id, owned, before, parsed, read)
-    if parsed not in compiled.bare:
-        compiled.bare[parsed] = _compile_tenant(compiled, tenant_id, (), None, parsed, read)
-    return compiled.bare[parsed]
-
-
-def _compile_tenant(
-    compiled: CompiledFiles,
-    tenant_id: str,
-    records: Iterable[tuple[PolicyRecord, str | None]],
-    before: TenantPolicies | None,
-    parsed: ParsedPolicies | None,
-    read: Reading,
-) -> TenantPolicies:
+    is_bare = not owned and tenant_id not in compiled.files.by_tenant
+    if is_bare and parsed in compiled.bare:
+        return compiled.bare[parsed]
     units = [*compiled.shared, *compiled.by_tenant.of(tenant_id, read)]
     links: list[Link] = []
     files = [*compiled.files.shared, *compiled.files.by_tenant.get(tenant_id, ())]
     known = before.records if before is not None and before.schema is compiled.schema else {}
     made: dict[str, CompiledRecord] = {}
-    for record, owner_type in records:
+    for record, owner_type in owned:
         own = _compiled(record, owner_type, compiled.schema, known.get(record.policy_id), read)
         made[record.policy_id] = own
         units += own.units
@@ -292,7 +276,10 @@ def _compile_tenant(
         option=orjson.OPT_SORT_KEYS,
     )
     policies = PolicySet(tuple(units), tuple(links), compiled.schema, parsed)
-    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), made)
+    together = TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), made)
+    if is_bare:
+        compiled.bare[parsed] = together
+    return together
 
 
 def _compiled(

@@ -139,10 +139,8 @@ class Snapshots:
             files = txn.policy_files()
             if files is None or digest is None:
                 raise Unavailable("no policy files were loaded")
-            self._files = (
-                digest,
-                compile_files(files, None if self._files is None else self._files[1], txn.readings.of),
-            )
+            known = None if self._files is None else self._files[1]
+            self._files = (digest, compile_files(files, known, txn.readings.of))
         return self._files[1]
 
     def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:

@@ -23,6 +23,7 @@ from sidecar.core.policy import (
     entity_slice,
     read_statements,
 )
+from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import (
     PolicyFiles,
@@ -384,3 +385,24 @@ def test_a_new_schema_compiles_every_record_again() -> None:
     made = compile_tenant(compile_files(FILES), "t_1", RECORDS, other)
     assert made.records.keys() == before.records.keys()
     assert all(made.records[name] is not other.records[name] for name in made.records)
+
+
+def test_what_is_known_of_a_text_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and policies of the API alike, and the result is the same."""
+    sources = (*FILES.policies, *(record.source for record, _ in RECORDS))
+    known = {each: read_statements(each.text, each.path, shared=False) for each in sources}
+    alone = tenant()
+    monkeypatch.setattr(snapshot, "read_statements", None)
+    monkeypatch.setattr(snapshot, "compile_statements", None)
+    made = compile_tenant(compile_files(FILES, None, known.get), "t_1", RECORDS, read=known.get)
+    assert (made.digest, made.policies.parts) == (alone.digest, alone.policies.parts)
+
+
+def test_tenants_without_policies_of_their_own_share_one_set() -> None:
+    compiled, parsed = compile_files(FILES), ParsedPolicies()
+    shared = compile_tenant(compiled, "t_2", [], None, parsed)
+    assert compile_tenant(compiled, "t_3", [], None, parsed) is shared
+    assert shared.policies.parts[0] == compiled.shared
+    for other in (compile_tenant(compiled, "t_3", []), compile_tenant(compiled, "t_3", RECORDS, None, parsed)):
+        assert other is not shared, "parsed elsewhere, or with policies of its own"
+    assert compile_tenant(compiled, "t_1", [], None, parsed).digest != shared.digest
