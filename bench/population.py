@@ -15,6 +15,7 @@ from sidecar.core.directory import Identity, walk
 from sidecar.core.directory import Tenant as Organisation
 from sidecar.core.ids import pascal_case
 from sidecar.core.money import Major
+from sidecar.core.policy import read_statements
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Period
@@ -150,6 +151,8 @@ class Founder:
             revision=txn.tenants.advance(tenant.number, policies=True),
         )
         part.policies.add(policy_id, record, record.revision, owner=owner.identity_id)
+        source = record.source
+        txn.readings.keep(source, read_statements(source.text, source.path, shared=False))
         fact = encode_hash(part.audit.keep_fact(record.cedar.encode()))
         body: dict[str, object] = {"policy": policy_id, "revision": record.revision, "text": fact, "by": OPERATOR.name}
         part.audit.append("policy_created", now_us, body)

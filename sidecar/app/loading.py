@@ -2,7 +2,7 @@
 
 A start with files that hold already looks at none of it. Otherwise what changed decides what is looked at: files that
 did not change have passed, stored identities matter where the schema lost a type, and policies made by the API where it
-changed at all.
+changed at all. What is read out of the policies is kept for the workers.
 """
 
 from typing import Final
@@ -11,9 +11,9 @@ import structlog
 
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, ValidationFailed
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CompiledSchema, compile_schema
+from sidecar.core.policy import CompiledSchema, compile_schema, read_statements
 from sidecar.core.policy_files import check_files, check_records, checked_by, may_take_id_of_api
-from sidecar.core.snapshot import PolicyFiles, compile_files, compile_tenant
+from sidecar.core.snapshot import PolicyFiles, SourceFile, compile_files, compile_tenant
 from sidecar.service.events import tell_policy_files
 from sidecar.service.snapshots import owned_policies
 from sidecar.state.boot import newest_time, typed_identities
@@ -41,22 +41,31 @@ def load(environment: Environment, files: PolicyFiles) -> None:
     parent = environment.begin_write()
     try:
         txn = Transaction(parent, environment.tables)
-        if txn.policy_files_checks() != _stamp(files):
+        has_passed = txn.policy_files_checks() == _stamp(files)
+        if not (has_passed and txn.readings.are_complete()):
             old = txn.policy_files()
-            passed = old if old is not None and txn.policy_files_checks() == _stamp(old) else None
-            schema = checked(files, passed)
-            types = _identity_types(old)
-            # Each identity was made with a type that the schema declared then, so none can lack one otherwise.
-            if types is None or not types <= schema.model.identity_types:
-                _require_types(txn, parent, environment.tables, schema)
-            _require_policies(txn, files, schema, passed)
-            if txn.policy_files_digest() != files.digest():
-                _replace(txn, files, Clock(newest_time(environment))())
-            txn.keep_policy_files_checks(_stamp(files))
+            if not has_passed:
+                _accept(environment, parent, files, old)
+            _read(txn, files, old)
         parent.commit()
     except BaseException:
         parent.abort()
         raise
+
+
+def _accept(environment: Environment, parent: Txn, files: PolicyFiles, old: PolicyFiles | None) -> None:
+    """Check files and write them as the ones that hold; ``old`` are those that held."""
+    txn = Transaction(parent, environment.tables)
+    passed = old if old is not None and txn.policy_files_checks() == _stamp(old) else None
+    schema = checked(files, passed)
+    types = _identity_types(old)
+    # Each identity was made with a type that the schema declared then, so none can lack one otherwise.
+    if types is None or not types <= schema.model.identity_types:
+        _require_types(txn, parent, environment.tables, schema)
+    _require_policies(txn, files, schema, passed)
+    if txn.policy_files_digest() != files.digest():
+        _replace(txn, files, Clock(newest_time(environment))())
+    txn.keep_policy_files_checks(_stamp(files))
 
 
 def _stamp(files: PolicyFiles) -> str:
@@ -97,6 +106,28 @@ def _require_policies(txn: Transaction, files: PolicyFiles, schema: CompiledSche
                 compile_tenant(compile_files(files), tenant.tenant_id, records)
         except (PolicyInvalid, ValidationFailed) as error:
             raise ConfigurationInvalid(f"tenant `{tenant.tenant_id}`: {error.message}") from error
+
+
+def _read(txn: Transaction, files: PolicyFiles, old: PolicyFiles | None) -> None:
+    """Keep what is in the policies that hold: in files that were not among ``old``, for another version in all."""
+    held = frozenset(() if old is None else old.policies)
+    known = held
+    if not txn.readings.are_complete():
+        known = frozenset()
+        txn.keep_file_texts(files)  # a version without readings kept them for each tenant
+        for tenant in txn.tenants.after(0):
+            for listed in txn.of(tenant).policies.all():
+                _keep_reading(txn, listed.value.source)
+        txn.readings.complete()
+    holding = frozenset(files.policies)
+    for file in holding - known:
+        _keep_reading(txn, file)
+    for file in held - holding:
+        txn.readings.forget(file)
+
+
+def _keep_reading(txn: Transaction, file: SourceFile) -> None:
+    txn.readings.keep(file, read_statements(file.text, file.path, shared=False))
 
 
 def _replace(txn: Transaction, files: PolicyFiles, now_us: int) -> None:

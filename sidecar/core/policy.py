@@ -45,7 +45,7 @@ class CompiledSchema(msgspec.Struct, frozen=True):
     forms: Forms
 
 
-class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True):
+class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One policy or template that passed.
 
     ``id`` is its ``@id``, or ``spend.cedar#2`` for the second of a file; ``source`` reads ``policies/spend.cedar:12``.

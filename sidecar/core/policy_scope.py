@@ -14,7 +14,7 @@ EntityUid = tuple[str, str]
 """A Cedar type, such as ``Agent``, and an id."""
 
 
-class Constraint(msgspec.Struct, frozen=True):
+class Constraint(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One of the three parts of a scope. What is None does not constrain.
 
     ``type_name`` is the type asked for, ``equal`` the one entity, ``within`` the entities of which one must be the
@@ -49,7 +49,7 @@ class Constraint(msgspec.Struct, frozen=True):
 ANY: Final = Constraint()
 
 
-class Scope(msgspec.Struct, frozen=True):
+class Scope(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The head of a policy."""
 
     principal: Constraint = ANY

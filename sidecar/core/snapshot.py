@@ -8,8 +8,9 @@ policy revision that answers show and audit records carry, and with the texts it
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
+from typing import Final, TypeAlias
 
 import msgspec
 import orjson
@@ -30,7 +31,6 @@ from sidecar.core.policy_set import ParsedPolicies, PolicySet
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""
 
-
 TENANTS_MAX: Final = 256
 """Tenants whose files' units are kept: as many as have their policies kept."""
 
@@ -42,12 +42,30 @@ class SourceFile(msgspec.Struct, frozen=True):
     text: str
 
 
+Reading: TypeAlias = Callable[[SourceFile], tuple[PolicyUnit, ...] | None]
+"""Returns what has been read out of a text that has passed all checks, None where that has to be done again."""
+
+
+def unread(_: SourceFile) -> None:
+    """Know of no text what is in it."""
+
+
 class PolicyFiles(msgspec.Struct, frozen=True, kw_only=True):
     """The schema and the policies from files: ``shared`` ones hold for every tenant, the others for one tenant id."""
 
     schemas: tuple[SourceFile, ...]
     shared: tuple[SourceFile, ...]
     by_tenant: dict[str, tuple[SourceFile, ...]]
+
+    @property
+    def policies(self) -> tuple[SourceFile, ...]:
+        """The files that hold policies, of all tenants."""
+        return (*self.shared, *chain.from_iterable(self.by_tenant.values()))
+
+    @property
+    def all(self) -> tuple[SourceFile, ...]:
+        """All of them."""
+        return (*self.schemas, *self.policies)
 
     def digest(self) -> bytes:
         """Return what stands for exactly these files."""
@@ -69,8 +87,13 @@ class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     revision: int
 
+    @property
+    def source(self) -> SourceFile:
+        """The text that is evaluated, under the path that reasons name."""
+        return SourceFile(f"{API_SOURCE}{self.policy_id}", self.cedar)
 
-class FileUnits(Mapping[str, tuple[PolicyUnit, ...]]):
+
+class FileUnits:
     """The units of tenants' own files by tenant id, read when they are asked for first.
 
     No process needs those of all tenants, and each file is read once for as long as its tenant is among the last
@@ -87,32 +110,32 @@ class FileUnits(Mapping[str, tuple[PolicyUnit, ...]]):
         """A copy of what was read so far, by tenant and file; the tenant asked for last is last."""
         return self._read.copy()
 
-    def __getitem__(self, tenant_id: str) -> tuple[PolicyUnit, ...]:
-        """Return the units of one tenant's files in their order."""
+    def of(self, tenant_id: str, read: Reading = unread) -> tuple[PolicyUnit, ...]:
+        """Return the units of one tenant's files in their order; what ``read`` knows is not read again."""
+        if tenant_id not in self._files:
+            return ()
         files = self._files[tenant_id]
-        read = self._read.pop(tenant_id, {})
-        read = {each: read.get(each) or read_statements(each.text, each.path, shared=False) for each in files}
-        self._read[tenant_id] = read
+        old = self._read.pop(tenant_id, {})
+        found = {
+            each: old.get(each) or read(each) or read_statements(each.text, each.path, shared=False) for each in files
+        }
+        self._read[tenant_id] = found
         while len(self._read) > TENANTS_MAX:
             self._read.popitem(last=False)
-        return tuple(unit for each in files for unit in read[each])
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the ids of tenants that have files."""
-        return iter(self._files)
-
-    def __len__(self) -> int:
-        """Return how many tenants have files."""
-        return len(self._files)
+        return tuple(unit for each in files for unit in found[each])
 
 
 class CompiledFiles(msgspec.Struct, frozen=True):
-    """Policy files that passed: the schema, and the units that hold for all tenants or for one."""
+    """Policy files that passed: the schema, and the units that hold for all tenants or for one.
+
+    ``bare`` are the policies of all tenants that have none of their own, by what keeps them parsed.
+    """
 
     files: PolicyFiles
     schema: CompiledSchema
     units: dict[SourceFile, tuple[PolicyUnit, ...]]
     by_tenant: FileUnits
+    bare: "dict[ParsedPolicies | None, TenantPolicies]" = {}
 
     @property
     def shared(self) -> tuple[PolicyUnit, ...]:
@@ -120,47 +143,44 @@ class CompiledFiles(msgspec.Struct, frozen=True):
         return tuple(unit for file in self.files.shared for unit in self.units[file])
 
 
-def compile_files(files: PolicyFiles, known: CompiledFiles | None = None) -> CompiledFiles:
+def compile_files(files: PolicyFiles, known: CompiledFiles | None = None, read: Reading = unread) -> CompiledFiles:
     """Compile the schema and what holds for all tenants; the rest is compiled when a tenant is asked for.
 
-    What ``known`` has of the same files is not compiled again: the result is the same without it. Raises PolicyInvalid
+    What ``known`` has of the same files is not compiled again, nor what ``read`` knows: the result is the same without
+    them. Raises PolicyInvalid
     naming file, line and column of the first fault in the schema and in what holds for all.
     """
     fits = known is not None and known.files.schemas == files.schemas
     schema = known.schema if known and fits else compile_schema(tuple((each.path, each.text) for each in files.schemas))
     old = known.units if known and fits else {}
     units = {
-        each: old.get(each) or compile_statements(each.text, each.path, schema, shared=True) for each in files.shared
+        each: old.get(each) or read(each) or compile_statements(each.text, each.path, schema, shared=True)
+        for each in files.shared
     }
     return CompiledFiles(files, schema, units, FileUnits(files.by_tenant, known.by_tenant if known else None))
 
 
 class CompiledRecord(msgspec.Struct, frozen=True):
-    """A policy made by the API, compiled for the Cedar type of the identity it hangs on.
-
-    ``named`` is how the manifest names it; ``text`` is the fact behind the hash in there.
-    """
+    """A policy made by the API, compiled for the Cedar type of its identity; ``named`` is how the manifest names it."""
 
     record: PolicyRecord
     owner_type: str | None
     units: tuple[PolicyUnit, ...]
     links: tuple[Link, ...]
-    text: bytes
     named: tuple[str, str | None, str | None, str]
 
 
 class TenantPolicies(msgspec.Struct, frozen=True):
-    """All policies of one tenant, ready to be asked, and the facts that suffice to compile them again.
+    """All policies of one tenant, ready to be asked, and what names the facts that suffice to compile them again.
 
-    ``digest`` is the hash of ``manifest``; ``texts`` are the schema and policy texts that the manifest names by hash.
-    ``records`` are those made by the API, by id.
+    ``digest`` is the hash of ``manifest``, which names the texts of schemas and policies by their hashes. ``records``
+    are those made by the API, by id.
     """
 
     schema: CompiledSchema
     policies: PolicySet
     manifest: bytes
     digest: bytes
-    texts: tuple[bytes, ...]
     records: dict[str, CompiledRecord]
 
     @property
@@ -170,15 +190,16 @@ class TenantPolicies(msgspec.Struct, frozen=True):
 
 
 def compile_record(
-    record: PolicyRecord, schema: CompiledSchema, owner_type: str | None
+    record: PolicyRecord, schema: CompiledSchema, owner_type: str | None, read: Reading = unread
 ) -> tuple[list[PolicyUnit], list[Link]]:
     """Return the units of a policy made by the API, and the links of its templates to the identity it hangs on.
 
-    ``owner_type`` is the Cedar type of that identity. Raises PolicyInvalid when the text does not fit the schema, and
-    ValidationFailed when templates and identity do not go together.
+    ``owner_type`` is the Cedar type of that identity; what ``read`` knows is not compiled again. Raises PolicyInvalid
+    when the text does not fit the schema, and ValidationFailed when templates and identity do not go together.
     """
     units, links = [], []
-    found = compile_statements(record.cedar, f"{API_SOURCE}{record.policy_id}", schema, shared=False)
+    source = record.source
+    found = read(source) or compile_statements(source.text, source.path, schema, shared=False)
     if not found:
         raise ValidationFailed("the text holds no policy", field="cedar")
     for unit in found:
@@ -224,23 +245,27 @@ def compile_tenant(
     records: Iterable[tuple[PolicyRecord, str | None]],
     before: TenantPolicies | None = None,
     parsed: ParsedPolicies | None = None,
+    read: Reading = unread,
 ) -> TenantPolicies:
     """Return the policies of one tenant; each record comes with the Cedar type of the identity it hangs on.
 
-    Records that ``before`` has the same of are not compiled again; ``parsed`` keeps what Cedar parses later.
+    Records that ``before`` has the same of are not compiled again, nor what ``read`` knows; ``parsed`` keeps what Cedar
+    parses later. Tenants that have no policies of their own get the same object.
     """
-    units = [*compiled.shared, *compiled.by_tenant.get(tenant_id, ())]
+    owned = list(records)
+    is_bare = not owned and tenant_id not in compiled.files.by_tenant
+    if is_bare and parsed in compiled.bare:
+        return compiled.bare[parsed]
+    units = [*compiled.shared, *compiled.by_tenant.of(tenant_id, read)]
     links: list[Link] = []
     files = [*compiled.files.shared, *compiled.files.by_tenant.get(tenant_id, ())]
-    texts = [file.text.encode() for file in (*compiled.files.schemas, *files)]
     known = before.records if before is not None and before.schema is compiled.schema else {}
     made: dict[str, CompiledRecord] = {}
-    for record, owner_type in records:
-        own = _compiled(record, owner_type, compiled.schema, known.get(record.policy_id))
+    for record, owner_type in owned:
+        own = _compiled(record, owner_type, compiled.schema, known.get(record.policy_id), read)
         made[record.policy_id] = own
         units += own.units
         links += own.links
-        texts.append(own.text)
     manifest = orjson.dumps(
         {
             "engine": engine(),
@@ -251,18 +276,24 @@ def compile_tenant(
         option=orjson.OPT_SORT_KEYS,
     )
     policies = PolicySet(tuple(units), tuple(links), compiled.schema, parsed)
-    return TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), tuple(texts), made)
+    together = TenantPolicies(compiled.schema, policies, manifest, fact_hash(manifest), made)
+    if is_bare:
+        compiled.bare[parsed] = together
+    return together
 
 
 def _compiled(
-    record: PolicyRecord, owner_type: str | None, schema: CompiledSchema, known: CompiledRecord | None
+    record: PolicyRecord,
+    owner_type: str | None,
+    schema: CompiledSchema,
+    known: CompiledRecord | None,
+    read: Reading,
 ) -> CompiledRecord:
     if known is not None and known.record == record and known.owner_type == owner_type:
         return known
-    units, links = compile_record(record, schema, owner_type)
-    text = record.cedar.encode()
-    named = (record.policy_id, owner_type, record.identity_id, encode_hash(fact_hash(text)))
-    return CompiledRecord(record, owner_type, tuple(units), tuple(links), text, named)
+    units, links = compile_record(record, schema, owner_type, read)
+    named = (record.policy_id, owner_type, record.identity_id, encode_hash(fact_hash(record.cedar.encode())))
+    return CompiledRecord(record, owner_type, tuple(units), tuple(links), named)
 
 
 def _named(file: SourceFile) -> tuple[str, str]:

@@ -258,11 +258,13 @@ def _reserve(
 
 
 def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, findings: Findings) -> DecisionFacts:
-    """Keep what the record refers to; identities and budgets were kept when they were written."""
+    """Keep what the record refers to and is not kept yet.
+
+    Identities, budgets and the texts of policies were kept when they were written.
+    """
     view, policies = proposal.view, proposal.view.policies
     if not part.audit.has_fact(policies.digest):
-        for text in (*policies.texts, policies.manifest):
-            part.audit.keep_fact(text)
+        part.audit.keep_fact(policies.manifest)
     return DecisionFacts(
         request=encode_hash(part.audit.keep_request(request.canonical())),
         policies=encode_hash(policies.digest),

@@ -18,8 +18,9 @@ from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
+from sidecar.core.policy import PolicyUnit, compile_statements
 from sidecar.core.rules import Rules, compile_rules
-from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, compile_record, compile_tenant
+from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, SourceFile, compile_record, compile_tenant
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, first, replayed
@@ -49,9 +50,10 @@ class PolicyDraft(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A policy that compiled with all others of its tenant at ``revisions``."""
+    """A policy that compiled with all others of its tenant at ``revisions``; ``units`` are what is in its text."""
 
     record: PolicyRecord
+    units: tuple[PolicyUnit, ...]
     revisions: tuple[Revisions, Revisions]
 
 
@@ -107,7 +109,13 @@ class Legislator:
         """Compile the draft alone, then with every other policy of the tenant."""
         files = self._snapshots.files(txn)
         record = self._record(part, files, policy_id, draft, now_us)
-        compile_record(record, files.schema, owner_type(part, record.identity_id))
+        source = record.source
+        units = compile_statements(source.text, source.path, files.schema, shared=False)
+
+        def read(file: SourceFile) -> tuple[PolicyUnit, ...] | None:
+            return units if file == source else txn.readings.of(file)
+
+        compile_record(record, files.schema, owner_type(part, record.identity_id), read)
         others = owned_policies(part)
         if len(others) >= POLICIES_PER_TENANT_MAX:
             raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
@@ -115,10 +123,11 @@ class Legislator:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
         everything = [*others, (record, owner_type(part, record.identity_id))]
         before = self._snapshots.policies(txn, part)
-        repeated = compile_tenant(files, part.tenant.tenant_id, everything, before).policies.repeated(policy_id)
+        together = compile_tenant(files, part.tenant.tenant_id, everything, before, read=read)
+        repeated = together.policies.repeated(policy_id)
         if repeated is not None:
             raise ValidationFailed(repeated, field="cedar")
-        return Checked(record, revisions_of(txn, part))
+        return Checked(record, units, revisions_of(txn, part))
 
     def _record(
         self, part: TenantTransaction, files: CompiledFiles, policy_id: str, draft: PolicyDraft, now_us: int
@@ -173,7 +182,7 @@ class Legislator:
 
         def work(txn: Transaction) -> None:
             part = part_of(txn, caller, tenant_id, now_us)
-            _known(part, policy_id)
+            txn.readings.forget(_known(part, policy_id).source)
             part.policies.remove(policy_id, txn.tenants.advance(part.tenant.number, policies=True))
             part.audit.append("policy_deleted", now_us, {"policy": policy_id, "by": caller.name})
             tell_policy(part, policy_id, "deleted", caller.name, now_us)
@@ -208,6 +217,7 @@ def _add(txn: Transaction, part: TenantTransaction, caller: Caller, checked: Che
     revision = txn.tenants.advance(tenant.number, policies=True)
     record = msgspec.structs.replace(checked.record, revision=revision)
     part.policies.add(record.policy_id, record, revision, owner=record.identity_id)
+    txn.readings.keep(record.source, checked.units)
     fact = part.audit.keep_fact(record.cedar.encode())
     body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": caller.name}
     part.audit.append("policy_created", now_us, body)

@@ -141,11 +141,13 @@ class Snapshots:
             files = txn.policy_files()
             if files is None or digest is None:
                 raise Unavailable("no policy files were loaded")
-            self._files = (digest, compile_files(files, None if self._files is None else self._files[1]))
+            known = None if self._files is None else self._files[1]
+            self._files = (digest, compile_files(files, known, txn.readings.of))
         return self._files[1]
 
     def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
-        return compile_tenant(self.files(txn), part.tenant.tenant_id, owned_policies(part), before, self._parsed)
+        files, owned = self.files(txn), owned_policies(part)
+        return compile_tenant(files, part.tenant.tenant_id, owned, before, self._parsed, txn.readings.of)
 
     def _read(
         self,

@@ -17,9 +17,10 @@ from sidecar.core.directory import Identity, Tenant
 from sidecar.core.idempotency import Replay
 from sidecar.core.model import AuditMark, Decision
 from sidecar.core.reservation import Posting, Reservation
-from sidecar.core.snapshot import PolicyFiles, PolicyRecord
+from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
+from sidecar.service.policy_store import PolicyStore
 
 T = TypeVar("T")
 
@@ -238,7 +239,7 @@ class TenantTransaction(Protocol):
         """Its events that wait to be delivered."""
 
 
-class Transaction(Protocol):
+class Transaction(PolicyStore, Protocol):
     """One state of the whole store, and in a write everything that this write changed."""
 
     @property
@@ -255,15 +256,6 @@ class Transaction(Protocol):
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
-
-    def policy_files(self) -> PolicyFiles | None:
-        """Return the policy files that hold, None before the first load."""
-
-    def policy_files_digest(self) -> bytes | None:
-        """Return what stands for exactly the policy files that hold, None before the first load."""
-
-    def keep_policy_files(self, files: PolicyFiles) -> None:
-        """Replace the policy files and raise the deployment's revision."""
 
     def keep_clock_event(self, expected_us: int, seen_us: int) -> None:
         """Note a jump of the clock; each tenant's log tells of it in front of its next record."""

@@ -1,8 +1,9 @@
 """The audit log of each tenant, and the facts that its records refer to by hash.
 
 Records lie under (tenant, index) and are only ever appended. Facts lie once each under their SHA-256: the long-lived
-ones (identities, budgets, policies) together, a request's beside those of its 256 neighbours in the log, so that a
-commit touches neighbouring pages and not one random page per decision (docs/decisions/0005).
+ones (identities, budgets, policies of the API) together, a request's beside those of its 256 neighbours in the log, so
+that a commit touches neighbouring pages and not one random page per decision (docs/decisions/0005). The texts of files
+lie once for all tenants, under the number of the deployment.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from sidecar.core.errors import StoreUnusable
 from sidecar.core.model import AuditMark
 from sidecar.state.codec import TENANT_U64, U32, U64_MAX, encode, reading
 from sidecar.state.environment import Table, Txn
+from sidecar.state.tenants import DEPLOYMENT
 
 _HEAD: Final = Struct(">Q32sQI")
 LASTING: Final = U64_MAX
@@ -51,6 +53,15 @@ def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> N
     last = clock_event(txn, meta)
     event = ClockEvent(1 if last is None else last.number + 1, expected_us, seen_us)
     txn.put(_CLOCK, encode(event), db=meta)
+
+
+def keep_shared_fact(txn: Txn, facts: Table, content: bytes) -> None:
+    """Store what records of any tenant may refer to, once."""
+    txn.put(_fact_key(DEPLOYMENT, LASTING, fact_hash(content)), content, db=facts, overwrite=False)
+
+
+def _fact_key(number: int, tile: int, digest: bytes) -> bytes:
+    return TENANT_U64.pack(number, tile) + digest
 
 
 class AuditLog:
@@ -140,20 +151,18 @@ class AuditLog:
 
     def _keep(self, content: bytes, tile: int) -> bytes:
         digest = fact_hash(content)
-        self._txn.put(self._fact_key(tile, digest), content, db=self._facts, overwrite=False)
+        self._txn.put(_fact_key(self._tenant.number, tile, digest), content, db=self._facts, overwrite=False)
         return digest
 
     def has_fact(self, digest: bytes) -> bool:
-        """Whether a lasting fact is kept."""
-        return self._txn.get(self._fact_key(LASTING, digest), db=self._facts) is not None
+        """Whether a lasting fact of this tenant is kept."""
+        return self._txn.get(_fact_key(self._tenant.number, LASTING, digest), db=self._facts) is not None
 
     def fact(self, digest: bytes, index: int) -> bytes | None:
         """Return the bytes that record ``index`` refers to by ``digest``; None when they were erased."""
-        for tile in (LASTING, index // TILE):
-            data = self._txn.get(self._fact_key(tile, digest), db=self._facts)
+        number = self._tenant.number
+        for owner, tile in ((number, LASTING), (number, index // TILE), (DEPLOYMENT, LASTING)):
+            data = self._txn.get(_fact_key(owner, tile, digest), db=self._facts)
             if data is not None:
                 return bytes(data)
         return None
-
-    def _fact_key(self, tile: int, digest: bytes) -> bytes:
-        return TENANT_U64.pack(self._tenant.number, tile) + digest

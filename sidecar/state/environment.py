@@ -68,6 +68,7 @@ TABLES: Final = (
     "outbox_ready",
     "outbox_dropped",
     "budget_marks",
+    "readings",
 )
 
 TABLES_MAX: Final = 64

@@ -14,11 +14,12 @@ from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 from sidecar.service.event_store import Ready
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
-from sidecar.state.audit_log import AuditLog, keep_clock_event
+from sidecar.state.audit_log import AuditLog, keep_clock_event, keep_shared_fact
 from sidecar.state.codec import U64, decode, encode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Counter, Ledger, due_reservations
 from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
+from sidecar.state.readings import Readings
 from sidecar.state.records import Collection, Kind, stored
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
@@ -153,6 +154,11 @@ class Transaction:
         """The answers to calls that belong to no tenant, under the number of the deployment."""
         return Answers(self._txn, self._tables, DEPLOYMENT)
 
+    @part
+    def readings(self) -> Readings:
+        """What was read out of policies."""
+        return Readings(self._txn, self._tables)
+
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""
         found = self._parts.get(tenant.number)
@@ -171,10 +177,16 @@ class Transaction:
         return None if data is None else bytes(data)
 
     def keep_policy_files(self, files: PolicyFiles) -> None:
-        """Replace the policy files and raise the deployment's revision."""
+        """Replace the policy files, keep their texts as facts for all tenants, and raise the deployment's revision."""
+        self.keep_file_texts(files)
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
         self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
+
+    def keep_file_texts(self, files: PolicyFiles) -> None:
+        """Keep the texts of files as facts that the records of any tenant may name."""
+        for file in files.all:
+            keep_shared_fact(self._txn, self._tables["facts"], file.text.encode())
 
     def keep_policy_files_checks(self, name: str) -> None:
         """Note which checks the policy files have passed."""

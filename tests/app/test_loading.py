@@ -9,10 +9,13 @@ import pytest
 
 from sidecar.app import loading
 from sidecar.app.loading import load
+from sidecar.core.audit import fact_hash
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ConfigurationInvalid
+from sidecar.core.policy import PolicyUnit, read_statements
 from sidecar.core.policy_files import check_files, checked_by
 from sidecar.core.snapshot import PolicyFiles, SourceFile
+from sidecar.state import readings as kept_readings
 from sidecar.state.environment import Environment, open_environment
 from sidecar.state.tenants import DEPLOYMENT
 from tests.core.builders import SCHEMA_TEXT, cedar_record, files
@@ -165,3 +168,48 @@ def test_a_tenant_without_policies_of_the_api_has_no_ids_to_lose(environment: En
         with_schema(OTHER, files(("policies/a.cedar", '@id("pol_1/api") forbid (principal, action, resource);'))),
     )
     assert revision(environment) == 3
+
+
+# --- What is read out of policies
+
+
+def readings(environment: Environment, *sources: SourceFile) -> list[list[str] | None]:
+    """The ids that were read out of each of these, None for what nobody has read."""
+    with reading(environment) as txn:
+        found = [txn.readings.of(each) for each in sources]
+    return [None if units is None else [unit.id for unit in units] for units in found]
+
+
+def test_what_is_in_the_files_that_hold_is_kept(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What did not change is not read again, and what holds no longer is forgotten."""
+    first, second, third = (SourceFile(f"policies/{name}.cedar", PERMIT.format(name)) for name in "abc")
+    load(environment, files((first.path, first.text), by_tenant={"t_9": (second,)}))
+    assert readings(environment, first, second, third) == [["a"], ["b"], None]
+    read: list[str] = []
+
+    def counted(text: str, file: str, *, shared: bool) -> tuple[PolicyUnit, ...]:
+        read.append(file)
+        return read_statements(text, file, shared=shared)
+
+    monkeypatch.setattr(loading, "read_statements", counted)
+    load(environment, files((first.path, first.text), by_tenant={"t_9": (third,)}))
+    assert readings(environment, first, second, third) == [["a"], None, ["c"]]
+    assert read == [third.path]
+
+
+def test_another_version_reads_all_policies_once(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that the API made, and files that were loaded before their texts were kept for all tenants."""
+    file, policy = SourceFile("policies/a.cedar", PERMIT.format("a")), cedar_record("pol_1", PERMIT.format("api"))
+    load(environment, files((file.path, file.text)))
+    assert readings(environment, file, policy.source) == [["a"], None]
+    with environment.begin_write() as raw:
+        raw.drop(environment.tables["facts"], delete=False)
+    monkeypatch.setattr(kept_readings, "read_by", lambda: b"x" * 32)
+    assert readings(environment, file) == [None]
+    load(environment, files((file.path, file.text)))
+    assert readings(environment, file, policy.source) == [["a"], ["api"]]
+    with reading(environment) as txn:
+        assert txn.of(a_tenant(1)).audit.fact(fact_hash(file.text.encode()), 0) == file.text.encode()
+    monkeypatch.setattr(loading, "read_statements", None)
+    load(environment, files((file.path, file.text)))
+    assert revision(environment) == 2

@@ -23,10 +23,12 @@ from sidecar.core.policy import (
     entity_slice,
     read_statements,
 )
+from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import (
     PolicyFiles,
     PolicyRecord,
+    Reading,
     SourceFile,
     TenantPolicies,
     compile_files,
@@ -215,15 +217,14 @@ def test_files_compile_to_the_same_whatever_was_compiled_before(sets: list[tuple
         known, alone = compile_files(wanted, known), compile_files(wanted)
         assert known.shared == alone.shared
         assert known.schema.model == alone.schema.model
-        assert (len(known.by_tenant), list(known.by_tenant)) == (len(wanted.by_tenant), list(wanted.by_tenant))
-        if are_asked_for:
-            assert dict(known.by_tenant) == dict(alone.by_tenant)
+        for tenant_id in wanted.by_tenant if are_asked_for else ():
+            assert known.by_tenant.of(tenant_id) == alone.by_tenant.of(tenant_id)
 
 
 def test_a_file_that_did_not_change_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (SourceFile(f"policies/t_1/{name}.cedar", PERMIT.format(name)) for name in ("a", "b"))
     known = compile_files(files(("policies/base.cedar", PERMIT.format("base")), by_tenant={"t_1": (first, second)}))
-    before = known.by_tenant["t_1"]
+    before = known.by_tenant.of("t_1")
     changed = SourceFile(second.path, PERMIT.format("c"))
     read: list[str] = []
 
@@ -235,9 +236,9 @@ def test_a_file_that_did_not_change_is_not_read_again(monkeypatch: pytest.Monkey
     monkeypatch.setattr(snapshot, "compile_statements", None)
     monkeypatch.setattr(snapshot, "compile_schema", None)
     after = compile_files(renamed(known.files, by_tenant={"t_1": (first, changed)}), known).by_tenant
-    assert after["t_1"][0] is before[0]
-    assert after["t_1"][1].id == "c"
-    assert after["t_1"] == after["t_1"]
+    assert after.of("t_1")[0] is before[0]
+    assert after.of("t_1")[1].id == "c"
+    assert after.of("t_1") == after.of("t_1")
     assert read == [changed.path]
 
 
@@ -248,9 +249,9 @@ def test_a_tenants_files_are_read_when_it_is_asked_for(monkeypatch: pytest.Monke
     by_tenant = compile_files(files(by_tenant=own)).by_tenant
     assert list(by_tenant.read) == []
     for name in ("t_1", "t_2", "t_1", "t_3"):
-        assert [unit.id for unit in by_tenant[name]] == [name]
+        assert [unit.id for unit in by_tenant.of(name)] == [name]
     assert list(by_tenant.read) == ["t_1", "t_3"]
-    assert by_tenant.get("t_9", ()) == ()
+    assert by_tenant.of("t_9") == ()
 
 
 # --- Digests
@@ -313,7 +314,8 @@ def test_what_is_not_evaluated_makes_no_revision(name: str) -> None:
 def test_with_the_texts_the_manifest_suffices_to_compile_the_same_set_again() -> None:
     made = tenant()
     manifest = json.loads(made.manifest)
-    texts = {_address(text): text.decode() for text in made.texts}
+    sources = (*FILES.all, *(record.source for record, _ in RECORDS))
+    texts = {_address(source.text.encode()): source.text for source in sources}
     again = compile_tenant(
         compile_files(
             PolicyFiles(
@@ -361,10 +363,10 @@ def test_only_records_that_changed_are_compiled_again(monkeypatch: pytest.Monkey
     compiled_ids: list[str] = []
 
     def noted(
-        record: PolicyRecord, schema: CompiledSchema, owner_type: str | None
+        record: PolicyRecord, schema: CompiledSchema, owner_type: str | None, read: Reading
     ) -> tuple[list[PolicyUnit], list[Link]]:
         compiled_ids.append(record.policy_id)
-        return compile_record(record, schema, owner_type)
+        return compile_record(record, schema, owner_type, read)
 
     files = compile_files(FILES)
     before = compile_tenant(files, "t_1", RECORDS)
@@ -383,3 +385,24 @@ def test_a_new_schema_compiles_every_record_again() -> None:
     made = compile_tenant(compile_files(FILES), "t_1", RECORDS, other)
     assert made.records.keys() == before.records.keys()
     assert all(made.records[name] is not other.records[name] for name in made.records)
+
+
+def test_what_is_known_of_a_text_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and policies of the API alike, and the result is the same."""
+    sources = (*FILES.policies, *(record.source for record, _ in RECORDS))
+    known = {each: read_statements(each.text, each.path, shared=False) for each in sources}
+    alone = tenant()
+    monkeypatch.setattr(snapshot, "read_statements", None)
+    monkeypatch.setattr(snapshot, "compile_statements", None)
+    made = compile_tenant(compile_files(FILES, None, known.get), "t_1", RECORDS, read=known.get)
+    assert (made.digest, made.policies.parts) == (alone.digest, alone.policies.parts)
+
+
+def test_tenants_without_policies_of_their_own_share_one_set() -> None:
+    compiled, parsed = compile_files(FILES), ParsedPolicies()
+    shared = compile_tenant(compiled, "t_2", [], None, parsed)
+    assert compile_tenant(compiled, "t_3", [], None, parsed) is shared
+    assert shared.policies.parts[0] == compiled.shared
+    for other in (compile_tenant(compiled, "t_3", []), compile_tenant(compiled, "t_3", RECORDS, None, parsed)):
+        assert other is not shared, "parsed elsewhere, or with policies of its own"
+    assert compile_tenant(compiled, "t_1", [], None, parsed).digest != shared.digest

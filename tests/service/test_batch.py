@@ -16,7 +16,7 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.rules import Rules
-from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_tenant
+from sidecar.core.snapshot import CompiledFiles, PolicyRecord, Reading, TenantPolicies, compile_tenant
 from sidecar.service import consult, snapshots
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import SLICE, AnsweredBatch, BatchAuthorizer
@@ -189,9 +189,10 @@ def test_a_batch_is_ruled_on_again_when_policies_change_before_it_is_recorded(
         records: Iterable[tuple[PolicyRecord, str | None]],
         before: TenantPolicies | None,
         parsed: ParsedPolicies,
+        read: Reading,
     ) -> TenantPolicies:
         compiled.append(tenant_id)
-        return compile_tenant(files, tenant_id, records, before, parsed)
+        return compile_tenant(files, tenant_id, records, before, parsed, read)
 
     draft = PolicyDraft("narrow", None, Rules(currencies=("USD",)), "{}", None)
     world.batch(payment())

@@ -78,7 +78,7 @@ def test_what_the_vetting_refuses_is_never_read_or_stored(org: World, monkeypatc
         pytest.fail("the text was read")
 
     legislator = Legislator(org.store, org.snapshots, org.ids, refuse)
-    monkeypatch.setattr("sidecar.service.policies.compile_record", read)
+    monkeypatch.setattr("sidecar.service.policies.compile_statements", read)
     with pytest.raises(PolicyInvalid, match="cannot be parsed safely"):
         org.run(legislator.create(OPERATOR, "t_one", PolicyDraft("x", None, None, None, PERMIT), org.now_us))
     assert "policy_created" not in org.kinds()

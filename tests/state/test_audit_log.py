@@ -7,6 +7,7 @@ import pytest
 
 from sidecar.core.audit import encode_hash, fact_hash, genesis, link_of
 from sidecar.core.errors import StoreUnusable
+from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.core.verification import Anchor, verify
 from sidecar.state.audit_log import TILE, AuditLog, clock_event
 from sidecar.state.environment import Environment
@@ -152,6 +153,16 @@ def grow(audit: AuditLog, count: int) -> None:
     """Append records."""
     for _ in range(count):
         audit.append("settle", 20, {})
+
+
+def test_what_is_kept_for_all_tenants_is_found_by_each_and_belongs_to_none(tmp_path: Path) -> None:
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        file = SourceFile("policies/a.cedar", "text")
+        txn.keep_policy_files(PolicyFiles(schemas=(), shared=(), by_tenant={"t_1": (file,)}))
+        for number in (1, 2):
+            audit = txn.of(a_tenant(number)).audit
+            assert audit.fact(fact_hash(b"text"), 300) == b"text"
+            assert not audit.has_fact(fact_hash(b"text"))
 
 
 def test_a_request_lies_beside_those_of_its_neighbours(tmp_path: Path) -> None:
