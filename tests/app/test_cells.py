@@ -6,7 +6,6 @@ import pytest
 
 from sidecar.app.cells import CELL_BYTES, CELLS_MAX, FILE_BYTES, Cells, Timer, read_cells
 
-
 VALUE_BYTES = 8
 
 
