@@ -54,7 +54,8 @@ class Cells:
         if self._used == last or len(name) > _NAME_BYTES:
             return last * _STRIDE
         start = self._used * CELL_BYTES + _VALUE_BYTES
-        self._map[start + 1 : start + len(name)] = name[1:]
+        # All of it: a process that was killed in here left a part of another name behind.
+        self._map[start + 1 : start + _NAME_BYTES] = name[1:].ljust(_NAME_BYTES - 1, b"\0")
         self._map[start] = name[0]  # last: only now is the cell there for those who read
         self._used += 1
         return (self._used - 1) * _STRIDE

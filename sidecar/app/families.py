@@ -143,8 +143,9 @@ class Counted(Collector):
         self._sums: dict[str, dict[tuple[str, ...], float]] = {family.name: {} for family in FAMILIES}
         for figures in workers:
             for (name, *names), value in figures.items():
-                rows = self._sums[name]
-                rows[tuple(names)] = rows.get(tuple(names), 0) + value
+                rows = self._sums.get(name)
+                if rows is not None:  # what cannot be shown must not keep back what can
+                    rows[tuple(names)] = rows.get(tuple(names), 0) + value
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families."""

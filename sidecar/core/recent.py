@@ -15,7 +15,7 @@ V = TypeVar("V")
 class Recent(Generic[K, V]):
     """Keeps values by their keys up to a total weight, and in any case the newest one.
 
-    Keys are compared in full. Two threads at once can lose an entry or weigh one twice, never find a wrong value.
+    Keys are compared in full. Two threads at once can lose an entry or weigh one wrong, never find a wrong value.
     """
 
     def __init__(self, weight_max: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
@@ -43,5 +43,6 @@ class Recent(Generic[K, V]):
         """Keep a value, in the place of another one with this key."""
         if self._weight >= self._half:
             self._old, self._young, self._weight = self._young, {}, 0
+        former = self._young.get(key)
         self._young[key] = value
-        self._weight += self._weigh(value)
+        self._weight += self._weigh(value) - (0 if former is None else self._weigh(former))

@@ -161,7 +161,7 @@ class Registry:
             part = part_of(txn, caller, tenant_id, now_us)
             chain = _chain(part, identity_id, "identity_id")
             identity = _patched(chain[0], patch)
-            if identity != chain[0]:
+            if _content(identity) != _content(chain[0]):
                 suspends = identity.status != chain[0].status and identity.status == "suspended"
                 kind = "identity_suspended" if suspends else "identity_updated"
                 identity = change_identity(txn, part, identity, kind, caller.name, now_us)
@@ -218,6 +218,11 @@ def _require_place(part: TenantTransaction, chain: IdentityChain, draft: Identit
         raise Conflict(f"identity `{draft.identity_id}` exists already", field="id")
     if draft.external_id is not None and part.identities.by_external_id(draft.external_id) is not None:
         raise Conflict(f"external id `{draft.external_id}` is in use", field="external_id")
+
+
+def _content(identity: Identity) -> bytes:
+    """Return what ``identity`` says: metadata of 1, 1.0 and true are equal in Python, and different to policies."""
+    return msgspec.msgpack.encode(identity, order="sorted")
 
 
 def _patched(identity: Identity, patch: IdentityPatch) -> Identity:

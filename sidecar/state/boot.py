@@ -15,7 +15,7 @@ import msgspec
 from sidecar.core.errors import SidecarError, StoreUnusable
 from sidecar.core.verification import Anchor, verify
 from sidecar.service.audit import link_before
-from sidecar.state.codec import decode
+from sidecar.state.codec import decode, fitting
 from sidecar.state.environment import Environment, StoreError, Table, Txn, open_existing
 from sidecar.state.records import Kind, Record
 from sidecar.state.rows import tenant_rows
@@ -100,7 +100,7 @@ def typed_identities(txn: Txn, tables: dict[str, Table], number: int) -> Iterato
     for key, value in tenant_rows(txn, tables["records"], number):
         if key[0] != Kind.IDENTITY:  # the first kind
             return
-        yield key[1:].decode(), _typed.decode(decode(value, _record).document).type
+        yield key[1:].decode(), fitting(decode(value, _record).document, _typed).type
 
 
 def _check_tail(part: TenantTransaction, most: int) -> int:

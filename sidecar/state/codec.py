@@ -49,8 +49,13 @@ def decode(data: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T:
     """Return the document in ``data``. Raises StoreUnusable for another version or for bytes that do not fit."""
     if data[:1] != DOCUMENT_VERSION:
         raise StoreUnusable(f"a stored document has version `{data[:1].hex()}`, this version reads `01`")
+    return fitting(memoryview(data)[1:], decoder)
+
+
+def fitting(content: bytes | memoryview | msgspec.Raw, decoder: msgspec.msgpack.Decoder[T]) -> T:
+    """Return what ``content``, a document without its version, is. Raises StoreUnusable for bytes that do not fit."""
     try:
-        return decoder.decode(memoryview(data)[1:])
+        return decoder.decode(content)
     except msgspec.DecodeError as error:
         raise StoreUnusable(f"a stored document cannot be read: {error}") from error
 

@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.service.store import Listed
-from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, key_text, remembered, short_hash
+from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, fitting, key_text, remembered, short_hash
 from sidecar.state.environment import Table, Txn
 
 
@@ -61,7 +61,7 @@ def stored(decoder: msgspec.msgpack.Decoder[T]) -> Callable[[bytes], Stored[T]]:
 
     def read(data: bytes) -> Stored[T]:
         record = decode(data, _record)
-        return Stored(record, decoder.decode(record.document))
+        return Stored(record, fitting(record.document, decoder))
 
     return remembered(read)
 

@@ -40,7 +40,7 @@ _POLICY_FILES_CHECKS: Final = b"policy_files_checks"
 V = TypeVar("V")
 
 
-class part(Generic[V]):  # noqa: N801 -- used as a decorator, like ``property``
+class lazy(Generic[V]):  # noqa: N801 -- used as a decorator, like ``property``
     """A part of a transaction that is made when it is first asked for: ``cached_property`` without its lock."""
 
     def __init__(self, make: Callable[[Any], V]) -> None:
@@ -74,52 +74,52 @@ class TenantTransaction:
         self._seen = seen
         self.tenant = tenant
 
-    @part
+    @lazy
     def identities(self) -> Collection[Identity]:
         """Its identities, owned by their parents."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.IDENTITY, _identity)
 
-    @part
+    @lazy
     def policies(self) -> Collection[PolicyRecord]:
         """Its policies made by the API, owned by the identity they hang on."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.POLICY, _policy)
 
-    @part
+    @lazy
     def budgets(self) -> Collection[Budget]:
         """Its budgets, owned by the identity or card they limit."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.BUDGET, _budget)
 
-    @part
+    @lazy
     def cards(self) -> Collection[Card]:
         """Its cards, owned by their identities and found by what their networks call them."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.CARD, _card)
 
-    @part
+    @lazy
     def tokens(self) -> Collection[Token]:
         """Its tokens by id, owned by the identity they belong to."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.TOKEN, _token)
 
-    @part
+    @lazy
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
         return Ledger(self._txn, self._tables, self.tenant.number, self._seen.counters)
 
-    @part
+    @lazy
     def audit(self) -> AuditLog:
         """Its audit log."""
         return AuditLog(self._txn, self._tables, self.tenant, self._seen.heads, self._seen.appended)
 
-    @part
+    @lazy
     def answers(self) -> Answers:
         """The answers given in it."""
         return Answers(self._txn, self._tables, self.tenant.number)
 
-    @part
+    @lazy
     def webhooks(self) -> Webhooks:
         """Its webhook endpoints."""
         return Webhooks(self._txn, self._tables, self.tenant.number)
 
-    @part
+    @lazy
     def outbox(self) -> Outbox:
         """Its events that wait to be delivered."""
         return Outbox(self._txn, self._tables, self.tenant)
@@ -139,17 +139,17 @@ class Transaction:
         self.appended: list[str] = []
         self._seen = Seen({}, {}, self.appended)
 
-    @part
+    @lazy
     def tenants(self) -> Tenants:
         """The tenants."""
         return Tenants(self._txn, self._tables)
 
-    @part
+    @lazy
     def tokens(self) -> Tokens:
         """The tokens of every tenant."""
         return Tokens(self._txn, self._tables)
 
-    @part
+    @lazy
     def answers(self) -> Answers:
         """The answers to calls that belong to no tenant, under the number of the deployment."""
         return Answers(self._txn, self._tables, DEPLOYMENT)

@@ -8,6 +8,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.app.cells import FILE_BYTES
+from sidecar.app.families import Counted
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.sharing import share_folder
 from sidecar.core.model import Decision, Reason
@@ -196,3 +197,12 @@ def test_the_buckets_of_a_histogram_count_everything_up_to_their_end(metrics: Me
     ends = ("1.0", "2.0", "4.0", "8.0", "16.0", "32.0", "64.0", "+Inf")
     assert [seen[f"sidecar_commit_batch_size_bucket {end}"] for end in ends] == [1, 2, 3, 3, 3, 3, 4, 5]
     assert seen["sidecar_commit_batch_size_count"] == 5
+
+
+def test_a_cell_of_no_family_keeps_no_other_from_being_shown() -> None:
+    """Whatever a broken file or another version left in it."""
+    registry = CollectorRegistry()
+    registry.register(Counted([{("sidecar_idempotent_replays_total",): 1, ("sidecar_unheard_of_total", "a"): 2}]))
+    text = generate_latest(registry).decode()
+    assert "sidecar_idempotent_replays_total 1.0" in text
+    assert "unheard_of" not in text

@@ -22,6 +22,25 @@ def test_a_value_takes_the_place_of_another_one_with_its_key() -> None:
     assert len(kept) == 1
 
 
+@pytest.mark.parametrize("weight", [1, 3])
+def test_a_value_that_is_replaced_again_and_again_ages_no_other(weight: int) -> None:
+    kept = Recent[str, int](20, lambda weight: weight)
+    kept.keep("a", 1)
+    for _ in range(100):
+        kept.keep("b", weight)
+    assert (kept.get("a"), kept.get("b"), len(kept)) == (1, weight, 2)
+
+
+def test_what_is_replaced_weighs_what_it_weighs_now() -> None:
+    """Each of the first two fills a generation by itself, so that the third one is the end of the first."""
+    kept = Recent[str, int](20, lambda weight: weight)
+    kept.keep("a", 1)
+    kept.keep("a", 10)
+    kept.keep("b", 10)
+    kept.keep("c", 1)
+    assert (kept.get("a"), len(kept)) == (None, 2)
+
+
 def test_what_nobody_asks_for_is_forgotten_and_what_is_asked_for_stays() -> None:
     kept = Recent[int, int](10)
     for number in range(100):

@@ -1,6 +1,7 @@
 """Records: by id, by owner, by external id, in order of creation, and every change in the change feed."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -165,6 +166,15 @@ def test_an_index_that_names_nothing_means_that_the_store_is_broken(tmp_path: Pa
         raw.commit()
         with reading(environment) as txn, pytest.raises(StoreUnusable):
             list(txn.of(a_tenant()).identities.all())
+
+
+def test_a_document_that_does_not_fit_means_that_the_store_is_broken(tmp_path: Path) -> None:
+    """The record around it can be read; what is inside is no identity."""
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            txn.of(a_tenant()).identities.add("ann", cast("Identity", {"name": 7}), 1, owner=None)
+        with reading(environment) as txn, pytest.raises(StoreUnusable, match="a stored document cannot be read"):
+            txn.of(a_tenant()).identities.get("ann")
 
 
 def test_a_place_is_where_a_value_was_made_whatever_became_of_it(tmp_path: Path) -> None:
