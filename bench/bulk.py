@@ -85,8 +85,8 @@ class Bulk:
         """Give what was written so far."""
         yield self._transaction
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
-        """Run ``work`` as ``do`` does."""
+    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False) -> T:  # noqa: ARG002 -- the port
+        """Run ``work`` as ``do`` does; a failure ends the filling, so nothing is apart."""
         return self.do(work)
 
     def require_room(self) -> None:

@@ -126,7 +126,7 @@ class BatchAuthorizer:
             raise _Rehearsed(self._decide(writing, tenant, batch, None, proposals).answers)
 
         try:
-            await self._store.write(attempt)
+            await self._store.write(attempt, apart=True)
         except _Rehearsed as rehearsed:
             return AnsweredBatch(tuple(_undone(answered) for answered in rehearsed.answers))
 

@@ -87,7 +87,7 @@ class Registry:
             part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Described, lambda: self._make(txn, part, caller, draft, now_us))
 
-        return await self._store.write(work)
+        return await self._store.write(work, apart=True)
 
     def _make(
         self, txn: Transaction, part: TenantTransaction, caller: Caller, draft: IdentityDraft, now_us: int

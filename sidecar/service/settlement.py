@@ -128,7 +128,7 @@ class Settler:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
             return once(part, key, now_us, Reservation, lambda: _end(part, kind, change, reservation, caller, now_us))
 
-        return await self._store.write(work)
+        return await self._store.write(work, apart=True)  # a hold may have ended meanwhile
 
     async def expire_due(self, now_us: int) -> int:
         """End some holds whose time has come; returns how many, 0 once there are none."""

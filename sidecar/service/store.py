@@ -1,8 +1,7 @@
 """What the use cases need of a store: the port that the LMDB store implements today and PostgreSQL will.
 
 A ``Transaction`` sees one state of everything; ``of`` narrows it to one tenant, and nothing of another tenant can be
-reached through what it returns. Work given to ``Store.write`` runs inside one durable transaction: when the awaited
-call returns, it is on disk, and when it raises, nothing of it is.
+reached through what it returns. Work given to ``Store.write`` that raises leaves nothing of itself behind.
 """
 
 from collections.abc import Callable, Iterator
@@ -285,8 +284,9 @@ class Store(Protocol):
     def require_room(self) -> None:
         """Raise Unavailable when so little room is left that only what ends a hold may still be written."""
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk.
 
-        It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing.
+        It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing. When
+        it raises, what shares its transaction runs again, unless it is ``apart``, as what raises in daily use should be.
         """

@@ -92,7 +92,7 @@ class Tenancy:
             return Founded(tenant, self._desk.mint(txn, tenant, first, caller.name, now_us))
 
         return await self._store.write(
-            lambda txn: once(txn, key, now_us, Founded, lambda: make(txn), kept=_without_text)
+            lambda txn: once(txn, key, now_us, Founded, lambda: make(txn), kept=_without_text), apart=True
         )
 
     def _tenant(self, draft: TenantDraft, number: int, now_us: int) -> Tenant:

@@ -92,7 +92,7 @@ class CardDesk:
             part = part_of(txn, caller, tenant_id, now_us)
             return once(part, key, now_us, Shown, lambda: self._make(txn, part, draft, caller.name, now_us))
 
-        return await self._store.write(work)
+        return await self._store.write(work, apart=True)
 
     def _make(self, txn: Transaction, part: TenantTransaction, draft: CardDraft, by: str, now_us: int) -> Shown:
         chain = walk(draft.identity_id, part.identities.get)

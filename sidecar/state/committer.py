@@ -69,19 +69,21 @@ class Committer:
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def submit(self, run: Callable[[Transaction], T]) -> T:
+    async def submit(self, run: Callable[[Transaction], T], *, apart: bool = False) -> T:
         """Run ``run`` in a durable transaction and return its result once it is on disk.
 
-        Where something in its batch fails, ``run`` is run again on the state from before it. Raises what ``run``
-        raised, with nothing of it kept; Unavailable when the store has no room, too much waits, or the outcome is
-        unknown after ``state.work.WAIT_SECONDS_MAX``; StoreUnusable once the store is broken.
+        Where something in its batch fails, ``run`` is run again on the state from before it; what is ``apart`` has a
+        child transaction of its own and spoils only itself, which costs a little more. Raises what ``run`` raised,
+        with nothing of it kept; Unavailable when the store has no room, too much waits, or the outcome is unknown;
+        StoreUnusable once the store is broken. Only what goes beside the loop is given up after
+        ``state.work.WAIT_SECONDS_MAX``; a commit on the loop is waited for as long as the disk takes.
         """
         if self._broken is not None:
             raise self._broken
         if len(self._queue) >= QUEUE_MAX:
             raise Unavailable(f"over {QUEUE_MAX} requests wait for the store, nothing was changed")
         loop = asyncio.get_running_loop()
-        work = Work(run, loop.create_future())
+        work = Work(run, loop.create_future(), apart=apart)
         self._queue.append(work)
         if self._loop is not loop:  # no turn is due; another loop's, which has ended, is not waited for
             self._loop = loop
@@ -225,16 +227,24 @@ class Committer:
         return True
 
     def _together(self, batch: list[Work], txn: Txn) -> tuple[str, ...] | None:
-        """Run all work directly in ``txn``, which costs least, up to the first that fails: that spoils ``txn``."""
+        """Run all work directly in ``txn``, which costs least, up to the first that fails: that spoils ``txn``.
+
+        Work that asks for a transaction of its own has one inside ``txn``, unless it is alone.
+        """
         transaction = Transaction(txn, self._environment.tables)
+        appended: list[str] = []
         try:
             for work in batch:
-                work.outcome = work.run(transaction)
+                if work.apart and len(batch) > 1:
+                    appended += (*transaction.appended, *self._apart([work], txn))
+                    transaction = Transaction(txn, self._environment.tables)  # the former has read what changed since
+                else:
+                    work.outcome = work.run(transaction)
         except Exception as error:  # noqa: BLE001 -- whatever one request raises is that request's answer
             if len(batch) == 1:
                 self._spoil(batch, error)
             return None
-        return tuple(transaction.appended)
+        return (*appended, *transaction.appended)
 
     def _apart(self, batch: list[Work], txn: Txn) -> tuple[str, ...]:
         """Run each work in a transaction of its own inside ``txn``, so that one that fails leaves the others whole."""
@@ -249,6 +259,7 @@ class Committer:
                 child.abort()
                 self._spoil([work], error)
             else:
+                work.cause = work.error = None  # from when it failed in a batch that is repeated
                 appended += transaction.appended
         return tuple(appended)
 

@@ -10,17 +10,23 @@ from sidecar.core.errors import Unavailable
 from sidecar.state.transaction import Transaction
 
 WAIT_SECONDS_MAX: Final = 2.0
-"""After this a waiter is told that the outcome is unknown; the work itself goes on."""
+"""After this who waits for the thread beside the loop is told that the outcome is unknown; the work itself goes on.
+
+Who waits for a commit on the loop is told nothing before it is over: if the disk stalls there, so does the loop, for as
+long as the disk does, and no timer runs (docs/decisions/0014).
+"""
 
 
 class Work(msgspec.Struct):
     """One piece of work and who waits for it.
 
-    ``cause`` is what went wrong and ``error`` what the waiter is told of it; ``timer`` runs where it may take long.
+    ``apart`` asks for a transaction inside that of its batch. ``cause`` is what went wrong and ``error`` what the
+    waiter is told of it; ``timer`` runs where it may take long.
     """
 
     run: Callable[[Transaction], object]
     future: asyncio.Future[object]
+    apart: bool = False
     timer: asyncio.TimerHandle | None = None
     outcome: object = None
     error: Exception | None = None

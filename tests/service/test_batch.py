@@ -352,3 +352,19 @@ def test_a_dry_run_of_a_batch_that_does_not_fit_says_so(world: World) -> None:
     with pytest.raises(NotFound) as caught:
         world.run(world.batches.rehearse(world.batch_of(payment(), payment(identity_id="nobody"))))
     assert caught.value.field == "requests[1].identity_id"
+
+
+def test_a_dry_run_of_a_batch_makes_what_is_committed_beside_it_run_once(world: World) -> None:
+    world.tenant()
+    world.budget(limit(15))
+    runs: list[int] = []
+
+    def neighbour(txn: Transaction) -> int:
+        runs.append(1)
+        return len(list(txn.tenants.after(0)))
+
+    rehearsal = world.batches.rehearse(world.batch_of(payment("10"), payment("10")))
+    before, (answered, after) = world.bodies(), world.together(rehearsal, world.store.write(neighbour))
+    assert isinstance(answered, AnsweredBatch)
+    assert (verdicts(answered), after, runs) == ([True, False], 1, [1])
+    assert world.bodies() == before

@@ -19,7 +19,7 @@ from sidecar.state import committer as module
 from sidecar.state import work
 from sidecar.state.committer import BATCH_MAX, TURNSTILE, Committer
 from sidecar.state.environment import Environment, Txn
-from sidecar.state.observe import Batch, CommitObserver
+from sidecar.state.observe import Batch, CommitObserver, Unobserved
 from sidecar.state.pace import Pace
 from sidecar.state.transaction import Transaction
 from sidecar.state.turnstile import Turnstile
@@ -57,6 +57,11 @@ class Bench:
     async def together(self, *works: Callable[[Transaction], T]) -> list[T | BaseException]:
         """Submit several pieces of work in one round of the event loop, so that they share a batch."""
         return await asyncio.gather(*map(self.committer.submit, works), return_exceptions=True)
+
+    async def mixed(self, *works: tuple[Callable[[Transaction], T], bool]) -> list[T | BaseException]:
+        """Do the same with work of which each says whether it is apart."""
+        calls = [self.committer.submit(work, apart=apart) for work, apart in works]
+        return await asyncio.gather(*calls, return_exceptions=True)
 
     def go_aside(self) -> None:
         """Commit in the thread beside the loop from now on, as on a slow disk."""
@@ -492,6 +497,69 @@ def test_where_nothing_fails_there_is_no_transaction_inside_another(
     """One costs as much as the rows of a request."""
     monkeypatch.setattr(bench.environment, "begin_child", lambda _parent: pytest.fail("a child"))
     assert run(bench.together(*(add(number) for number in range(1, 9)))) == [*range(1, 9)]
+
+
+def note(kind: str) -> Callable[[Transaction], int]:
+    """Work that adds a record to the log of tenant 1 and returns its place."""
+    return lambda txn: txn.of(a_tenant(1)).audit.append(kind, 1, {}).seq
+
+
+def spoil(number: int) -> Callable[[Transaction], int]:
+    """Work that adds a record, stores a tenant and then raises."""
+
+    def work(txn: Transaction) -> int:
+        note("spoilt")(txn)
+        return fail_after_adding(number, NotFound("gone"))(txn)
+
+    return work
+
+
+def test_work_apart_that_fails_makes_nobody_run_again(bench: Bench) -> None:
+    before, after = Twice(1), Twice(3)
+    results = run(bench.mixed((before, False), (spoil(2), True), (after, False), (spoil(4), True)))
+    assert [results[0], results[2]] == [1, 3]
+    assert [str(results[1]), str(results[3])] == ["gone", "gone"]
+    assert (before.runs, after.runs) == (1, 1)
+    assert bench.stored() == [1, 3]
+
+
+def test_work_apart_sees_what_came_before_and_is_seen_by_what_comes_after(tmp_path: Path) -> None:
+    """Heads of logs are read once in a transaction: what follows must not go on from an older one."""
+    told: list[Batch] = []
+
+    class Listening(Unobserved):
+        def committed(self, batch: Batch) -> None:
+            told.append(batch)
+
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment, observer=Listening())
+        works = ((note("a"), False), (note("b"), True), (spoil(2), True), (note("c"), False), (note("d"), True))
+        results = run(bench.mixed(*works))
+        assert [*results[:2], *results[3:]] == [0, 1, 2, 3]
+        assert [(batch.works, batch.appended) for batch in told] == [(5, ("a", "b", "c", "d"))]
+        bench.committer.close()
+
+
+def test_work_apart_beside_work_that_fails_is_answered_as_it_went_the_last_time(bench: Bench) -> None:
+    """A batch with a failure that was not apart is run again as a whole, and this one fails in the first run only."""
+    runs: list[int] = []
+
+    def first_time(txn: Transaction) -> int:
+        runs.append(len(runs))
+        return add(1)(txn) if runs[1:] else fail_after_adding(1, NotFound("gone"))(txn)
+
+    results = run(bench.mixed((first_time, True), (spoil(2), False), (add(3), True)))
+    assert (results[0], str(results[1]), results[2]) == (1, "gone", 3)
+    assert bench.stored() == [1, 3]
+
+
+@pytest.mark.parametrize("work", [add(1), spoil(1)])
+def test_work_apart_that_is_alone_needs_no_transaction_inside_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, work: Callable[[Transaction], int]
+) -> None:
+    monkeypatch.setattr(bench.environment, "begin_child", lambda _parent: pytest.fail("a child"))
+    (result,) = run(bench.mixed((work, True)))
+    assert bench.stored() == ([1] if result == 1 else [])
 
 
 def test_on_a_quick_disk_everything_is_done_in_the_thread_of_the_loop(bench: Bench) -> None:
