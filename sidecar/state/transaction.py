@@ -154,7 +154,7 @@ class Transaction:
         """The answers to calls that belong to no tenant, under the number of the deployment."""
         return Answers(self._txn, self._tables, DEPLOYMENT)
 
-    @part
+    @lazy
     def readings(self) -> Readings:
         """What was read out of policies."""
         return Readings(self._txn, self._tables)
