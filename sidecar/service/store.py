@@ -288,5 +288,5 @@ class Store(Protocol):
         """Run ``work`` in a durable transaction and return its result once it is on disk.
 
         It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing. When
-        it raises, what shares its transaction runs again, unless it is ``apart``, as what raises in daily use should be.
+        it raises, what shares its transaction runs again unless it is ``apart``, as what often raises should be.
         """

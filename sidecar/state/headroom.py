@@ -18,9 +18,9 @@ FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 """Free space below which no new permit is given."""
 
 LOOK_SECONDS: Final = 0.1
-"""How old a look at the disk may be. Whatever fills the disk would have to write ``FREE_BYTES_MIN`` in this time, 2.7 GB
-a second, to use it up unseen. A disk that can take that runs full before a look finds it nearly full; what ends holds
-then lives on the blocks that are reserved, and a permit that finds no room is refused by the commit.
+"""How old a look at the disk may be: to use up ``FREE_BYTES_MIN`` unseen takes 2.7 GB a second from all who write.
+
+Where that happens, permits take from the reserved blocks too until the next look.
 """
 
 HEADROOM_BYTES: Final = 64 * 1024 * 1024
