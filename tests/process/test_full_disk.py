@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sidecar.state.headroom import LOOK_SECONDS
 from tests.process.server import (
     Answer,
     Client,
@@ -144,6 +146,7 @@ def test_a_full_disk_refuses_permits_and_still_ends_holds(small_disk: Path, tmp_
         before = operator.ok("GET", "/v1/audit/verify", token=acme.key)
         poll(lambda: ballast.free_mib() < 96 - 60, ENOUGH_SECONDS)  # the headroom is reserved
         ballast.leave(0)
+        time.sleep(2 * LOOK_SECONDS)  # how old what the server has seen of the disk may be
         refused = operator.call("POST", "/v1/authorize", acme.request(1), token=acme.key, key="refused")
         assert refused.status == 503
         assert is_clean(refused)
