@@ -15,6 +15,9 @@ WIDTH_UNKNOWN: Final = 240
 """Columns where the output is no terminal: enough that nothing is cut."""
 
 PLOTS: Final = "plots"
+REACH: Final = "REACH.md"
+"""Written by hand: what was aimed at, what was reached, and why not more. It becomes the end of the results."""
+
 OPENING: Final = """# Results
 
 Written by `python -m bench report` from what was measured, not by hand; what each figure means is in
@@ -43,7 +46,7 @@ def console() -> Console:
 
 
 def write(path: Path, peers: Part | None, scaling: Part | None, steps: Steps | None) -> None:
-    """Write the Markdown to ``path`` and its plots to the folder beside it."""
+    """Write the Markdown to ``path`` and its plots to the folder beside it; a ``REACH`` beside it becomes its end."""
     folder = path.parent / PLOTS
     drawn = plots.draw(folder, peers, scaling, steps)
     blocks = [OPENING]
@@ -58,6 +61,9 @@ def write(path: Path, peers: Part | None, scaling: Part | None, steps: Steps | N
     if steps is not None:
         blocks += ["## Where the time goes", _list(_setting(steps)), _for_markdown(tables.steps(steps))]
         blocks += [_plot(name, title) for name, title in drawn if name.startswith("steps")]
+    reach = path.with_name(REACH)
+    if reach.exists():
+        blocks.append(reach.read_text().strip())
     path.write_text("\n\n".join(blocks) + "\n")
 
 
