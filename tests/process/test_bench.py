@@ -237,6 +237,12 @@ def test_a_report_of_nothing_is_short(tmp_path: Path) -> None:
     assert "##" not in path.read_text()
 
 
+def test_a_report_ends_with_what_was_aimed_at(tmp_path: Path) -> None:
+    (tmp_path / report.REACH).write_text("## Aims\n\nNone.\n")
+    report.write(tmp_path / "RESULTS.md", None, None, None)
+    assert (tmp_path / "RESULTS.md").read_text().endswith("ratios.\n\n## Aims\n\nNone.\n")
+
+
 def test_tables_are_printed_whole(capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is cut where the output is no terminal."""
     report.print_part(PEERS, [tables.peers(PEERS)], report.console())
