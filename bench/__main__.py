@@ -20,6 +20,7 @@ from bench.servers import ROOT, NotReadyError
 from bench.stages import NoSuchStepError
 from bench.steps import StepsFailedError
 from bench.subjects import Terms
+from sidecar.app.logs import set_up_logs
 
 CONNECTIONS: Final = (1, 32)
 CONNECTIONS_MAX: Final = 512
@@ -178,6 +179,7 @@ def _scaling(*, full: bool, only: tuple[str, ...], quick: bool, **options: Any) 
     choice = scaling.Choice(chosen, is_full=full, sizes_max=2 if quick else None)
 
     def measure(terms: Terms, console: Console) -> Part:
+        set_up_logs("error")  # the filler works with the project's own services, in this process
         lines = scaling.scale(choice, terms, console)
         return Part(setting=_unset(terms), lines=tuple(lines), legend=scaling.LEGEND)
 

@@ -47,10 +47,13 @@ VARIANTS: Final = 9_000
 
 def requests(plan: Plan) -> list[bytes]:
     """Return the requests that are sent in turn."""
-    if not plan.varied:
-        return [plan.request]
+    return varied(plan.request, plan.varied) if plan.varied else [plan.request]
+
+
+def varied(request: bytes, text: str) -> list[bytes]:
+    """Return ``request`` with each of ``VARIANTS`` amounts in the place of ``text``."""
     amounts = (b"%d.%02d" % divmod(cents, 100) for cents in range(1_000, 1_000 + VARIANTS))
-    return [plan.request.replace(plan.varied.encode(), amount) for amount in amounts]
+    return [request.replace(text.encode(), amount) for amount in amounts]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

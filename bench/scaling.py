@@ -22,7 +22,6 @@ from bench.results import Line
 from bench.servers import Server
 from bench.subjects import Subject, Terms, line, subject, take_turns
 from bench.tenant import Tenant
-from sidecar.app.logs import set_up_logs
 
 PERMIT: Final = "permit, process-crash"
 DRY_RUN: Final = "dry run"
@@ -94,7 +93,6 @@ class Choice(msgspec.Struct, frozen=True):
 def scale(choice: Choice, terms: Terms, console: Console) -> list[Line]:
     """Measure each dimension at each of its sizes; raises NotReadyError and httpx.HTTPError."""
     lines = []
-    set_up_logs("error")  # the filler works with the project's own services, in this process
     with cores.held(terms.placed.load), generator() as driver:
         for dimension in choice.dimensions:
             with tempfile.TemporaryDirectory(prefix="sidecar-bench-", dir=terms.data_dir) as folder:

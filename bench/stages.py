@@ -24,7 +24,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "read the body: JSON into typed fields": (
         "sidecar.doors.wire.strict_json:decode",
         "sidecar.doors.wire.typed:convert",
-        "sidecar.doors.wire.endpoint:Endpoint._body",
+        "sidecar.doors.wire.body:BodyReader.read",
     ),
     "the request in the core's terms": ("sidecar.doors.native.drafts:authorize",),
     "authenticate the token": ("sidecar.service.tokens:TokenDesk.authenticate",),
