@@ -854,6 +854,20 @@ def test_work_whose_map_was_resized_is_finished_by_closing(bench: Bench, monkeyp
     run(call())
 
 
+def test_work_that_closing_finished_is_told_of_afterwards(bench: Bench) -> None:
+    """The thread has done it, the loop has not heard of it yet."""
+    bench.go_aside()
+
+    async def call() -> None:
+        task = asyncio.ensure_future(bench.committer.submit(add(1)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        bench.committer.close()
+        assert await _answered(task, 3.0) == 1
+
+    run(call())
+
+
 def test_closing_leaves_no_turn_behind(tmp_path: Path) -> None:
     """A turn that is due when ``close`` has done its work runs on a closed store and a closed turnstile."""
     with store_in(tmp_path) as environment:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import lmdb
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.core.errors import NotFound, Unavailable
 from sidecar.state.committer import Committer
 from sidecar.state.environment import Environment
-from sidecar.state.observe import Batch
+from sidecar.state.observe import Batch, Guarded
 from sidecar.state.transaction import Transaction
 from tests.state.builders import a_tenant, open_store, reading
 
@@ -145,3 +146,24 @@ def test_a_jump_of_the_clock_is_told_of_as_the_record_it_is(bench: Bench) -> Non
     asyncio.run(bench.committer.submit(lambda txn: txn.keep_clock_event(1, 2)))
     asyncio.run(bench.committer.submit(lambda txn: txn.of(a_tenant(1)).audit.append("other", 3, {})))
     assert bench.diary.batches[-1].appended == ("clock_event", "other")
+
+
+def test_whatever_an_observer_raises_is_logged_and_goes_no_further() -> None:
+    """A mistake in counting must not become the answer of a request."""
+
+    class Broken:
+        def waiting(self, works: int) -> None:
+            raise RuntimeError(works)
+
+        def committed(self, batch: Batch) -> None:
+            raise RuntimeError(batch)
+
+        def commit_failed(self) -> None:
+            raise RuntimeError
+
+    guarded = Guarded(Broken())
+    with capture_logs() as told:
+        guarded.waiting(1)
+        guarded.committed(Batch(1, ("decision",), 0.0, 0.0))
+        guarded.commit_failed()
+    assert [line["event"] for line in told] == ["observer_failed"] * 3
