@@ -41,10 +41,8 @@ def peers(part: Part) -> Table:
         f"per s : ours, c={high}",
         "note",
     )
-    rows, sections = [], set()
-    for number, line in enumerate(part.lines):
-        if number and line.size != part.lines[number - 1].size:
-            sections.add(number)
+    rows = []
+    for line in part.lines:
         echo, ours = (_find(part.lines, line, name) for name in (contest.ECHO, own.DRY_RUN))
         rows.append(
             (
@@ -59,7 +57,13 @@ def peers(part: Part) -> Table:
             )
         )
     texts = frozenset({1, len(headings) - 1})
-    return Table("This project and others on the same work", headings, tuple(rows), frozenset(sections), texts)
+    return Table(
+        "This project and others on the same work",
+        headings,
+        tuple(rows),
+        _sections([line.size for line in part.lines]),
+        texts,
+    )
 
 
 def scaling(part: Part) -> list[Table]:
@@ -69,10 +73,8 @@ def scaling(part: Part) -> list[Table]:
     found = []
     for dimension in dict.fromkeys(line.dimension for line in part.lines):
         lines = sorted((line for line in part.lines if line.dimension == dimension), key=lambda each: each.name)
-        rows, sections = [], set()
-        for number, line in enumerate(lines):
-            if number and line.name != lines[number - 1].name:
-                sections.add(number)
+        rows = []
+        for line in lines:
             smallest = next(each for each in lines if each.name == line.name)
             rows.append(
                 (
@@ -95,8 +97,15 @@ def scaling(part: Part) -> list[Table]:
             "note",
         )
         texts = frozenset({1, len(headings) - 1})
-        found.append(Table(f"As {dimension} grow", headings, tuple(rows), frozenset(sections), texts))
+        found.append(
+            Table(f"As {dimension} grow", headings, tuple(rows), _sections([line.name for line in lines]), texts)
+        )
     return found
+
+
+def _sections(values: Sequence[object]) -> frozenset[int]:
+    """Return where a table's next section begins: wherever the value differs from the one before."""
+    return frozenset(number for number in range(1, len(values)) if values[number] != values[number - 1])
 
 
 def steps(found: Steps) -> Table:

@@ -162,7 +162,7 @@ class PolicySet:
         units = [self.entries[position].unit for position in positions]
         return PolicySlice(
             parts=tuple(self._part(group) for group in self._grouped(positions)),
-            context_read=_united([unit.context_read for unit in units]),
+            context_read=_read_by_any([unit.context_read for unit in units]),
             looks_into_resource=any(unit.looks_into_resource for unit in units),
             reaches=any(unit.reaches for unit in units),
         )
@@ -239,7 +239,7 @@ def _part(entries: Sequence[Entry]) -> Part:
     )
 
 
-def _united(reads: Iterable[frozenset[str] | None]) -> tuple[str, ...] | None:
+def _read_by_any(reads: Iterable[frozenset[str] | None]) -> tuple[str, ...] | None:
     names = set[str]()
     for read in reads:
         if read is None:

@@ -22,7 +22,7 @@ import orjson
 from sidecar.core.directory import IdentityChain, entities_of
 from sidecar.core.forms import Form
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CedarRequest, CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
+from sidecar.core.policy import CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
 from sidecar.core.policy_set import PolicySet, PolicySlice
 from sidecar.core.question import Question
 from sidecar.core.recent import Recent
@@ -73,9 +73,7 @@ class Asker:
         above = [question.resource] if question.target is None else _uids(question.target)
         return self._policies.slice(course.narrowed.on(question.resource, above))
 
-    def rule(
-        self, question: Question, reached: Sequence[dict[str, object]], kept: Rulings | None = None, at: Hashable = None
-    ) -> Ruling:
+    def rule(self, question: Question, reached: Sequence[dict[str, object]], kept: Rulings, at: Hashable) -> Ruling:
         """Return what the policies say.
 
         ``reached`` are further stored entities that the policies could see. What was ruled before on just the same
@@ -88,20 +86,15 @@ class Asker:
             return self._policies.ask_checked(among, question.request, entities)
         asked = question.asking(among.context_read)
         resource = question.resource_entity if among.looks_into_resource else None
-        if kept is None:
-            return self._ask(among, asked, resource)
         # All that a ruling depends on, in full: this asker (its chain, its policies), and what Cedar would be given.
         given = orjson.dumps(asked.context), None if resource is None else orjson.dumps(resource)
         key = (self, at, asked.action, asked.resource, *given)
         ruling = kept.get(key)
         if ruling is None:
-            ruling = self._ask(among, asked, resource)
+            entities = self._entities if resource is None else self._entities.with_resource(resource)
+            ruling = self._policies.ask(among, asked, entities)
             kept.keep(key, ruling)
         return ruling
-
-    def _ask(self, among: PolicySlice, asked: CedarRequest, resource: dict[str, object] | None) -> Ruling:
-        entities = self._entities if resource is None else self._entities.with_resource(resource)
-        return self._policies.ask(among, asked, entities)
 
     @cached_property
     def _entities(self) -> EntitySlice:

@@ -282,7 +282,7 @@ def sliced(policies: PolicySet, question: Question, shared_min: int = 2) -> Ruli
     reached = stored(question, {*asker.reaches, *question.references})
     kept: Rulings = Recent(9)
     try:
-        first = asker.rule(question, reached)
+        first = asker.rule(question, reached, Recent(9), 7)
         for _ in range(2):
             assert asker.rule(question, reached, kept, 7) == first, "also with what was kept from the first time"
     except ValidationFailed as error:

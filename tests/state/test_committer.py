@@ -832,6 +832,16 @@ def test_a_turnstile_that_fails_hangs_nobody(tmp_path: Path, monkeypatch: pytest
         bench.committer.close()
 
 
+async def _closed_while_aside(bench: Bench) -> None:
+    """Work that is under way beside the loop when the committer is closed is done and told of."""
+    bench.go_aside()
+    task = asyncio.ensure_future(bench.committer.submit(add(1)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    bench.committer.close()
+    assert await _answered(task, 3.0) == 1
+
+
 def test_work_whose_map_was_resized_is_finished_by_closing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """``_take_over`` hands the batch back to a thread that ``close`` has stopped meanwhile."""
     begin, resized = bench.environment.begin_write, [True]
@@ -842,30 +852,12 @@ def test_work_whose_map_was_resized_is_finished_by_closing(bench: Bench, monkeyp
         return begin()
 
     monkeypatch.setattr(bench.environment, "begin_write", begin_write)
-    bench.go_aside()
-
-    async def call() -> None:
-        task = asyncio.ensure_future(bench.committer.submit(add(1)))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        bench.committer.close()
-        assert await _answered(task, 3.0) == 1
-
-    run(call())
+    run(_closed_while_aside(bench))
 
 
 def test_work_that_closing_finished_is_told_of_afterwards(bench: Bench) -> None:
     """The thread has done it, the loop has not heard of it yet."""
-    bench.go_aside()
-
-    async def call() -> None:
-        task = asyncio.ensure_future(bench.committer.submit(add(1)))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        bench.committer.close()
-        assert await _answered(task, 3.0) == 1
-
-    run(call())
+    run(_closed_while_aside(bench))
 
 
 def test_closing_leaves_no_turn_behind(tmp_path: Path) -> None:
