@@ -12,16 +12,11 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from sidecar.core.condition_text import Condition, Kind, Path, conditions, paths
-from sidecar.core.policy import (
-    CedarRequest,
-    CompiledSchema,
-    EntityUid,
-    PolicyUnit,
-    Ruling,
-    entity_slice,
-)
-from sidecar.core.policy_scope import Asking, above
+from sidecar.core.policy import CompiledSchema, entity_slice
+from sidecar.core.policy_scope import Asking, EntityUid, above
 from sidecar.core.policy_set import Entry, PolicySet
+from sidecar.core.policy_unit import PolicyUnit
+from sidecar.core.ruling import CedarRequest, Ruling
 
 PIECES_MAX: Final = 150
 """Conditions that one explanation evaluates: some 50 microseconds each, most of them for reading the text."""

@@ -18,16 +18,16 @@ import msgspec
 import orjson
 from cedarpy import _internal
 
-from sidecar.core import policy_scope, policy_text, policy_tree, schema
+from sidecar.core import policy_text, policy_tree, schema
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.forms import Forms
 from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id, plain_ids
-from sidecar.core.policy_scope import Scope, scope_of
+from sidecar.core.policy_scope import EntityUid, scope_of
 from sidecar.core.policy_text import Statement, refusal
+from sidecar.core.policy_unit import Effect, PolicyUnit
+from sidecar.core.ruling import CedarRequest, PolicyFault, Ruling
 from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
 
-Effect = Literal["permit", "forbid"]
-EntityUid = policy_scope.EntityUid
 _POSITION: Final = "policy"
 _LINK: Final = "link"
 _SCHEMA_UNPARSED: Final = "error parsing schema: "
@@ -45,52 +45,8 @@ class CompiledSchema(msgspec.Struct, frozen=True):
     forms: Forms
 
 
-class PolicyUnit(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """One policy or template that passed.
-
-    ``id`` is its ``@id``, or ``spend.cedar#2`` for the second of a file; ``source`` reads ``policies/spend.cedar:12``.
-    ``slots`` are those of a template; ``reaches`` are entities that its conditions name and look into,
-    ``context_read`` the attributes of the context that they can read, None for any. A policy made by the API has a
-    ``policy_id``, and where it was compiled from rules, the ``rule`` it stands for and the ``requirement`` that would
-    satisfy it. Its ``given_id`` is the one in its text, ``id`` one that no other policy has.
-    """
-
-    id: str
-    effect: Effect
-    source: str
-    text: str
-    scope: Scope = Scope()
-    description: str | None = None
-    advice: str | None = None
-    slots: tuple[str, ...] = ()
-    reaches: tuple[EntityUid, ...] = ()
-    context_read: frozenset[str] | None = None
-    looks_into_resource: bool = True
-    policy_id: str | None = None
-    given_id: str | None = None
-    rule: str | None = None
-    requirement: str | None = None
-
-
-class Link(msgspec.Struct, frozen=True):
-    """A template filled in: ``?principal`` of the template stands for ``principal``. ``id`` is the filled policy's."""
-
-    template_id: str
-    id: str
-    principal: EntityUid
-
-
 PolicySource = tuple[tuple[str, ...], tuple[tuple[int, EntityUid], ...]]
 """Texts of policies and templates, and the templates' fillings: the position of one and its principal."""
-
-
-class CedarRequest(msgspec.Struct, frozen=True, gc=False):
-    """What Cedar is asked; ``context`` is in Cedar's JSON."""
-
-    principal: EntityUid
-    action: str
-    resource: EntityUid
-    context: dict[str, object]
 
 
 class EntitySlice(msgspec.Struct, frozen=True, gc=False):
@@ -124,21 +80,6 @@ class PolicyHandle(msgspec.Struct, frozen=True):
     """Policies, parsed."""
 
     handle: cedarpy.PolicySet
-
-
-class PolicyFault(msgspec.Struct, frozen=True):
-    """A policy that could not be evaluated, and why."""
-
-    policy_id: str
-    message: str
-
-
-class Ruling(msgspec.Struct, frozen=True, gc=False):
-    """What the policies say. ``determining`` are the ids of those that decided, sorted; a faulty policy denies."""
-
-    effect: Literal["allow", "deny"]
-    determining: tuple[str, ...]
-    errors: tuple[PolicyFault, ...] = ()
 
 
 @cache

@@ -13,7 +13,6 @@ from sidecar.core.errors import PolicyInvalid
 from sidecar.core.ids import POLICY
 from sidecar.core.policy import (
     CompiledSchema,
-    PolicyUnit,
     check_statements,
     compile_schema,
     compile_statements,
@@ -22,6 +21,7 @@ from sidecar.core.policy import (
     read_statements,
 )
 from sidecar.core.policy_set import require_distinct
+from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile, compile_record
 
 CHECKS: Final = 1

@@ -13,22 +13,11 @@ import msgspec
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.model import Reason
-from sidecar.core.policy import (
-    CedarRequest,
-    CompiledSchema,
-    EntitySlice,
-    EntityUid,
-    Link,
-    PolicyHandle,
-    PolicySource,
-    PolicyUnit,
-    Ruling,
-    ask,
-    engine_ids,
-    parse_policies,
-)
-from sidecar.core.policy_scope import Scope
+from sidecar.core.policy import CompiledSchema, EntitySlice, PolicyHandle, PolicySource, ask, engine_ids, parse_policies
+from sidecar.core.policy_scope import EntityUid, Scope
+from sidecar.core.policy_unit import Link, PolicyUnit
 from sidecar.core.recent import Recent
+from sidecar.core.ruling import CedarRequest, Ruling
 from sidecar.core.scope_index import ScopeIndex
 
 PARSED_TEXT_MAX: Final = 2_000_000

@@ -18,7 +18,9 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.forms import OURS, Form, Forms
 from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, Json
-from sidecar.core.policy import CedarRequest, EntityUid, check_extension
+from sidecar.core.policy import check_extension
+from sidecar.core.policy_scope import EntityUid
+from sidecar.core.ruling import CedarRequest
 from sidecar.core.windows import SECOND_US, local_hour_and_weekday
 
 NONE: Final = frozenset[EntityUid]()

@@ -12,8 +12,9 @@ from sidecar.core.cards import Card, CardState, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
-from sidecar.core.policy import PolicyUnit, Ruling
 from sidecar.core.policy_set import PolicySet
+from sidecar.core.policy_unit import PolicyUnit
+from sidecar.core.ruling import Ruling
 
 CODES: Final = (
     "identity_revoked",

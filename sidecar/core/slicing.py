@@ -22,10 +22,12 @@ import orjson
 from sidecar.core.directory import IdentityChain, entities_of
 from sidecar.core.forms import Form
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CompiledSchema, EntitySlice, EntityUid, Ruling, entity_slice
+from sidecar.core.policy import CompiledSchema, EntitySlice, entity_slice
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet, PolicySlice
 from sidecar.core.question import Question
 from sidecar.core.recent import Recent
+from sidecar.core.ruling import Ruling
 from sidecar.core.scope_index import Narrowed, keys_for
 
 RULINGS_MAX: Final = 2_048

@@ -17,16 +17,9 @@ import orjson
 
 from sidecar.core.audit import encode_hash, fact_hash
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.policy import (
-    CompiledSchema,
-    Link,
-    PolicyUnit,
-    compile_schema,
-    compile_statements,
-    engine,
-    read_statements,
-)
+from sidecar.core.policy import CompiledSchema, compile_schema, compile_statements, engine, read_statements
 from sidecar.core.policy_set import ParsedPolicies, PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
 
 API_SOURCE: Final = "/v1/policies/"
 """In front of a policy's id, this is the source that reasons name for a policy made by the API."""

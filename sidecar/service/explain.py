@@ -20,7 +20,8 @@ from sidecar.core.hints import hints
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
 from sidecar.core.nearest import TRIALS_MAX, Nearest, search
-from sidecar.core.policy import EntityUid, entity_slice
+from sidecar.core.policy import entity_slice
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Unanswerable, pose
 from sidecar.core.standing import BUDGETS_STOOD_MAX, Standing, Standings

@@ -18,7 +18,8 @@ from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
-from sidecar.core.policy import PolicyUnit, compile_statements
+from sidecar.core.policy import compile_statements
+from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, SourceFile, compile_record, compile_tenant
 from sidecar.service.access import part_of, require_alive, tenant_of

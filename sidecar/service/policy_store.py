@@ -7,7 +7,7 @@ is what reading the text anew would give; where none is found, the text is read.
 
 from typing import Protocol
 
-from sidecar.core.policy import PolicyUnit
+from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 
 

@@ -14,8 +14,9 @@ from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, Reason
-from sidecar.core.policy import EntityUid, Ruling
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose
+from sidecar.core.ruling import Ruling
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
 

@@ -12,8 +12,9 @@ from sidecar.app.loading import load
 from sidecar.core.audit import fact_hash
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ConfigurationInvalid
-from sidecar.core.policy import PolicyUnit, read_statements
+from sidecar.core.policy import read_statements
 from sidecar.core.policy_files import check_files, checked_by
+from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.state import readings as kept_readings
 from sidecar.state.environment import Environment, open_environment

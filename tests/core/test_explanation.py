@@ -13,16 +13,11 @@ from sidecar.core.explanation import (
     Verdict,
     judge,
 )
-from sidecar.core.policy import (
-    CedarRequest,
-    EntityUid,
-    Link,
-    PolicyUnit,
-    compile_schema,
-    compile_statements,
-    entity_slice,
-)
+from sidecar.core.policy import compile_schema, compile_statements, entity_slice
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
+from sidecar.core.ruling import CedarRequest
 from tests.core.builders import SCHEMA, SCHEMA_TEXT
 
 ENTITIES: list[dict[str, object]] = [

@@ -10,12 +10,7 @@ from sidecar.core import policy
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.literals import entity, quote
 from sidecar.core.policy import (
-    CedarRequest,
     CompiledSchema,
-    Link,
-    PolicyFault,
-    PolicyUnit,
-    Ruling,
     check_extension,
     compile_schema,
     compile_statements,
@@ -24,6 +19,8 @@ from sidecar.core.policy import (
 )
 from sidecar.core.policy_ids import ID_LENGTH_MAX
 from sidecar.core.policy_set import PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
+from sidecar.core.ruling import CedarRequest, PolicyFault, Ruling
 
 ROOT = Path(__file__).parents[2]
 POLICY_FILES = sorted((ROOT / "policies").glob("*.cedar"))

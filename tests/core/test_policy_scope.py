@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import PolicyInvalid
-from sidecar.core.policy import CedarRequest, Link, PolicyUnit, compile_statements, entity_slice
+from sidecar.core.policy import compile_statements, entity_slice
 from sidecar.core.policy_scope import Asking, Scope, above
 from sidecar.core.policy_set import PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
+from sidecar.core.ruling import CedarRequest
 from tests.core.builders import SCHEMA
 
 PEOPLE = [("Agent", "bot"), ("Team", "team"), ("User", "boss")]

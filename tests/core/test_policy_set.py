@@ -4,19 +4,10 @@ import cedarpy
 import pytest
 
 from sidecar.core import policy_set
-from sidecar.core.policy import (
-    CedarRequest,
-    Link,
-    PolicyHandle,
-    PolicySource,
-    PolicyUnit,
-    Ruling,
-    authorize,
-    compile_statements,
-    entity_slice,
-    parse_policies,
-)
+from sidecar.core.policy import PolicyHandle, PolicySource, authorize, compile_statements, entity_slice, parse_policies
 from sidecar.core.policy_set import ParsedPolicies, PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
+from sidecar.core.ruling import CedarRequest, Ruling
 from tests.core.builders import SCHEMA
 
 REQUEST = CedarRequest(principal=("Agent", "bot"), action="tool.call", resource=("Tool", "hammer"), context={})

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from sidecar.core import reasons
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major
-from sidecar.core.policy import Ruling, compile_statements, entity_slice
+from sidecar.core.policy import compile_statements, entity_slice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, pose
 from sidecar.core.reasons import CODES, blocked, exceeded, in_order, not_permitted, permitted, refused, unbudgeted
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Alternative, Rules
+from sidecar.core.ruling import Ruling
 from sidecar.core.snapshot import PolicyRecord, TenantPolicies, compile_tenant
 from sidecar.core.windows import PERIODS, zone
 from tests.core.builders import (

@@ -11,10 +11,13 @@ from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, ResourceRef
-from sidecar.core.policy import EntityUid, Link, PolicyUnit, Ruling, compile_schema, compile_statements, entity_slice
+from sidecar.core.policy import compile_schema, compile_statements, entity_slice
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
+from sidecar.core.policy_unit import Link, PolicyUnit
 from sidecar.core.question import Circumstances, Question, pose
 from sidecar.core.recent import Recent
+from sidecar.core.ruling import Ruling
 from sidecar.core.slicing import Asker, Rulings
 from sidecar.core.windows import zone
 from tests.core.builders import NOON_US

@@ -13,10 +13,11 @@ from sidecar.core.explanation import Seen
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major, major_text
 from sidecar.core.nearest import TRIALS_MAX, Change, Nearest
-from sidecar.core.policy import CedarRequest, EntitySlice, Ruling
+from sidecar.core.policy import EntitySlice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Rules
+from sidecar.core.ruling import CedarRequest, Ruling
 from sidecar.core.snapshot import SourceFile
 from sidecar.service import explain as explaining
 from sidecar.service.authorize import Answered

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import StoreUnusable
-from sidecar.core.policy import PolicyUnit, read_statements
+from sidecar.core.policy import read_statements
+from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import SourceFile
 from sidecar.state import readings
 from sidecar.state.environment import Environment, open_environment
