@@ -11,6 +11,8 @@ STAMP := .venv/.installed
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 DATA ?= data
 BENCH ?=
+# Processes that run tests side by side; many of them wait for servers of their own.
+JOBS ?= 2
 # Rings whose every branch is tested; the rest is measured and not gated.
 GATED := sidecar/core/*,sidecar/service/*,sidecar/state/*
 
@@ -40,7 +42,7 @@ test: setup ## check form, types and imports, then run every test
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_FLAGS)
+	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='$(GATED)' --fail-under=100
 

@@ -17,6 +17,14 @@ from sidecar.core.policy import compile_schema, compile_statements
 from sidecar.core.snapshot import SourceFile
 
 SECONDS_MAX: Final = 5
+"""Of processor time: text that is worth more thought than this is meant to cost it."""
+
+PATIENCE_SECONDS: Final = 30
+"""How long the process may take on a machine that has other things to do; after that nothing is known of the text."""
+
+AT_ONCE_MAX: Final = 2
+"""Processes of one worker: each is an interpreter of its own, and more would only keep the decisions waiting."""
+
 MEMORY_BYTES_MAX: Final = 1 << 30
 _MODULE: Final = "sidecar.replica.vetting"
 
@@ -44,6 +52,7 @@ class ProcessVetting:
     def __init__(self, schemas: Callable[[], tuple[SourceFile, ...]]) -> None:
         """Validate against what ``schemas`` returns at each call."""
         self._schemas = schemas
+        self._turns = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def __call__(self, text: str, file: str) -> None:
         """Return when the text can be parsed safely.
@@ -51,26 +60,31 @@ class ProcessVetting:
         Raises PolicyInvalid, or Unavailable when no process can be had.
         """
         task = msgspec.json.encode(Task(self._schemas(), text, file))
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                _MODULE,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise Unavailable("no process could be started to check the policy in") from error
-        try:
-            output, _ = await asyncio.wait_for(process.communicate(task), SECONDS_MAX)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-            raise PolicyInvalid("cannot be parsed in time", file=file, line=1, column=1, field="cedar") from None
-        if process.returncode != 0:
-            raise PolicyInvalid("cannot be parsed safely", file=file, line=1, column=1, field="cedar")
-        _raise(msgspec.json.decode(output, type=Finding))
+        async with self._turns:
+            _raise(await _vetted(task, file))
+
+
+async def _vetted(task: bytes, file: str) -> Finding:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            _MODULE,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError as error:
+        raise Unavailable("no process could be started to check the policy in") from error
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(task), PATIENCE_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        raise Unavailable("the policy could not be checked in time, try again") from None
+    if process.returncode != 0:
+        raise PolicyInvalid("cannot be parsed safely", file=file, line=1, column=1, field="cedar")
+    return msgspec.json.decode(output, type=Finding)
 
 
 def _raise(finding: Finding) -> None:

@@ -4,7 +4,7 @@ from sidecar.core.ruling import PolicyFault, Ruling
 
 
 def test_rulings_are_the_same_when_all_that_they_say_is() -> None:
-    """Two rulings are equal by effect, determining policies and faults, so that slices can be held against the whole."""
+    """Equal by effect, determining policies and faults, so that slices can be held against the whole."""
     fault = PolicyFault("spend/cards", "no such attribute")
     assert Ruling("deny", ("a", "b"), (fault,)) == Ruling("deny", ("a", "b"), (PolicyFault(*_parts(fault)),))
     assert Ruling("deny", ("a",)) != Ruling("allow", ("a",))

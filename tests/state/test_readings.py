@@ -93,6 +93,7 @@ def test_a_row_that_cannot_be_read_makes_the_store_unusable(environment: Environ
 
 NO_SAY = {
     "errors": "exceptions",
+    "ruling": "what is asked of policies and what they say",
     "policy_sieve": "limits, which only refuse",
     "schema": "declarations, which no text is read by",
     "forms": "declarations, which no text is read by",
