@@ -18,6 +18,7 @@ from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.core.ruling import Ruling
+from sidecar.service.premises import Premises
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
 
@@ -62,7 +63,7 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     asked: Asked | None = None
 
 
-def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
+def rule(part: Premises, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
     """Return the ruling on ``request`` in one view, without looking at any counter."""
     if request.card_id is not None and view.card is None:
         raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
@@ -143,7 +144,7 @@ def _reached(
     return tuple(found)
 
 
-def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
+def _target(part: Premises, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
     """Return the identity chain of the resource, None when its type is no identity type."""
     resource = request.resource
     if resource.type not in identity_types:

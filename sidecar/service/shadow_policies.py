@@ -24,7 +24,7 @@ from sidecar.core.recent import Recent
 from sidecar.core.shadow import Difference, shadow_revision, side_of
 from sidecar.core.slicing import RULINGS_MAX, Asker, Rulings
 from sidecar.core.snapshot import CompiledFiles, FileUnits, TenantPolicies, compile_files, compile_tenant
-from sidecar.service.consult import consult
+from sidecar.service.judgement import judge
 from sidecar.service.ruling import Asked, Proposal, ask
 from sidecar.service.snapshots import POLICIES_MAX, VIEWED_MAX, Snapshots, View
 from sidecar.service.store import Store, TenantTransaction
@@ -113,12 +113,10 @@ class ShadowPolicies:
         asked = live.asked
         view = self._view(case, policies)
         proposal = ask(view, case.request, asked.question, asked.target, _finder(part, live, asked))
-        if proposal.denials:
-            return False, proposal.denials
-        if not live.denials:  # so budgets were asked then
+        if not live.denials and not proposal.denials:  # budgets were asked then
             return decision.allowed, proposal.permits
-        findings = consult(part, proposal, case.request, decision.evaluated_at_us)
-        return not findings.denials, findings.denials or proposal.permits
+        judged = judge(part, proposal, case.request, decision.evaluated_at_us)
+        return judged.allowed, judged.reasons
 
     def _view(self, case: Case, policies: TenantPolicies) -> View:
         """Return the view of a decision with other policies; what is parsed of its identity chain is kept."""
