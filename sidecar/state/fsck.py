@@ -264,13 +264,12 @@ class _Check:
 
     def _check_records(self) -> None:
         number, keys = self._tenant.number, self._across.keys
-        found = (
+        for message in chain(
             check_records(self._txn, self._tables, number, self._told, keys.tokens[number]),
             keys.faults[number],
             check_answers(self._txn, self._tables, number),
             check_shadow(self._txn, self._tables, number),
-        )
-        for message in chain.from_iterable(found):
+        ):
             self._blame("records", message)
 
     def _check_expiry(self) -> None:

@@ -496,6 +496,22 @@ def run_until(theatre: Theatre, evaluated: int) -> None:
     theatre.world.run(course())
 
 
+def test_without_shadow_files_the_task_empties_the_queue_and_goes_on(theatre: Theatre) -> None:
+    async def course() -> None:
+        task = asyncio.create_task(theatre.shadow.run())
+        for _ in range(1_000):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    theatre.world.decide(payment(1))
+    theatre.world.run(course())
+    assert (theatre.counted, theatre.failures) == (Tally(), [])
+    theatre.load(NOTHING)
+    theatre.decide(payment(1))
+    assert theatre.tally == Tally(same=1)
+
+
 def test_what_was_found_is_written_together_after_a_while(theatre: Theatre) -> None:
     theatre.load(only_schemas(NO_PAYMENTS))
     for _ in range(10):
