@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from sidecar.cli.audit import audit
+from sidecar.cli.diff import diff
 from sidecar.cli.serve import serve
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
@@ -26,6 +27,7 @@ def sidecar() -> None:
 
 sidecar.add_command(serve)
 sidecar.add_command(audit)
+sidecar.add_command(diff)
 
 
 def main() -> None:

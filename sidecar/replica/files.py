@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.limits import POLICY_BYTES_PER_TENANT_MAX
 from sidecar.core.snapshot import PolicyFiles, SourceFile
@@ -21,8 +23,16 @@ def read_files(policies: Path, schemas: Path) -> PolicyFiles:
 
     Raises ConfigurationInvalid naming what cannot be read, or that no schema is there.
     """
-    found = PolicyFiles(
-        schemas=tuple(_read(schemas, SCHEMA_SUFFIX)),
+    found = msgspec.structs.replace(read_policies(policies), schemas=tuple(_read(schemas, SCHEMA_SUFFIX)))
+    if not found.schemas:
+        raise ConfigurationInvalid(f"`{schemas}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
+    return found
+
+
+def read_policies(policies: Path) -> PolicyFiles:
+    """Return the policy files of a folder, without any schema; raises ConfigurationInvalid as ``read_files`` does."""
+    return PolicyFiles(
+        schemas=(),
         shared=tuple(_read(policies, POLICY_SUFFIX)),
         by_tenant={
             folder.name: files
@@ -30,9 +40,6 @@ def read_files(policies: Path, schemas: Path) -> PolicyFiles:
             if (files := tuple(_read(folder, POLICY_SUFFIX, policies)))
         },
     )
-    if not found.schemas:
-        raise ConfigurationInvalid(f"`{schemas}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
-    return found
 
 
 def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[SourceFile]:
