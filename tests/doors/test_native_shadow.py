@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.doors.wire.query import cursor_at
 from tests.doors.door import Door, House, build, check_refusal
 from tests.process.server import OPERATOR
 
@@ -77,6 +78,14 @@ def test_pages_filters_and_cursors_are_those_of_every_list(own: House) -> None:
     check_refusal(own.call("GET", f"/v1/shadow?cursor={first['next_cursor']}"), 400, "cursor")
     check_refusal(own.call("GET", "/v1/shadow?limit=0"), 400, "limit")
     check_refusal(own.call("GET", "/v1/shadow?verdict=deny"), 400, "verdict")
+
+
+@pytest.mark.parametrize("place", [2**64 - 2, 2**64 - 1, 2**64, 2**128 - 1])
+def test_a_made_up_cursor_beyond_all_places_asks_for_the_end(own: House, place: int) -> None:
+    own.permit(6)
+    own.door.compare()
+    answer = own.ok("GET", f"/v1/shadow?cursor={cursor_at(place, 'shadow')}")
+    assert (answer["data"], answer["next_cursor"]) == ([], None)
 
 
 def test_a_tenants_key_and_the_operator_see_it_and_an_agent_does_not(own: House) -> None:

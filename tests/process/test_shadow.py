@@ -1,4 +1,4 @@
-"""Shadow policies on real servers: two workers tell one story, a start with bad files is refused, an end loses nothing."""
+"""Shadow policies on real servers: two workers tell one story, bad files end a start, an end loses nothing."""
 
 from contextlib import ExitStack
 from pathlib import Path
