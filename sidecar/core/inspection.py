@@ -1,0 +1,200 @@
+"""All that can be said against a set of policy files, at once: every error of every file, and what is dangerous.
+
+The server refuses files at their first error (``sidecar.core.policy_files``); a reviewer wants to see all of them.
+Invariant: there is an error here exactly where the server would refuse the files. Text reaches Cedar only after
+``sidecar.core.policy_text`` has checked it. Each file is looked at by itself; only ids are held against each other.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, cast
+
+import msgspec
+
+from sidecar.core import policy, policy_tree
+from sidecar.core.fault_span import Span, entity_span, fault_span, first_section
+from sidecar.core.findings import Finding, Inspection, Source, together
+from sidecar.core.lints import Lint, annotation_lints, annotation_span, lints, never_applies
+from sidecar.core.policy import CompiledSchema
+from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id
+from sidecar.core.policy_scope import scope_of
+from sidecar.core.policy_text import Statement
+from sidecar.core.policy_tree import Tree
+from sidecar.core.policy_unit import Effect
+from sidecar.core.recovery import recovered
+from sidecar.core.remedies import folded, remedy, stem, without_consequences
+from sidecar.core.schema_review import review_schema
+from sidecar.core.snapshot import PolicyFiles, SourceFile
+
+TOGETHER: Final = 100
+"""Policies that the validator is given at once: its reports of errors take longer the more there are of them."""
+
+_PROBE: Final = ' when { 1 + "" == 0 };'
+"""A clause that is an error wherever the validator gets to it. It does not get behind what it knows to be false."""
+
+_BYTE_ORDER_MARK: Final = "\ufeff"
+
+Tell = Callable[[], object]
+"""Called when one more file has been looked at."""
+
+
+class Reviewed(msgspec.Struct, frozen=True):
+    """One policy that parses, with its name and where it stands in its file."""
+
+    id: str
+    statement: Statement
+    tree: Tree
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return self.statement.text
+
+    @property
+    def effect(self) -> Effect:
+        """What it does where it applies."""
+        return cast("Effect", self.tree["effect"])
+
+
+class Identified(msgspec.Struct, frozen=True):
+    """The id of a policy, where it stands, and the finding that would say that it is taken."""
+
+    id: str
+    place: str
+    repeated: Finding
+
+
+def inspect(files: PolicyFiles, tell: Tell = lambda: None) -> Inspection:
+    """Return everything found in ``files``; ``tell`` is called after each of the files that hold policies."""
+    compiled, findings = review_schema(files.schemas)
+    shared: list[Identified] = []
+    for file in files.shared:
+        found, ids = _inspect_file(file, compiled, shared=True)
+        findings += found
+        shared += ids
+        tell()
+    findings += _repeated(shared, {})
+    taken = {each.id: each.place for each in shared}
+    for own in files.by_tenant.values():
+        mine: list[Identified] = []
+        for file in own:
+            found, ids = _inspect_file(file, compiled, shared=False)
+            findings += found
+            mine += ids
+            tell()
+        findings += _repeated(mine, taken)
+    return together(findings, len(files.all))
+
+
+def _repeated(policies: Iterable[Identified], taken: dict[str, str]) -> Iterator[Finding]:
+    """Yield a finding for each policy whose id another one has, in ``taken`` or further up."""
+    own: dict[str, str] = {}
+    for each in policies:
+        first = taken.get(each.id) or own.setdefault(each.id, each.place)
+        if first != each.place:
+            yield msgspec.structs.replace(each.repeated, message=f"the id `{each.id}` is taken: `{first}` has it")
+
+
+def _inspect_file(
+    file: SourceFile, compiled: CompiledSchema | None, *, shared: bool
+) -> tuple[list[Finding], list[Identified]]:
+    source = Source(file.path, file.text)
+    statements, findings = recovered(source)
+    parsed, unparsed = _parsed(source, statements)
+    findings += unparsed
+    ids: list[Identified] = []
+    for each in parsed:
+        repeated = source.finding("duplicate_id", _in_file(each, annotation_span(each.text, "id")), "")
+        ids.append(Identified(each.id, f"{file.path}:{each.statement.line}:{each.statement.column}", repeated))
+        if not is_id(each.id):
+            message = f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks"
+            findings.append(msgspec.structs.replace(repeated, code="malformed_id", message=message))
+        findings += _told(source, each, annotation_lints(each.text, each.tree, each.id))
+        if shared:
+            findings += _literal_access(source, each)
+    if compiled is not None:
+        for begin in range(0, len(parsed), TOGETHER):
+            findings += _validated(source, parsed[begin : begin + TOGETHER], compiled)
+    return findings, ids
+
+
+def _parsed(source: Source, statements: Sequence[Statement]) -> tuple[list[Reviewed], list[Finding]]:
+    """Return the policies that parse, and a finding for each other."""
+    findings: list[Finding] = []
+    good = list(enumerate(statements, start=1))
+    try:
+        found = policy.trees("\n".join(each.text for each in statements))
+    except ValueError:
+        said = [(number, each, policy.parse_error(each.text)) for number, each in good]
+        findings = [_unparsed(source, each, message) for _, each, message in said if message is not None]
+        good = [(number, each) for number, each, message in said if message is None]
+        found = policy.trees("\n".join(each.text for _, each in good))
+    parsed = [
+        Reviewed(policy_tree.annotations(tree).get("id", numbered_id(source.file, number)), each, tree)
+        for (number, each), tree in zip(good, found, strict=True)
+    ]
+    return parsed, findings
+
+
+def _unparsed(source: Source, statement: Statement, message: str) -> Finding:
+    offset = statement.offset + policy.offset_of_parse_error(statement.text, message)
+    marked = source.text.startswith(_BYTE_ORDER_MARK, offset)
+    hint = "save the file as UTF-8 without a byte order mark" if marked else None
+    return source.finding("syntax_error", source.word(offset), message, hint)
+
+
+def _in_file(each: Reviewed, span: Span) -> Span:
+    return each.statement.offset + span[0], each.statement.offset + span[1]
+
+
+def _literal_access(source: Source, each: Reviewed) -> Iterator[Finding]:
+    entity = policy_tree.literal_access(each.tree)
+    if entity is not None:
+        yield source.finding(
+            "literal_access",
+            _in_file(each, entity_span(each.text, entity)),
+            f"reads attributes of `{entity}`, which not every tenant has",
+            "put the policy into the folder of the tenant that has it, `policies/<tenant_id>/`",
+        )
+
+
+def _validated(source: Source, parsed: Sequence[Reviewed], compiled: CompiledSchema) -> Iterator[Finding]:
+    """Yield what the validator says against policies that parse, and what is dangerous about those that pass."""
+    said: dict[int, list[str]] = {}
+    for index, message in policy.validation_errors("\n".join(each.text for each in parsed), compiled):
+        said.setdefault(index, []).append(message)
+    for index, messages in said.items():
+        for message in without_consequences(folded(messages)):
+            yield _misfit(source, parsed[index], message, compiled)
+    fitting = [each for index, each in enumerate(parsed) if index not in said]
+    reached = _reached("\n".join(_probed(each.text) for each in fitting), compiled)
+    for index, each in enumerate(fitting):
+        yield from _told(source, each, lints(each.text, each.tree, each.id, compiled.model))
+        if index not in reached:
+            section = first_section(each.text, lambda cut: not _reached(_probed(cut), compiled))
+            yield from _told(source, each, [never_applies(each.effect, section)])
+
+
+def _told(source: Source, each: Reviewed, found: Iterable[Lint]) -> Iterator[Finding]:
+    for lint in found:
+        yield source.finding(lint.code, _in_file(each, lint.span), lint.message, lint.hint)
+
+
+def _misfit(source: Source, each: Reviewed, message: str, compiled: CompiledSchema) -> Finding:
+    beginning = stem(message)
+
+    def complains(cut: str) -> bool:
+        return any(said.startswith(beginning) for _, said in policy.validation_errors(cut, compiled))
+
+    section, span = fault_span(each.text, message, complains)
+    part = each.text[section[0] : section[1]]
+    code, hint = remedy(message, part, (each.effect, scope_of(each.tree)), compiled.model)
+    return source.finding(code, _in_file(each, span), message, hint)
+
+
+def _probed(text: str) -> str:
+    return text[:-1] + _PROBE
+
+
+def _reached(text: str, compiled: CompiledSchema) -> set[int]:
+    """Return which of the probed policies the validator read to their ends: those that could be true for a request."""
+    return {index for index, _ in policy.validation_errors(text, compiled)}
