@@ -38,6 +38,7 @@ RULES: Final[dict[str, Rule]] = {
     "unconditional_spend": Rule("warning", "A `permit` without conditions covers an action that moves money"),
     "unlinked_template": Rule("warning", "A template in a file is never linked, so it never applies"),
     "unknown_annotation": Rule("warning", "An annotation is probably misspelt"),
+    "not_formattable": Rule("error", "Cedar's formatter would lose a comment of a policy or change what it says"),
     "unread_file": Rule("warning", "A policy file lies where it is never read"),
 }
 

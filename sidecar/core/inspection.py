@@ -6,24 +6,21 @@ Invariant: there is an error here exactly where the server would refuse the file
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
 from sidecar.core import policy, policy_tree
-from sidecar.core.fault_span import Span, entity_span, fault_span, first_section
+from sidecar.core.fault_span import entity_span, fault_span, first_section
 from sidecar.core.findings import Finding, Inspection, Source, together
 from sidecar.core.lints import Lint, annotation_lints, annotation_span, lints, never_applies
 from sidecar.core.policy import CompiledSchema
-from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id
+from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id
 from sidecar.core.policy_scope import scope_of
-from sidecar.core.policy_text import Statement
-from sidecar.core.policy_tree import Tree
-from sidecar.core.policy_unit import Effect
-from sidecar.core.recovery import recovered
 from sidecar.core.remedies import folded, remedy, stem, without_consequences
 from sidecar.core.schema_review import review_schema
 from sidecar.core.snapshot import PolicyFiles, SourceFile
+from sidecar.core.statements import Parsed, parsed_statements
 
 TOGETHER: Final = 100
 """Policies that the validator is given at once: its reports of errors take longer the more there are of them."""
@@ -31,28 +28,8 @@ TOGETHER: Final = 100
 _PROBE: Final = ' when { 1 + "" == 0 };'
 """A clause that is an error wherever the validator gets to it. It does not get behind what it knows to be false."""
 
-_BYTE_ORDER_MARK: Final = "\ufeff"
-
 Tell = Callable[[], object]
 """Called when one more file has been looked at."""
-
-
-class Reviewed(msgspec.Struct, frozen=True):
-    """One policy that parses, with its name and where it stands in its file."""
-
-    id: str
-    statement: Statement
-    tree: Tree
-
-    @property
-    def text(self) -> str:
-        """Its text."""
-        return self.statement.text
-
-    @property
-    def effect(self) -> Effect:
-        """What it does where it applies."""
-        return cast("Effect", self.tree["effect"])
 
 
 class Identified(msgspec.Struct, frozen=True):
@@ -98,13 +75,11 @@ def _inspect_file(
     file: SourceFile, compiled: CompiledSchema | None, *, shared: bool
 ) -> tuple[list[Finding], list[Identified]]:
     source = Source(file.path, file.text)
-    statements, findings = recovered(source)
-    parsed, unparsed = _parsed(source, statements)
-    findings += unparsed
+    parsed, findings = parsed_statements(source)
     ids: list[Identified] = []
     for each in parsed:
-        repeated = source.finding("duplicate_id", _in_file(each, annotation_span(each.text, "id")), "")
-        ids.append(Identified(each.id, f"{file.path}:{each.statement.line}:{each.statement.column}", repeated))
+        repeated = source.finding("duplicate_id", each.in_file(annotation_span(each.text, "id")), "")
+        ids.append(Identified(each.id, f"{file.path}:{each.line}:{each.column}", repeated))
         if not is_id(each.id):
             message = f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks"
             findings.append(msgspec.structs.replace(repeated, code="malformed_id", message=message))
@@ -117,47 +92,18 @@ def _inspect_file(
     return findings, ids
 
 
-def _parsed(source: Source, statements: Sequence[Statement]) -> tuple[list[Reviewed], list[Finding]]:
-    """Return the policies that parse, and a finding for each other."""
-    findings: list[Finding] = []
-    good = list(enumerate(statements, start=1))
-    try:
-        found = policy.trees("\n".join(each.text for each in statements))
-    except ValueError:
-        said = [(number, each, policy.parse_error(each.text)) for number, each in good]
-        findings = [_unparsed(source, each, message) for _, each, message in said if message is not None]
-        good = [(number, each) for number, each, message in said if message is None]
-        found = policy.trees("\n".join(each.text for _, each in good))
-    parsed = [
-        Reviewed(policy_tree.annotations(tree).get("id", numbered_id(source.file, number)), each, tree)
-        for (number, each), tree in zip(good, found, strict=True)
-    ]
-    return parsed, findings
-
-
-def _unparsed(source: Source, statement: Statement, message: str) -> Finding:
-    offset = statement.offset + policy.offset_of_parse_error(statement.text, message)
-    marked = source.text.startswith(_BYTE_ORDER_MARK, offset)
-    hint = "save the file as UTF-8 without a byte order mark" if marked else None
-    return source.finding("syntax_error", source.word(offset), message, hint)
-
-
-def _in_file(each: Reviewed, span: Span) -> Span:
-    return each.statement.offset + span[0], each.statement.offset + span[1]
-
-
-def _literal_access(source: Source, each: Reviewed) -> Iterator[Finding]:
+def _literal_access(source: Source, each: Parsed) -> Iterator[Finding]:
     entity = policy_tree.literal_access(each.tree)
     if entity is not None:
         yield source.finding(
             "literal_access",
-            _in_file(each, entity_span(each.text, entity)),
+            each.in_file(entity_span(each.text, entity)),
             f"reads attributes of `{entity}`, which not every tenant has",
             "put the policy into the folder of the tenant that has it, `policies/<tenant_id>/`",
         )
 
 
-def _validated(source: Source, parsed: Sequence[Reviewed], compiled: CompiledSchema) -> Iterator[Finding]:
+def _validated(source: Source, parsed: Sequence[Parsed], compiled: CompiledSchema) -> Iterator[Finding]:
     """Yield what the validator says against policies that parse, and what is dangerous about those that pass."""
     said: dict[int, list[str]] = {}
     for index, message in policy.validation_errors("\n".join(each.text for each in parsed), compiled):
@@ -174,12 +120,12 @@ def _validated(source: Source, parsed: Sequence[Reviewed], compiled: CompiledSch
             yield from _told(source, each, [never_applies(each.effect, section)])
 
 
-def _told(source: Source, each: Reviewed, found: Iterable[Lint]) -> Iterator[Finding]:
+def _told(source: Source, each: Parsed, found: Iterable[Lint]) -> Iterator[Finding]:
     for lint in found:
-        yield source.finding(lint.code, _in_file(each, lint.span), lint.message, lint.hint)
+        yield source.finding(lint.code, each.in_file(lint.span), lint.message, lint.hint)
 
 
-def _misfit(source: Source, each: Reviewed, message: str, compiled: CompiledSchema) -> Finding:
+def _misfit(source: Source, each: Parsed, message: str, compiled: CompiledSchema) -> Finding:
     beginning = stem(message)
 
     def complains(cut: str) -> bool:
@@ -188,7 +134,7 @@ def _misfit(source: Source, each: Reviewed, message: str, compiled: CompiledSche
     section, span = fault_span(each.text, message, complains)
     part = each.text[section[0] : section[1]]
     code, hint = remedy(message, part, (each.effect, scope_of(each.tree)), compiled.model)
-    return source.finding(code, _in_file(each, span), message, hint)
+    return source.finding(code, each.in_file(span), message, hint)
 
 
 def _probed(text: str) -> str:

@@ -248,13 +248,13 @@ def validation_errors(text: str, compiled: CompiledSchema) -> list[tuple[int, st
     return [(_position(error.policy_id), _VALIDATION.sub("", error.error)) for error in errors]
 
 
-def laid_out(text: str) -> str:
-    """Return one statement as Cedar's formatter writes it, without the line's end behind it.
+def laid_out(text: str, width: int) -> str:
+    """Return one statement as Cedar's formatter writes it in lines of ``width``, without the last line's end.
 
     It must be within the limits. The formatter can lose a comment or a comma: who keeps the result looks at it first.
     Raises ValueError where the text does not parse.
     """
-    return cedarpy.format_policies(text).strip()
+    return cedarpy.format_policies(text, width).strip()
 
 
 def _position(engine_id: str) -> int:
