@@ -86,6 +86,8 @@ def _expanded(text: str, start: int) -> str:
 
 def printable(text: str) -> str:
     """Return text with what a terminal would act on replaced."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 

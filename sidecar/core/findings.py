@@ -5,12 +5,12 @@ Invariant: the code of a rule is permanent once released, because reports elsewh
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Final, Literal
 
 import msgspec
-
-from sidecar.core.policy_text import place
 
 Severity = Literal["error", "warning"]
 
@@ -67,21 +67,30 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         return RULES[self.code].severity
 
 
-class Source(msgspec.Struct, frozen=True):
-    """A file's name and text, of which findings are made."""
+class Source:
+    """A file's name and text, of which findings are made; lines are counted once for all of them."""
 
-    file: str
-    text: str
+    def __init__(self, file: str, text: str) -> None:
+        """Keep both."""
+        self.file = file
+        self.text = text
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """The offset at which each line begins."""
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
 
     def place(self, offset: int) -> tuple[int, int]:
         """Return line and column of the character at ``offset``."""
-        return place(self.text, offset)
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
 
     def offset(self, line: int, column: int, begin: int = 0) -> int:
         """Return the offset of a place given as line and column of the text from ``begin`` on."""
-        for _ in range(line - 1):
-            begin = self.text.index("\n", begin) + 1
-        return begin + column - 1
+        if line == 1:
+            return begin + column - 1
+        first, _ = self.place(begin)
+        return self._starts[first + line - 2] + column - 1
 
     def word(self, offset: int) -> tuple[int, int]:
         """Return the span of the word or mark that begins at ``offset``."""
@@ -94,7 +103,7 @@ class Source(msgspec.Struct, frozen=True):
         Where they stand on several lines, the first of these is meant.
         """
         begin, end = span
-        line, column = place(self.text, begin)
+        line, column = self.place(begin)
         start = begin - column + 1
         stop = self.text.find("\n", begin)
         excerpt = self.text[start : None if stop < 0 else stop].removesuffix("\r")

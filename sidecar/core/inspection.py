@@ -5,7 +5,7 @@ Invariant: there is an error here exactly where the server would refuse the file
 ``sidecar.core.policy_text`` has checked it. Each file is looked at by itself; only ids are held against each other.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -33,11 +33,23 @@ Tell = Callable[[], object]
 
 
 class Identified(msgspec.Struct, frozen=True):
-    """The id of a policy, where it stands, and the finding that would say that it is taken."""
+    """The id of a policy, and where that policy stands."""
 
     id: str
-    place: str
-    repeated: Finding
+    source: Source
+    text: str
+    offset: int
+
+    @property
+    def place(self) -> str:
+        """Where it stands, as people write it."""
+        line, column = self.source.place(self.offset)
+        return f"{self.source.file}:{line}:{column}"
+
+    def finding(self, code: str, message: str) -> Finding:
+        """Return a finding about the id."""
+        begin, end = annotation_span(self.text, "id")
+        return self.source.finding(code, (self.offset + begin, self.offset + end), message)
 
 
 def inspect(files: PolicyFiles, tell: Tell = lambda: None) -> Inspection:
@@ -50,7 +62,7 @@ def inspect(files: PolicyFiles, tell: Tell = lambda: None) -> Inspection:
         shared += ids
         tell()
     findings += _repeated(shared, {})
-    taken = {each.id: each.place for each in shared}
+    taken = {each.id: each for each in shared}
     for own in files.by_tenant.values():
         mine: list[Identified] = []
         for file in own:
@@ -62,13 +74,13 @@ def inspect(files: PolicyFiles, tell: Tell = lambda: None) -> Inspection:
     return together(findings, len(files.all))
 
 
-def _repeated(policies: Iterable[Identified], taken: dict[str, str]) -> Iterator[Finding]:
+def _repeated(policies: Iterable[Identified], taken: Mapping[str, Identified]) -> Iterator[Finding]:
     """Yield a finding for each policy whose id another one has, in ``taken`` or further up."""
-    own: dict[str, str] = {}
+    own: dict[str, Identified] = {}
     for each in policies:
-        first = taken.get(each.id) or own.setdefault(each.id, each.place)
-        if first != each.place:
-            yield msgspec.structs.replace(each.repeated, message=f"the id `{each.id}` is taken: `{first}` has it")
+        first = taken.get(each.id) or own.setdefault(each.id, each)
+        if first is not each:
+            yield each.finding("duplicate_id", f"the id `{each.id}` is taken: `{first.place}` has it")
 
 
 def _inspect_file(
@@ -78,11 +90,11 @@ def _inspect_file(
     parsed, findings = parsed_statements(source)
     ids: list[Identified] = []
     for each in parsed:
-        repeated = source.finding("duplicate_id", each.in_file(annotation_span(each.text, "id")), "")
-        ids.append(Identified(each.id, f"{file.path}:{each.line}:{each.column}", repeated))
+        identified = Identified(each.id, source, each.text, each.offset)
+        ids.append(identified)
         if not is_id(each.id):
             message = f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks"
-            findings.append(msgspec.structs.replace(repeated, code="malformed_id", message=message))
+            findings.append(identified.finding("malformed_id", message))
         findings += _told(source, each, annotation_lints(each.text, each.tree, each.id))
         if shared:
             findings += _literal_access(source, each)

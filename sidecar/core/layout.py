@@ -40,11 +40,19 @@ def lay_out(source: Source, width: int = WIDTH) -> Layout:
     statements, findings = parsed_statements(source)
     if findings:
         return Layout(source.text, tuple(findings))
-    written = [policy.laid_out(each.text, width) for each in statements]
+    written = [_written(each, width) for each in statements]
     spoilt = [each for each, new in zip(statements, written, strict=True) if not _is_kept(each, new)]
     if spoilt:
         return Layout(source.text, tuple(_refusal(source, each) for each in spoilt))
     return Layout(_joined(source.text, statements, written))
+
+
+def _written(statement: Parsed, width: int) -> str:
+    """Return a statement as the formatter writes it, nothing where it gives up."""
+    try:
+        return policy.laid_out(statement.text, width)
+    except ValueError:
+        return ""
 
 
 def _is_kept(statement: Parsed, written: str) -> bool:

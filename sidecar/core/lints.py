@@ -20,7 +20,7 @@ from sidecar.core.policy_tree import Tree
 from sidecar.core.policy_unit import Effect
 from sidecar.core.schema import Action, SchemaModel
 
-ANNOTATIONS: Final = ("id", "description", "advice")
+ANNOTATIONS: Final = frozenset({"id", "description", "advice"})
 """Annotations that the sidecar reads; others are the author's own."""
 
 SPEND: Final = "spend"
@@ -88,9 +88,9 @@ def annotation_lints(text: str, tree: Tree, name: str) -> Iterator[Lint]:
             f"the policy has no `@id` and is called `{name}`, which changes when policies are moved",
             'begin it with `@id("…")`',
         )
-    for annotation in written:
+    for annotation in written.keys() - ANNOTATIONS:
         near = get_close_matches(annotation.lower(), ANNOTATIONS, n=1, cutoff=_NEAR)
-        if annotation not in ANNOTATIONS and near and near[0] not in written:
+        if near and near[0] not in written:
             message = f"`@{annotation}` is no annotation that the sidecar reads"
             yield Lint("unknown_annotation", annotation_span(text, annotation), message, f"did you mean `@{near[0]}`?")
 
