@@ -21,6 +21,9 @@ from sidecar.core.statements import Parsed, parsed_statements
 WIDTH: Final = 80
 """As Cedar's own tools have it, so that an editor's formatter and this one agree."""
 
+PASSES_MAX: Final = 5
+"""Times that the formatter reads its own result: after an empty comment it needs a second look."""
+
 _COMMENT: Final = re.compile(r"//[^\r\n]*")
 _LINE_END: Final = re.compile(r"\r\n|\r|\n")
 
@@ -48,11 +51,16 @@ def lay_out(source: Source, width: int = WIDTH) -> Layout:
 
 
 def _written(statement: Parsed, width: int) -> str:
-    """Return a statement as the formatter writes it, nothing where it gives up."""
+    """Return a statement as the formatter writes it when it has nothing more to change, nothing where it gives up."""
+    text = statement.text
     try:
-        return policy.laid_out(statement.text, width)
+        for _ in range(PASSES_MAX):
+            before, text = text, policy.laid_out(text, width)
+            if text == before:
+                break
     except ValueError:
         return ""
+    return text
 
 
 def _is_kept(statement: Parsed, written: str) -> bool:

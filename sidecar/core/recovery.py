@@ -9,7 +9,7 @@ from typing import Final
 
 from sidecar.core.errors import PolicyInvalid
 from sidecar.core.findings import Finding, Source
-from sidecar.core.policy_text import Statement, split
+from sidecar.core.policy_text import Statement, split, tokens
 
 BREAKS_MAX: Final = 50
 """Breaks that are told of one file; each makes the rest be read once more."""
@@ -49,13 +49,10 @@ def _split(source: Source, begin: int, end: int) -> list[Statement]:
     ]
 
 
-def _before(source: Source, begin: int, end: int) -> list[Statement]:
-    """Return the statements before the one that is broken at ``end``."""
-    last = max((match.end() for match in _BEGINNING.finditer(source.text, begin, end)), default=begin)
-    try:
-        return _split(source, begin, last)
-    except PolicyInvalid:  # what looked like a beginning stands within a text
-        return []
+def _before(source: Source, begin: int, broken: int) -> list[Statement]:
+    """Return the statements before the one that is broken at an offset: no limit was passed there."""
+    ends = [token.end for token in tokens(source.text[begin:broken], source.file) if token.text == ";"]
+    return _split(source, begin, begin + ends[-1]) if ends else []
 
 
 def bare(error: PolicyInvalid) -> str:

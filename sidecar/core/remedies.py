@@ -77,15 +77,18 @@ def remedy(message: str, part: str, head: tuple[Effect, Scope], model: SchemaMod
 
 
 def _guard(name: str, part: str, effect: Effect) -> str:
-    steps = name.split(".")
-    readers = (path for path in paths(part) if path.attributes[-1:] == (steps[-1],))
-    base = next((_above(path, len(steps)) for path in readers), "…")
+    steps = tuple(name.split("."))
+    owners = (_owner(path, steps) for path in paths(part))
+    owner = next((each for each in owners if each is not None), "…")
     written = name if all(step.isidentifier() for step in steps) else quote(name)
-    return f"write `{base} has {written} && …` before it; {_consequence(effect)}"
+    return f"write `{owner} has {written} && …` before it; {_consequence(effect)}"
 
 
-def _above(path: Path, steps: int) -> str:
-    return ".".join([path.root, *path.attributes[:-steps]])
+def _owner(path: Path, steps: tuple[str, ...]) -> str | None:
+    """Return the expression of which ``path`` reads the attributes ``steps``; None where it does not."""
+    begins = (begin for begin in range(len(path.attributes)) if path.attributes[begin : begin + len(steps)] == steps)
+    begin = next(begins, None)
+    return None if begin is None else ".".join([path.root, *path.attributes[:begin]])
 
 
 def _tag_guard(tag: str, part: str, effect: Effect) -> str:
