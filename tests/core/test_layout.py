@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidecar.core import layout, policy
+from sidecar.core import policy
 from sidecar.core.findings import Source
-from sidecar.core.layout import lay_out
+from sidecar.core.layout import PASSES_MAX, lay_out
 from sidecar.core.policy_text import tokens
 
 P = "permit (principal, action, resource);"
@@ -90,7 +90,7 @@ def test_a_file_that_does_not_parse_stays_as_it_is() -> None:
 @pytest.mark.parametrize("spoilt", [P, f"{P} // c // d", "forbid (principal, action, resource); // c", "permit ( // c"])
 def test_what_the_formatter_spoils_is_refused(monkeypatch: pytest.MonkeyPatch, spoilt: str) -> None:
     """A comment that is gone or changed, another policy, and text that does not parse."""
-    monkeypatch.setattr(layout.policy, "laid_out", lambda _text, _width: spoilt)
+    monkeypatch.setattr(policy, "laid_out", lambda _text, _width: spoilt)
     text = f"{P[:-1]} // c\n;"
     found = lay_out(Source("f.cedar", text))
     assert found.text == text
@@ -103,5 +103,11 @@ def test_what_the_formatter_gives_up_is_refused(monkeypatch: pytest.MonkeyPatch)
     def give_up(_text: str, _width: int) -> str:
         raise ValueError
 
-    monkeypatch.setattr(layout.policy, "laid_out", give_up)
+    monkeypatch.setattr(policy, "laid_out", give_up)
     assert [each.code for each in lay_out(Source("f.cedar", P)).findings] == ["not_formattable"]
+
+
+def test_a_formatter_that_never_rests_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it wrote last is kept, as the policy is the same."""
+    monkeypatch.setattr(policy, "laid_out", lambda text, _width: f" {text}")
+    assert laid_out(P) == f"{' ' * PASSES_MAX}{P}\n"

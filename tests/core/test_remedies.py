@@ -4,18 +4,19 @@ import pytest
 
 from sidecar.core import policy
 from sidecar.core.policy_scope import scope_of
+from sidecar.core.policy_unit import Effect
 from sidecar.core.remedies import folded, remedy, stem, without_consequences
 from tests.core.builders import SCHEMA
 
 ALL = 'principal, action == Action::"card.authorize", resource'
 
 
-def remedies(scope: str, condition: str, effect: str = "permit") -> list[tuple[str, str | None]]:
+def remedies(scope: str, condition: str, effect: Effect = "permit") -> list[tuple[str, str | None]]:
     """What is said of a policy, complaint by complaint."""
     text = f"{effect} ({scope}) when {{ {condition} }};"
     messages = without_consequences(folded(said for _, said in policy.validation_errors(text, SCHEMA)))
     (tree,) = policy.trees(text)
-    head = ("forbid" if effect == "forbid" else "permit", scope_of(tree))
+    head = (effect, scope_of(tree))
     return [remedy(message, condition, head, SCHEMA.model) for message in messages]
 
 
