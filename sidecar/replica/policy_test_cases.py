@@ -1,11 +1,12 @@
-"""From the text of a ``*.test.yaml`` file to cases: every table in rows, every request whole, every mistake with its place.
+"""From the text of a ``*.test.yaml`` file to cases: tables as rows, requests whole, mistakes with their place.
 
 What a test leaves out is taken from its file: its own keys are laid over those of the file, mapping by mapping and
 thing by thing (``sidecar.replica.yaml_tree.laid_over``). All that can be said without deciding is checked here, so what
 comes out refers to nothing that is not there.
 """
 
-from collections.abc import Iterator, Mapping as Dictionary
+from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from typing import Final
 
 from sidecar.core.ids import check_action, check_name, check_type, pascal_case
@@ -37,7 +38,7 @@ _STEP: Final = frozenset({"name", "now", "request", "expect"})
 _REQUEST: Final = frozenset({"identity", "action", "resource", "context", "card", "reservation_ttl_seconds"})
 _RESOURCE: Final = frozenset({"type", "id", "amount", "currency", "merchant_category", "quantities", "attributes"})
 _EXPECT: Final = frozenset({"decision", "reasons", "reasons_include", "budgets"})
-_DECISIONS: Final = {"allow": "allow", "deny": "deny"}
+_DECISIONS: Final = ("allow", "deny")
 _CODES: Final = frozenset({"permitted", *CODES})
 
 

@@ -5,7 +5,8 @@ that they bring is read as if it stood there itself.
 """
 
 import re
-from collections.abc import Iterator, Mapping as Dictionary
+from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Final, TypeVar
@@ -64,14 +65,15 @@ class Fields:
         with at(self.place_of(key)):
             return None if text is None else check_caller_id(text, key)
 
-    def choice(self, key: str, known: Dictionary[str, C], default: C) -> C:
+    def choice(self, key: str, known: tuple[C, ...], default: C) -> C:
         """Return one of the words that are ``known``."""
         text = self.text(key)
         if text is None:
             return default
-        if text not in known:
-            self.place_of(key).refuse(f"`{key}` is one of {listed(known)}, got `{text}`")
-        return known[text]
+        found = next((word for word in known if word == text), None)
+        if found is None:
+            self.place_of(key).refuse(f"`{key}` is one of {listed(frozenset(known))}, got `{text}`")
+        return found
 
     def amount(self, key: str) -> Major | None:
         """Return a figure, its text kept."""

@@ -30,6 +30,13 @@ SETTING_KEYS: Final = frozenset({"tenant", "time_zone", "mode", "identities", "c
 """Keys of a file, or of one of its tests, that say what the tenant is."""
 
 ROOT: Final = "root"
+"""The identity that is there without being written."""
+
+_MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+_STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+_CARD_STATUSES: Final[tuple[CardStatus, ...]] = get_args(CardStatus)
+_ON_EXCEEDED: Final[tuple[OnExceeded, ...]] = get_args(OnExceeded)
+_ON_EXPIRY: Final[tuple[OnExpiry, ...]] = get_args(OnExpiry)
 
 _IDENTITY: Final = frozenset({"id", "parent", "type", "name", "status", "metadata", "external_id"})
 _CARD: Final = frozenset({"id", "of", "currency", "status", "allowed_mccs"})
@@ -51,7 +58,7 @@ def read_setting(fields: Fields, tenant_id: str, schema: SchemaModel) -> Setting
     time_zone = fields.text("time_zone") or "UTC"
     with at(fields.place_of("time_zone")):
         zone(time_zone)
-    mode = fields.choice("mode", words(Mode), "live")
+    mode = fields.choice("mode", _MODES, "live")
     tenant = Tenant(
         tenant_id=named,
         number=1,
@@ -77,11 +84,6 @@ def read_setting(fields: Fields, tenant_id: str, schema: SchemaModel) -> Setting
         budgets=tuple(budget for budget, _ in budgets.values()),
         used=tuple(used for _, used in budgets.values() if used is not None),
     )
-
-
-def words(literal: object) -> dict[str, str]:
-    """Return the words of a ``Literal``, each by itself."""
-    return {word: word for word in get_args(literal)}
 
 
 def category(fields: Fields, key: str) -> str | None:
@@ -158,7 +160,7 @@ def _identity(fields: Fields, identity_id: str, everybody: frozenset[str], schem
     metadata = data(fields, "metadata")
     if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
         fields.place_of("metadata").refuse(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON")
-    status: Status = fields.choice("status", words(Status), "active")  # type: ignore[assignment]  # a word of it
+    status: Status = fields.choice("status", _STATUSES, "active")
     return Identity(
         identity_id=identity_id,
         parent_id=None if identity_id == ROOT else parent or ROOT,
@@ -200,7 +202,7 @@ def _card(fields: Fields, everybody: frozenset[str]) -> Card:
     mccs = fields.texts("allowed_mccs")
     if not all(_MCC.fullmatch(mcc) for mcc in mccs):
         fields.place_of("allowed_mccs").refuse("a merchant category has four digits (ISO 18245)")
-    status: CardStatus = fields.choice("status", words(CardStatus), "active")  # type: ignore[assignment]  # a word of it
+    status: CardStatus = fields.choice("status", _CARD_STATUSES, "active")
     return Card(
         card_id=_needed_id(fields),
         identity_id=known(fields, "of", everybody, "identity") or ROOT,
@@ -267,12 +269,12 @@ def _budget(
         card_id=card_id,
         name=_needed_id(fields),
         dimension=fields.text("dimension") or AMOUNT,
-        period=fields.choice("period", {period: period for period in PERIODS}, "daily"),
+        period=fields.choice("period", PERIODS, "daily"),
         limit=fields.amount("limit") or Major("0"),
         currency=fields.text("currency"),
         actions=_actions(fields, schema),
-        on_exceeded=fields.choice("on_exceeded", words(OnExceeded), "deny"),  # type: ignore[arg-type]  # a word of it
-        on_expiry=fields.choice("on_expiry", words(OnExpiry), "release"),  # type: ignore[arg-type]  # a word of it
+        on_exceeded=fields.choice("on_exceeded", _ON_EXCEEDED, "deny"),
+        on_expiry=fields.choice("on_expiry", _ON_EXPIRY, "release"),
     )
     try:
         limit = checked_limit(draft)

@@ -24,17 +24,15 @@ TENANT: Final = "t_test"
 """The tenant of a file that names none and lies in no tenant's folder: no policy of one tenant alone holds for it."""
 
 
-class TestFile(msgspec.Struct, frozen=True):
+class PolicyTestFile(msgspec.Struct, frozen=True):
     """A test file; ``shown`` is what messages call it, ``tenant_id`` the tenant it is about unless it names one."""
-
-    __test__ = False  # no class of tests, whatever pytest makes of the name
 
     path: Path
     shown: str
     tenant_id: str
 
 
-def test_files(folder: Path, shown: str | None = None) -> tuple[TestFile, ...]:
+def find_test_files(folder: Path, shown: str | None = None) -> tuple[PolicyTestFile, ...]:
     """Return the test files below ``folder`` in the order of their paths; ``shown`` is what messages call the folder.
 
     Raises ConfigurationInvalid for a folder that cannot be read.
@@ -44,11 +42,8 @@ def test_files(folder: Path, shown: str | None = None) -> tuple[TestFile, ...]:
     for path in sorted(_below(folder)):
         inner = path.relative_to(folder)
         tenant_id = inner.parts[0] if len(inner.parts) > 1 else TENANT
-        found.append(TestFile(path, str(named / inner), tenant_id))
+        found.append(PolicyTestFile(path, str(named / inner), tenant_id))
     return tuple(found)
-
-
-test_files.__test__ = False  # type: ignore[attr-defined]  # no test, whatever pytest makes of the name
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -60,7 +55,7 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
 
 
-def read_test_file(file: TestFile, schema: SchemaModel) -> tuple[Case, ...]:
+def read_test_file(file: PolicyTestFile, schema: SchemaModel) -> tuple[Case, ...]:
     """Return the cases of one file. Raises ConfigurationInvalid, naming the place of the first mistake."""
     try:
         with file.path.open("rb") as opened:
@@ -80,7 +75,7 @@ def cases(folder: Path, files: PolicyFiles) -> Iterator[Case]:
     policies. Raises ConfigurationInvalid for a file that is broken, PolicyInvalid for files that do not compile.
     """
     schema = compile_files(files).schema.model
-    for file in test_files(folder):
+    for file in find_test_files(folder):
         yield from read_test_file(file, schema)
 
 
@@ -90,14 +85,14 @@ def first_failure(folder: Path, files: PolicyFiles) -> str | None:
     Otherwise one sentence: the first test that fails, or file that is broken, with its place, and how many fail.
     """
     try:
-        found = test_files(folder)
+        found = find_test_files(folder)
         compiled = compile_files(files) if found else None
     except SidecarError as error:
         return error.message
     return None if compiled is None else _first_of(found, compiled)
 
 
-def _first_of(found: Sequence[TestFile], compiled: CompiledFiles) -> str | None:
+def _first_of(found: Sequence[PolicyTestFile], compiled: CompiledFiles) -> str | None:
     bench = Bench(compiled)
     first, failed, total = None, 0, 0
     for file in found:

@@ -170,7 +170,7 @@ class _Reader:
 
     def _place(self, event: yaml.Event) -> Place:
         mark = event.start_mark
-        return Place(self._file, mark.line + 1, mark.column + 1)
+        return Place(self._file, 1, 1) if mark is None else Place(self._file, mark.line + 1, mark.column + 1)
 
 
 def laid_over(below: Node | None, above: Node | None) -> Node | None:

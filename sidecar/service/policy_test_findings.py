@@ -72,7 +72,8 @@ def told(judgement: Judgement) -> tuple[str, ...]:
 def _told(reason: Reason) -> str:
     policy = f" by `{reason.policy_id}`" if reason.policy_id else ""
     source = f" at {reason.source}" if reason.source else ""
-    return f"{reason.code}{policy}{source}: {reason.message}"
+    message = f": {reason.message}" if reason.verdict == "deny" else ""
+    return f"{reason.code}{policy}{source}{message}"
 
 
 def _listed(wanted: tuple[Fields, ...], reasons: list[Fields]) -> list[Difference]:

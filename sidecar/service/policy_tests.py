@@ -200,8 +200,9 @@ class _Play:
         setting = case.setting
         self._zone = zone(setting.tenant.time_zone)
         self._scene = Scene(setting.tenant)
-        for value in (*setting.identities, *setting.cards, *setting.budgets):
-            self._scene.put(value)
+        for values in (setting.identities, setting.cards, setting.budgets):
+            for value in values:
+                self._scene.put(value)
         self._counters = Counters()
         self._trial = Trial(self._scene, policies, self._counters)
         self._held: list[Reservation] = []
