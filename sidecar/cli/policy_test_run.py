@@ -25,9 +25,6 @@ from sidecar.service.policy_tests import Bench, Case, Decided, Result
 CASES_PER_PROCESS_MIN: Final = 1_000
 """Cases that are worth a process of its own: starting one takes as long as deciding them."""
 
-CHUNK: Final = 250
-"""Cases that a process is given at once."""
-
 
 class Wanted(msgspec.Struct, frozen=True):
     """What to run. ``policies`` None is the one folder among ``paths``, or the folder `policies`."""
@@ -157,31 +154,25 @@ def _share_out(
     processes = min(wanted.jobs or os.cpu_count() or 1, -(-len(cases) // CASES_PER_PROCESS_MIN))
     if processes <= 1:
         return _decide(compiled, cases, wanted.coverage)
-    chunks = [cases[start : start + CHUNK] for start in range(0, len(cases), CHUNK)]
+    share = -(-len(cases) // processes)
+    shares = [(files, cases[start : start + share], wanted.coverage) for start in range(0, len(cases), share)]
     context = multiprocessing.get_context("spawn")  # the engine has threads of its own, which a fork would lose
-    with ProcessPoolExecutor(processes, context, _begin, (files, wanted.coverage)) as pool:
-        done = list(pool.map(_decide_chunk, chunks))
+    with ProcessPoolExecutor(processes, context) as pool:
+        done = list(pool.map(_decide_share, shares))
     timed = tuple(each for some, _ in done for each in some)
     return timed, frozenset[Mark]().union(*(marks for _, marks in done))
 
 
-_given: dict[str, tuple[CompiledFiles, bool]] = {}
-"""In a process that was started for tests: what it decides by, and whether it watches the coverage."""
-
-
-def _begin(files: PolicyFiles, coverage: bool) -> None:  # noqa: FBT001 (the pool hands it over by position)
-    _given["all"] = compile_files(files), coverage
-
-
-def _decide_chunk(cases: Sequence[Case]) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
-    compiled, coverage = _given["all"]
-    return _decide(compiled, cases, coverage)
+def _decide_share(share: tuple[PolicyFiles, Sequence[Case], bool]) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
+    """Decide what one process was given, which has nothing but that."""
+    files, cases, coverage = share
+    return _decide(compile_files(files), cases, coverage)
 
 
 def _decide(
     compiled: CompiledFiles,
     cases: Iterable[Case],
-    coverage: bool,  # noqa: FBT001 (as ``_begin``)
+    coverage: bool,  # noqa: FBT001 (what is asked, as it was asked)
 ) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
     bench = Bench(compiled)
     watch = _Watch() if coverage else None

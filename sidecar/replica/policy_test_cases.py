@@ -16,7 +16,7 @@ from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.reasons import CODES
 from sidecar.core.schema import SchemaModel
 from sidecar.replica.policy_test_fields import Fields, at, filled, listed, scalar
-from sidecar.replica.policy_test_setting import SETTING_KEYS, category, currency, data, known, read_setting
+from sidecar.replica.policy_test_setting import SETTING_KEYS, category, currency, data, known, read_setting, wire_types
 from sidecar.replica.yaml_tree import Listing, Mapping, Node, Place, Scalar, laid_over, read_tree
 from sidecar.service.policy_test_findings import CHECK_FIELDS, FIGURES, INSTANT_FIELDS, REASON_FIELDS, Expected
 from sidecar.service.policy_test_findings import Fields as Wanted
@@ -220,7 +220,7 @@ def _reference(fields: Fields, schema: SchemaModel) -> ResourceRef:
         check_type(type_name, "type")
     if pascal_case(type_name) not in schema.entity_types:
         fields.place_of("type").refuse(
-            f"the schema declares no resource type `{type_name}`, only {listed(frozenset(schema.entity_types))}"
+            f"the schema declares no resource type `{type_name}`, only {listed(wire_types(schema.entity_types))}"
         )
     name = scalar(fields.need("id"), "`id`").text
     with at(fields.place_of("id")):

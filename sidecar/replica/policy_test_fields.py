@@ -5,7 +5,7 @@ that they bring is read as if it stood there itself.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Mapping as Dictionary
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -31,9 +31,7 @@ class Fields:
             node.place.refuse(f"{what} is a mapping, got {_kind(node)}")
         for key, place in node.keys.items():
             if key not in known:
-                near = get_close_matches(key, known, 1)
-                hint = f"did you mean `{near[0]}`" if near else f"known are {listed(known)}"
-                place.refuse(f"unknown key `{key}` in {what}, {hint}")
+                place.refuse(f"unknown key `{key}` in {what}{hint(key, known)}")
         self.place = node.place
         self._what = what
         self._entries = {k: v for k, v in node.entries.items() if not (isinstance(v, Scalar) and v.is_null)}
@@ -133,6 +131,13 @@ def listed(words: Dictionary[str, object] | frozenset[str]) -> str:
     return ", ".join(f"`{word}`" for word in sorted(words))
 
 
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return what ends the sentence about an unknown word: the known one that is nearest, or all of them."""
+    words = frozenset(known)
+    near = get_close_matches(word, sorted(words), 1)
+    return f", did you mean `{near[0]}`" if near else f", known are {listed(words)}"
+
+
 def filled(node: Node, row: Dictionary[str, Node]) -> Node:
     """Return ``node`` with the parameters of a table put in; the same object where it has none.
 
@@ -168,9 +173,7 @@ def _filled_scalar(node: Scalar, row: Dictionary[str, Node]) -> Node:
 
 def _parameter(name: str, node: Scalar, row: Dictionary[str, Node]) -> Node:
     if name not in row:
-        near = get_close_matches(name, row, 1)
-        hint = f"did you mean `<{near[0]}>`" if near else f"known are {listed(frozenset(row))}"
-        node.place.refuse(f"unknown parameter `<{name}>`, {hint}")
+        node.place.refuse(f"unknown parameter `<{name}>`{hint(name, row)}")
     return row[name]
 
 

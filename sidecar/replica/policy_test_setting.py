@@ -5,6 +5,7 @@ and owners that are not there, budgets whose dimension and currency do not go to
 """
 
 import re
+from collections.abc import Iterable
 from typing import Final, get_args
 
 import msgspec
@@ -14,14 +15,14 @@ from sidecar.core.cards import Card, CardStatus
 from sidecar.core.currencies import places
 from sidecar.core.directory import Identity, Mode, Status, Tenant
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.ids import check_name, check_type, pascal_case
+from sidecar.core.ids import check_name, check_type, pascal_case, snake_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX, METADATA_BYTES_MAX
 from sidecar.core.model import Json, check_key, check_plain
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.schema import SchemaModel
 from sidecar.core.windows import PERIODS, zone
-from sidecar.replica.policy_test_fields import Fields, at, listed
+from sidecar.replica.policy_test_fields import Fields, at, hint, listed
 from sidecar.replica.yaml_tree import Listing, Mapping, Node, plain
 from sidecar.service.budgets import BudgetDraft, checked_limit
 from sidecar.service.policy_tests import Setting, Used, WrittenPolicy
@@ -49,6 +50,7 @@ _TEXTS: Final = frozenset({"allowed_mccs", "blocked_mccs", "currencies", "curren
 """Keys of rules whose values are texts, however they are written: ``7995`` is a category, ``47.10`` an amount."""
 
 _MCC: Final = re.compile(r"[0-9]{4}")
+_UNKNOWN: Final = re.compile(r"contains unknown field `([^`]*)`")
 _AT: Final = re.compile(r" - at `(?:key in )?\$\.?(?P<path>[^`]*)`$")
 
 
@@ -84,6 +86,11 @@ def read_setting(fields: Fields, tenant_id: str, schema: SchemaModel) -> Setting
         budgets=tuple(budget for budget, _ in budgets.values()),
         used=tuple(used for _, used in budgets.values() if used is not None),
     )
+
+
+def wire_types(cedar_types: Iterable[str]) -> frozenset[str]:
+    """Return types as requests write them."""
+    return frozenset(filter(None, map(snake_case, cedar_types)))
 
 
 def category(fields: Fields, key: str) -> str | None:
@@ -152,7 +159,7 @@ def _identity(fields: Fields, identity_id: str, everybody: frozenset[str], schem
     with at(fields.place_of("type")):
         check_type(type_name, "type")
     if pascal_case(type_name) not in schema.identity_types:
-        types = listed(schema.identity_types)
+        types = listed(wire_types(schema.identity_types))
         fields.place_of("type").refuse(f"the schema declares no identity type `{type_name}`, only {types}")
     parent = known(fields, "parent", everybody, "identity")
     if parent is not None and identity_id == ROOT:
@@ -225,7 +232,6 @@ def _policy(node: Node, everybody: frozenset[str]) -> WrittenPolicy:
         identity_id=known(fields, "of", everybody, "identity"),
         rules=None if rules is None else _rules(rules),
         cedar=fields.text("cedar"),
-        place=str(fields.place),
     )
 
 
@@ -236,6 +242,9 @@ def _rules(node: Node) -> Rules:
         match = _AT.search(str(error))
         steps = () if match is None else tuple(re.findall(r"[^.\[\]]+", match["path"]))
         message = _AT.sub("", str(error))
+        unknown = _UNKNOWN.search(message)
+        if unknown is not None:
+            message = f"unknown key `{unknown[1]}`{hint(unknown[1], Rules.__struct_fields__)}"
         (_found(node, steps)).place.refuse(f"the rules do not fit, {message[:1].lower()}{message[1:]}")
 
 

@@ -50,8 +50,11 @@ def _below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
 
-    for base, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen = {os.path.realpath(folder)}
+    for base, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = {name: os.path.realpath(Path(base) / name) for name in folders if not name.startswith(".")}
+        folders[:] = sorted(name for name in real if real[name] not in seen)
+        seen.update(real.values())
         yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
 
 

@@ -12,7 +12,7 @@ from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim
 from sidecar.core.cards import Card
 from sidecar.core.counters import Counters
 from sidecar.core.directory import Identity, Tenant, block_on
-from sidecar.core.errors import Conflict, NotFound, PolicyInvalid, ValidationFailed
+from sidecar.core.errors import Conflict, NotFound, PolicyInvalid, ValidationFailed, inside
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.reservation import Posting, Reservation, expire, place
@@ -25,13 +25,12 @@ from sidecar.service.scene import Scene, Trial
 
 
 class WrittenPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy as the API would make it; ``place`` is where the test file has it."""
+    """A policy as the API would make it, from ``rules`` or ``cedar``."""
 
     policy_id: str
     identity_id: str | None
     rules: Rules | None
     cedar: str | None
-    place: str
 
 
 class Used(msgspec.Struct, frozen=True):
@@ -160,12 +159,9 @@ class Bench:
         cedar, requirements = written.cedar or "", {}
         if written.rules is not None:
             owner = written.identity_id or setting.tenant.root_identity_id
-            clauses = compile_rules(
-                written.rules,
-                policy_id=written.policy_id,
-                principal=(types[owner], owner),
-                schema=self._compiled.schema.model,
-            )
+            principal, schema = (types[owner], owner), self._compiled.schema.model
+            with inside(f"policies.{written.policy_id}"):
+                clauses = compile_rules(written.rules, policy_id=written.policy_id, principal=principal, schema=schema)
             cedar = "\n\n".join(clause.text for clause in clauses) + "\n"
             requirements = {clause.id: clause.requirement or "" for clause in clauses if clause.key}
         return PolicyRecord(
