@@ -190,14 +190,6 @@ def parse_statements(text: str, file: str) -> tuple[tuple[Statement, policy_tree
     return tuple(zip(statements, _parse(statements, file), strict=True))
 
 
-def format_statement(text: str) -> str:
-    """Return a policy as Cedar's formatter lays it out; a text that this refuses comes back as it is."""
-    try:
-        return cedarpy.format_policies(text)
-    except ValueError:
-        return text
-
-
 def _units(
     statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
 ) -> tuple[PolicyUnit, ...]:
