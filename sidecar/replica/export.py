@@ -21,7 +21,7 @@ from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.history import Decided, addresses, digest, read_event, read_manifest
 from sidecar.core.instants import utc_text
 from sidecar.core.log_entries import digest_of, text_of
-from sidecar.service.past import Chronicle
+from sidecar.service.chronicle import Chronicle
 
 FORMAT: Final = 1
 """Version of the folder; a reader refuses one it does not know."""
@@ -170,7 +170,7 @@ def _line(address: str, content: bytes) -> bytes:
 
 
 class ExportedChronicle:
-    """One folder as a history; implements ``sidecar.service.past.Chronicle``."""
+    """One folder as a history; implements ``sidecar.service.chronicle.Chronicle``."""
 
     def __init__(self, folder: Path) -> None:
         """Read the manifest and where each fact lies.

@@ -12,7 +12,7 @@ from sidecar.core.errors import Conflict, ValidationFailed
 from sidecar.core.history import Decided, Ended
 from sidecar.core.reservation import Reservation, Transition, expire, place, refund, release, settle
 from sidecar.core.windows import Window
-from sidecar.service.past import FactMissing
+from sidecar.service.chronicle import FactMissing
 
 
 class Books:

@@ -19,9 +19,11 @@ from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.recent import Recent
 from sidecar.core.snapshot import PolicyFiles, TenantPolicies, compile_files, compile_tenant
 from sidecar.service.books import Books
+from sidecar.service.chronicle import FactMissing
 from sidecar.service.judgement import Judgement, reserve
-from sidecar.service.past import REVISIONS_MAX, FactMissing, Past, Statutes
+from sidecar.service.past import Past
 from sidecar.service.scene import Trial
+from sidecar.service.statutes import REVISIONS_MAX, Statutes
 
 BUDGET_CODES: Final = frozenset({"budget_exceeded", "per_transaction_limit"})
 

@@ -18,8 +18,9 @@ from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy import engine
 from sidecar.core.verification import FORMAT, Verifier
 from sidecar.service.books import Books
+from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.judgement import Judgement, reserve
-from sidecar.service.past import Chronicle, FactMissing, Facts, Past, reopened
+from sidecar.service.past import Past
 from sidecar.service.scene import Trial
 from sidecar.service.snapshots import identity_version
 

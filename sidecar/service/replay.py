@@ -12,8 +12,9 @@ import msgspec
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
+from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.courses import UNFIT, Candidate, CauseKind, Course, Ground, Outcome, Recorded, Retrial
-from sidecar.service.past import Chronicle, FactMissing, Facts, Past, reopened
+from sidecar.service.past import Past
 from sidecar.service.proof import CHUNK, MISSING_MAX, Missing
 
 Verdict = Literal["allow", "deny"]

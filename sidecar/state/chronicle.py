@@ -18,7 +18,7 @@ CHUNK: Final = 2_000
 
 
 class StoredChronicle:
-    """One tenant's log; implements ``sidecar.service.past.Chronicle``."""
+    """One tenant's log; implements ``sidecar.service.chronicle.Chronicle``."""
 
     def __init__(self, environment: Environment, tenant: Tenant, size: int | None = None) -> None:
         """Read the log of ``tenant`` up to its present end, or only ``size`` records of it.
