@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import orjson
 
-from sidecar.cli.histories import ProofJob, logs_of, run, source_of, source_options
+from sidecar.cli.histories import ChainJob, ProofJob, logs_of, proofs_of, run, source_of, source_options
 from sidecar.service.proof import Proof
 
 EXIT_BAD = 1
@@ -42,8 +42,9 @@ def audit_replay(
     were erased cannot be decided again: it is named and counted apart.
     """
     source = source_of(ctx, data_dir, export)
-    work = [ProofJob(source, log, accept_engine) for log in logs_of(source, tenant_id)]
-    proofs = [found for found in run(work, jobs) if isinstance(found, Proof)]
+    logs = logs_of(source, tenant_id)
+    proving = [ProofJob(source, log, accept_engine) for log in logs]
+    proofs = proofs_of(run([*proving, *(ChainJob(source, log) for log in logs)], jobs))
     for proof in proofs:
         click.echo(_told(proof, shape))
     ctx.exit(0 if all(proof.is_exact for proof in proofs) else EXIT_BAD)

@@ -19,12 +19,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sidecar.core.errors import SidecarError, Unavailable
+from sidecar.core.errors import ConfigurationInvalid, SidecarError, Unavailable
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.export import exported
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
-from sidecar.service.proof import Proof, Prover
+from sidecar.service.proof import Chain, Proof, Prover, joined, verify_chain
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.state.chronicle import chronicles
 from sidecar.state.environment import open_existing
@@ -33,7 +33,7 @@ APART_MIN: Final = 5_000
 """Records from which on processes of their own are worth their start, some half a second each."""
 
 Told: TypeAlias = Callable[[int], object]
-Result: TypeAlias = Proof | Comparison
+Result: TypeAlias = Chain | Proof | Comparison | SidecarError
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -57,6 +57,18 @@ class Log(msgspec.Struct, frozen=True):
 
     tenant_id: str
     size: int
+
+
+class ChainJob(msgspec.Struct, frozen=True):
+    """Verify the hash chain of a history."""
+
+    source: Source
+    log: Log
+
+    def run(self, told: Told) -> Chain:
+        """Return what came of it."""
+        with self.source.opened(self.log.tenant_id, self.log.size) as (chronicle,):
+            return verify_chain(chronicle, told)
 
 
 class ProofJob(msgspec.Struct, frozen=True):
@@ -86,7 +98,7 @@ class RetrialJob(msgspec.Struct, frozen=True):
             return compare(chronicle, against_candidate(Candidate(self.files)), self.span, told)
 
 
-Job: TypeAlias = ProofJob | RetrialJob
+Job: TypeAlias = ChainJob | ProofJob | RetrialJob
 
 
 def source_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -139,7 +151,8 @@ def logs_of(source: Source, tenant_id: str | None) -> list[Log]:
 def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
     """Return the result of each job, in their order; a terminal shows how far they are.
 
-    Raises the error of the first job that fails; the others are stopped then.
+    What is wrong with a history is a result as well, since another job may say it better. What is wrong with the
+    command is raised at once, and the other jobs are stopped.
     """
     most = min(len(jobs), processes or len(os.sched_getaffinity(0)))
     terminal = Console(stderr=True)
@@ -151,12 +164,41 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
             progress.update(tasks[number], completed=done)
 
         if most == 1 or max((job.log.size for job in jobs), default=0) < APART_MIN:
-            return [job.run(partial(told, number)) for number, job in enumerate(jobs)]
+            return [_result(job, partial(told, number)) for number, job in enumerate(jobs)]
         return _run_apart(jobs, most, told)
 
 
+def proofs_of(results: Sequence[Result]) -> tuple[Proof, ...]:
+    """Return the proof of each history, with what was found of its chain.
+
+    Raises the error of a job that failed while all proofs hold.
+    """
+    chains = {each.tenant_id: each for each in results if isinstance(each, Chain)}
+    proofs = tuple(joined(chains[each.tenant_id], each) for each in results if isinstance(each, Proof))
+    failed = next((each for each in results if isinstance(each, SidecarError)), None)
+    if failed is not None and all(proof.is_exact for proof in proofs):
+        raise failed
+    return proofs
+
+
+def _result(job: Job, told: Told) -> Result:
+    """Run a job. Raises ConfigurationInvalid."""
+    try:
+        return job.run(told)
+    except ConfigurationInvalid:
+        raise
+    except SidecarError as error:
+        return error
+
+
 def _title(job: Job) -> str:
-    return f"{'prove' if isinstance(job, ProofJob) else 'decide again'} {job.log.tenant_id}"
+    match job:
+        case ChainJob():
+            return f"verify {job.log.tenant_id}"
+        case ProofJob():
+            return f"prove {job.log.tenant_id}"
+        case RetrialJob():
+            return f"decide again {job.log.tenant_id}"
 
 
 def _run_apart(jobs: Sequence[Job], most: int, told: Callable[[int, int], None]) -> list[Result]:
@@ -201,7 +243,7 @@ def _hear(
     if isinstance(message, int):
         told(number, message)
         return
-    if isinstance(message, SidecarError):
+    if isinstance(message, ConfigurationInvalid):
         raise message
     results[number] = message
     del running[connection]
@@ -212,8 +254,8 @@ def _hear(
 def work(job: Job, connection: Connection) -> None:
     """Run a job for another process and send it what comes of it, with how far it is meanwhile."""
     try:
-        outcome: Result | SidecarError = job.run(connection.send)
-    except SidecarError as error:
+        outcome = _result(job, connection.send)
+    except ConfigurationInvalid as error:
         outcome = error
     except (BrokenPipeError, KeyboardInterrupt):  # nobody waits for it any more
         return

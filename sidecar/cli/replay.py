@@ -7,7 +7,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from sidecar.cli.histories import ProofJob, RetrialJob, logs_of, run, source_of, source_options
+from sidecar.cli.histories import ChainJob, ProofJob, RetrialJob, logs_of, proofs_of, run, source_of, source_options
 from sidecar.cli.replay_json import as_json
 from sidecar.cli.replay_markdown import as_markdown
 from sidecar.cli.replay_report import LIMIT, Replayed
@@ -18,7 +18,6 @@ from sidecar.core.policy import engine
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.files import read_files
 from sidecar.service.courses import Candidate
-from sidecar.service.proof import Proof
 from sidecar.service.replay import Comparison, Span
 
 EXIT_DIFFERENT: Final = 1
@@ -111,9 +110,10 @@ def replay(  # noqa: PLR0913 -- an argument per option
     candidate, span = _checked(files), Span(from_us, to_us)
     logs = logs_of(source, tenant_id)
     proving = [ProofJob(source, log, accept_engine) for log in logs]
-    results = run([*proving, *(RetrialJob(source, log, files, span) for log in logs)], jobs)
+    retrying = [RetrialJob(source, log, files, span) for log in logs]
+    results = run([*proving, *retrying, *(ChainJob(source, log) for log in logs)], jobs)
     found = Replayed(
-        proofs=tuple(each for each in results if isinstance(each, Proof)),
+        proofs=proofs_of(results),
         comparisons=tuple(each for each in results if isinstance(each, Comparison)),
         span=span,
         candidate=candidate.digest,

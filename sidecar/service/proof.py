@@ -1,8 +1,8 @@
 """The proof of a history: each recorded decision is decided again by what held then, and must come out the same.
 
 Same means the same bytes: the body of the record is built anew from the judgement and from counters that were folded
-from the records before, none of them copied. The hash chain is verified on the way. So a log whose proof holds was
-neither changed nor written by anything that decides otherwise.
+from the records before, none of them copied. ``verify_chain`` reads the same records apart from it, so that both can be
+done at once. A log for which both hold was neither changed nor written by anything that decides otherwise.
 """
 
 from collections.abc import Callable
@@ -76,6 +76,40 @@ MISSING_MAX: Final = 10_000
 """Missing facts that are named; all are counted."""
 
 
+class Chain(msgspec.Struct, frozen=True):
+    """What came of verifying the hash chain of a log."""
+
+    tenant_id: str
+    fault: Difference | None
+
+
+def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Chain:
+    """Return whether each record follows the one before it, up to the head.
+
+    Raises ConfigurationInvalid for a record of a format that this version does not have.
+    """
+    verifier = Verifier(chronicle.origin, chronicle.tenant_id)
+    for seq, body in chronicle.entries():
+        fault = verifier.feed(seq, body)
+        if fault is not None:
+            _require_format(body, chronicle.place(seq))
+            break
+        if seq % CHUNK == 0:
+            told(seq)
+    else:
+        fault = verifier.finish(chronicle.size, chronicle.link)
+    told(chronicle.size)
+    if fault is None:
+        return Chain(chronicle.tenant_id, None)
+    found = Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
+    return Chain(chronicle.tenant_id, found)
+
+
+def joined(chain: Chain, proof: Proof) -> Proof:
+    """Return the proof of a log whose chain was verified as well: what breaks that is what is wrong."""
+    return proof if chain.fault is None else msgspec.structs.replace(proof, difference=chain.fault)
+
+
 class Prover:
     """Proves one history; ``accept_engine`` decides by this engine what another one decided."""
 
@@ -94,15 +128,8 @@ class Prover:
         Raises ConfigurationInvalid for a record of a format or by an engine that this version does not have.
         """
         chronicle = self._chronicle
-        verifier = Verifier(chronicle.origin, chronicle.tenant_id)
         course: _Course | None = None
         for seq, body in chronicle.entries():
-            fault = verifier.feed(seq, body)
-            if fault is not None:
-                _require_format(body, chronicle.place(seq))
-                return self._end(
-                    seq, Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
-                )
             try:
                 event = read_event(body)
                 if course is None:
@@ -114,10 +141,6 @@ class Prover:
                 return self._end(seq, difference)
             if seq % CHUNK == 0:
                 self._told(seq)
-        fault = verifier.finish(chronicle.size, chronicle.link)
-        if fault is not None:
-            whole = Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
-            return self._end(chronicle.size, whole)
         return self._end(chronicle.size, None)
 
     def _take(self, course: "_Course", event: Event, body: bytes) -> Difference | None:

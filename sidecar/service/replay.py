@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
@@ -94,7 +94,7 @@ def compare(chronicle: Chronicle, courses: Courses, span: Span, told: Callable[[
     """Return what differs between two courses of one history; ``told`` hears how many records are done.
 
     The fold begins at record 0 whatever ``span`` is. The log is believed: prove it first. Raises ConfigurationInvalid
-    for a policy of then that does not go with a candidate, and naming a record that cannot be read.
+    for a policy of then that does not go with a candidate, ValidationFailed for a record that cannot be read.
     """
     comparing: _Comparing | None = None
     for seq, body in chronicle.entries():
@@ -104,11 +104,11 @@ def compare(chronicle: Chronicle, courses: Courses, span: Span, told: Callable[[
                 comparing = _Comparing(chronicle, opening(event), courses, span)
             comparing.take(seq, event)
         except ValidationFailed as error:
-            raise ConfigurationInvalid(f"{chronicle.place(seq)}: {error.message}") from error
+            raise ValidationFailed(f"{chronicle.place(seq)}: {error.message}") from error
         if seq % CHUNK == 0:
             told(seq)
     if comparing is None:
-        raise ConfigurationInvalid(f"{chronicle.place(0)}: the log is empty")
+        raise ValidationFailed(f"{chronicle.place(0)}: the log is empty")
     told(chronicle.size)
     return comparing.end()
 

@@ -10,11 +10,12 @@ from typing import Final
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.log_entries import link
+from sidecar.state.audit_log import TILE
 from sidecar.state.environment import Environment
 from sidecar.state.transaction import Transaction
 
-CHUNK: Final = 2_000
-"""Records read in one transaction."""
+CHUNK: Final = 8 * TILE
+"""Records read in one transaction, with their requests."""
 
 
 class StoredChronicle:
@@ -27,6 +28,7 @@ class StoredChronicle:
         """
         self._environment = environment
         self._tenant = tenant
+        self._requests: dict[bytes, bytes] = {}
         self.tenant_id = tenant.tenant_id
         with environment.read() as txn:
             log = Transaction(txn, environment.tables).of(tenant).audit
@@ -52,12 +54,17 @@ class StoredChronicle:
     def _read(self, start: int) -> list[tuple[int, bytes]]:
         with self._environment.read() as txn:
             log = Transaction(txn, self._environment.tables).of(self._tenant).audit
-            return [row for row in log.read(start, min(CHUNK, self.size - start)) if row[0] < self.size]
+            rows = [row for row in log.read(start, min(CHUNK, self.size - start)) if row[0] < self.size]
+            self._requests = dict(log.requests(rows[0][0], rows[-1][0] + 1)) if rows else {}
+            return rows
 
     def fact(self, digest: bytes, seq: int) -> bytes | None:
         """Return the bytes that record ``seq`` refers to, None when they were erased."""
-        with self._environment.read() as txn:
-            return Transaction(txn, self._environment.tables).of(self._tenant).audit.fact(digest, seq)
+        content = self._requests.get(digest)
+        if content is None:
+            with self._environment.read() as txn:
+                content = Transaction(txn, self._environment.tables).of(self._tenant).audit.fact(digest, seq)
+        return content
 
     def place(self, seq: int) -> str:
         """Return where record ``seq`` lies, as messages name it."""

@@ -100,6 +100,7 @@ class Life:
             self.make_budget,
             self.change_budget,
             self.change_identity,
+            self.change_identity,
             self.change_card,
             self.change_policy,
             self.change_files,
@@ -202,14 +203,14 @@ class Life:
 
     def change_identity(self) -> None:
         """Suspend somebody, or let them act again; now and then for good."""
-        agent = self.random.choice(AGENTS)
-        if self.random.random() < 0.1:
+        agent = self.random.choice((*AGENTS, "root"))
+        if self.random.random() < 0.05:
             self.world.revoke("cat")
             return
         metadata: tuple[dict[str, Json], ...] = ({}, {"spending": "off"}, {"spend_profile": "standard"})
         patch = IdentityPatch(
             metadata=self.random.choice(metadata),
-            status=self.random.choice(("active", "active", "active", "suspended")),
+            status=self.random.choice(("active",) * 7 + ("suspended",)),
         )
         self.world.run(self.world.registry.change(OPERATOR, "t_one", agent, patch, self.world.now_us))
 
