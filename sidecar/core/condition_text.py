@@ -31,6 +31,15 @@ class Condition(msgspec.Struct, frozen=True):
     text: str
 
 
+class Span(msgspec.Struct, frozen=True):
+    """Where a piece stands in the text of its policy: what begins at ``begin`` and ends before ``end``."""
+
+    clause: int
+    kind: Kind
+    begin: int
+    end: int
+
+
 class Path(msgspec.Struct, frozen=True):
     """Something that a condition looks at: attributes of ``root``, one after the other, and then perhaps a tag."""
 
@@ -50,14 +59,20 @@ class Literals(msgspec.Struct, frozen=True):
 
 def conditions(text: str) -> tuple[Condition, ...]:
     """Return the pieces of every clause of a policy, in the order in which Cedar looks at them."""
+    return tuple(Condition(each.clause, each.kind, text[each.begin : each.end]) for each in spans(text))
+
+
+def spans(text: str) -> tuple[Span, ...]:
+    """Return where the pieces of ``conditions`` stand, in the same order."""
     return tuple(
-        Condition(clause, kind, text[piece[0].offset : piece[-1].end])
-        for clause, (kind, body) in enumerate(_clauses(list(tokens(text, ""))))
+        Span(clause, kind, piece[0].offset, piece[-1].end)
+        for clause, (kind, body) in enumerate(clause_bodies(list(tokens(text, ""))))
         for piece in _conjuncts(body)
     )
 
 
-def _clauses(found: Sequence[Token]) -> Iterator[tuple[Kind, list[Token]]]:
+def clause_bodies(found: Sequence[Token]) -> Iterator[tuple[Kind, list[Token]]]:
+    """Yield kind and tokens of what stands in the braces of each clause of a policy, given all of its tokens."""
     depth, kind, start = 0, "", 0
     for index, token in enumerate(found):
         if token.text in _OPENING:  # a text has its quotes, so it is none of these
