@@ -181,6 +181,15 @@ def named_statements(text: str, file: str) -> tuple[str, ...]:
     return tuple(unit.id for unit in read_statements(text, file, shared=False)) if ids is None else ids
 
 
+def parse_statements(text: str, file: str) -> tuple[tuple[Statement, policy_tree.Tree], ...]:
+    """Return the policies and templates of a file with their parsed form, whether they fit a schema or not.
+
+    Raises PolicyInvalid, naming the place, for what is over a limit or does not parse.
+    """
+    statements = policy_text.split(text, file)
+    return tuple(zip(statements, _parse(statements, file), strict=True))
+
+
 def _units(
     statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
 ) -> tuple[PolicyUnit, ...]:
