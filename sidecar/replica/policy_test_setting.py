@@ -21,7 +21,7 @@ from sidecar.core.schema import SchemaModel
 from sidecar.core.windows import zone
 from sidecar.replica.policy_test_budgets import ROOT, currency, read_budget
 from sidecar.replica.policy_test_fields import Fields, at, hint, listed
-from sidecar.replica.yaml_tree import Listing, Mapping, Node, plain
+from sidecar.replica.yaml_tree import Listing, Mapping, Node, Scalar, plain
 from sidecar.service.policy_tests import Setting, WrittenPolicy
 
 SETTING_KEYS: Final = frozenset({"tenant", "time_zone", "mode", "identities", "cards", "policies", "budgets"})
@@ -90,9 +90,11 @@ def category(fields: Fields, key: str) -> str | None:
 
 
 def data(fields: Fields, key: str) -> dict[str, Json]:
-    """Return plain data with keys of the user's own, as Cedar can take it."""
+    """Return plain data with keys of the user's own, as Cedar can take it; a null leaves its key out."""
     found: dict[str, Json] = {}
     for name, node in fields.mapping(key).items():
+        if isinstance(node, Scalar) and node.is_null:
+            continue
         with at(node.place):
             found[check_key(name, key)] = check_plain(plain(node), f"{key}.{name}")
     return found

@@ -91,9 +91,9 @@ def test_a_table_is_a_case_for_each_row() -> None:
 
 def test_a_parameter_may_be_anything() -> None:
     """A list or mapping in whole; a null leaves out; only what a row changes of the tenant is read for each row."""
-    texts = "[{m: {a: 1}, c: [x, y]}, {m: ~, c: z}]"
+    texts = "[{m: {a: 1, b: ~}, c: [x, y]}, {m: ~, c: z}]"
     first, second = read(with_test(parameters=texts, identities="[{id: root, metadata: <m>}]"))
-    assert first.name == "a [m: {a: 1}, c: [x, y]]"
+    assert first.name == "a [m: {a: 1, b: ~}, c: [x, y]]"
     assert [each.setting.identities[0].metadata for each in (first, second)] == [{"a": 1}, {}]
     kept, also = read(with_test(parameters="[{n: 1}, {n: 2}]", identities="[{id: root, name: R}]"))
     assert kept.setting is also.setting
