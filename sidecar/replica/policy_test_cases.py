@@ -15,8 +15,9 @@ from sidecar.core.limits import QUANTITIES_MAX, RESERVATION_TTL_SECONDS_DEFAULT
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.reasons import CODES
 from sidecar.core.schema import SchemaModel
+from sidecar.replica.policy_test_budgets import currency
 from sidecar.replica.policy_test_fields import Fields, at, filled, listed, scalar
-from sidecar.replica.policy_test_setting import SETTING_KEYS, category, currency, data, known, read_setting, wire_types
+from sidecar.replica.policy_test_setting import SETTING_KEYS, category, data, read_setting, wire_types
 from sidecar.replica.yaml_tree import Listing, Mapping, Node, Place, Scalar, laid_over, read_tree
 from sidecar.service.policy_test_findings import CHECK_FIELDS, FIGURES, INSTANT_FIELDS, REASON_FIELDS, Expected
 from sidecar.service.policy_test_findings import Fields as Wanted
@@ -24,9 +25,6 @@ from sidecar.service.policy_tests import Case, Setting, Step
 
 NOW: Final = "2026-01-01T12:00:00Z"
 """The time of a test that says none: a Thursday."""
-
-ROWS_MAX: Final = 100_000
-"""Rows of one table."""
 
 SHOWN_MAX: Final = 60
 """Characters of one parameter that the name of a row shows."""
@@ -78,7 +76,7 @@ class _File:
             yield title.text, test.place, self._case(test, title.text)
             return
         own = None
-        for at_row, (place, row) in enumerate(_rows(rows)):
+        for place, row in _rows(rows):
             put = filled(_without(node, "parameters"), row)
             fields = Fields(put, "a test", _TEST)
             own = own if own is not None and not _sets(node, row) else self._own(fields)
@@ -86,8 +84,6 @@ class _File:
             if name == title.text:
                 name = f"{name} [{', '.join(f'{key}: {_told(value)}' for key, value in row.items())}]"
             yield name, place, self._case(fields, name, place, own)
-            if at_row + 1 == ROWS_MAX:
-                place.refuse(f"a table has at most {ROWS_MAX} rows")
 
     def _own(self, test: Fields) -> Setting:
         """Return the tenant of one test: that of the file where the test changes nothing of it."""
@@ -178,7 +174,7 @@ def _told(node: Node) -> str:
 def _request(fields: Fields, setting: Setting, schema: SchemaModel) -> AuthorizeRequest:
     fields.need("identity")
     identities = frozenset(each.identity_id for each in setting.identities)
-    identity = known(fields, "identity", identities, "identity") or ""
+    identity = fields.known("identity", identities, "identity") or ""
     action = scalar(fields.need("action"), "`action`").text
     with at(fields.place_of("action")):
         check_action(action, "action")
@@ -209,7 +205,7 @@ def _request(fields: Fields, setting: Setting, schema: SchemaModel) -> Authorize
         quantities=_quantities(resource),
         attributes=data(resource, "attributes"),
         context=data(fields, "context"),
-        card_id=known(fields, "card", frozenset(each.card_id for each in setting.cards), "card"),
+        card_id=fields.known("card", frozenset(each.card_id for each in setting.cards), "card"),
         ttl_seconds=ttl_seconds,
     )
 

@@ -63,6 +63,18 @@ class Fields:
         with at(self.place_of(key)):
             return None if text is None else check_caller_id(text, key)
 
+    def own_id(self) -> str:
+        """Return what the thing is called; refuses the lack of it."""
+        self.need("id")
+        return self.id("id") or ""
+
+    def known(self, key: str, ids: frozenset[str], what: str) -> str | None:
+        """Return the id of something that the file has."""
+        named = self.text(key)
+        if named is not None and named not in ids:
+            self.place_of(key).refuse(f"unknown {what} `{named}`, the test has {listed(ids) or 'none'}")
+        return named
+
     def choice(self, key: str, known: tuple[C, ...], default: C) -> C:
         """Return one of the words that are ``known``."""
         text = self.text(key)

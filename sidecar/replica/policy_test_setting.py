@@ -1,7 +1,7 @@
-"""The tenant that a test file makes up: its identities, cards, policies, budgets and what those have used.
+"""The tenant that a test file makes up: its identities, cards, policies and budgets.
 
 What the API would refuse is refused here, with the place in the file: types that the schema does not declare, parents
-and owners that are not there, budgets whose dimension and currency do not go together.
+and owners that are not there, an id that is there twice. Budgets are read by ``policy_test_budgets``.
 """
 
 import re
@@ -10,42 +10,30 @@ from typing import Final, get_args
 
 import msgspec
 
-from sidecar.core.budget import AMOUNT, Budget, OnExceeded, OnExpiry
 from sidecar.core.cards import Card, CardStatus
-from sidecar.core.currencies import places
 from sidecar.core.directory import Identity, Mode, Status, Tenant
-from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_name, check_type, pascal_case, snake_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX, METADATA_BYTES_MAX
 from sidecar.core.model import Json, check_key, check_plain
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.schema import SchemaModel
-from sidecar.core.windows import PERIODS, zone
+from sidecar.core.windows import zone
+from sidecar.replica.policy_test_budgets import ROOT, currency, read_budget
 from sidecar.replica.policy_test_fields import Fields, at, hint, listed
-from sidecar.replica.yaml_tree import Listing, Mapping, Node, plain
-from sidecar.service.budgets import BudgetDraft, checked_limit
-from sidecar.service.policy_tests import Setting, Used, WrittenPolicy
+from sidecar.replica.yaml_tree import Listing, Mapping, Node, Scalar, plain
+from sidecar.service.policy_tests import Setting, WrittenPolicy
 
 SETTING_KEYS: Final = frozenset({"tenant", "time_zone", "mode", "identities", "cards", "policies", "budgets"})
 """Keys of a file, or of one of its tests, that say what the tenant is."""
 
-ROOT: Final = "root"
-"""The identity that is there without being written."""
-
 _MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 _STATUSES: Final[tuple[Status, ...]] = get_args(Status)
 _CARD_STATUSES: Final[tuple[CardStatus, ...]] = get_args(CardStatus)
-_ON_EXCEEDED: Final[tuple[OnExceeded, ...]] = get_args(OnExceeded)
-_ON_EXPIRY: Final[tuple[OnExpiry, ...]] = get_args(OnExpiry)
 
 _IDENTITY: Final = frozenset({"id", "parent", "type", "name", "status", "metadata", "external_id"})
 _CARD: Final = frozenset({"id", "of", "currency", "status", "allowed_mccs"})
 _POLICY: Final = frozenset({"id", "of", "rules", "cedar"})
-_BUDGET: Final = frozenset(
-    {"id", "of", "card", "dimension", "period", "limit", "currency", "actions", "on_exceeded", "on_expiry", "used"}
-)
-_USED: Final = frozenset({"settled", "reserved", "at"})
 _TEXTS: Final = frozenset({"allowed_mccs", "blocked_mccs", "currencies", "currency", "max_amount", "id", "type"})
 """Keys of rules whose values are texts, however they are written: ``7995`` is a category, ``47.10`` an amount."""
 
@@ -73,7 +61,7 @@ def read_setting(fields: Fields, tenant_id: str, schema: SchemaModel) -> Setting
     )
     identities = _identities(fields, schema)
     cards = _cards(fields, frozenset(identities))
-    drafts = [_budget(node, identities, cards, schema) for node in fields.items("budgets")]
+    drafts = [read_budget(node, frozenset(identities), frozenset(cards), schema) for node in fields.items("budgets")]
     budgets = {budget.budget_id: (budget, used) for budget, used in drafts}
     _once([budget.budget_id for budget, _ in drafts], fields, "budgets")
     policies = tuple(_policy(node, frozenset(identities)) for node in fields.items("policies"))
@@ -101,30 +89,15 @@ def category(fields: Fields, key: str) -> str | None:
     return text
 
 
-def currency(fields: Fields) -> str | None:
-    """Return a currency that is known."""
-    text = fields.text("currency")
-    with at(fields.place_of("currency")):
-        if text is not None:
-            places(text, "currency")
-    return text
-
-
 def data(fields: Fields, key: str) -> dict[str, Json]:
-    """Return plain data with keys of the user's own, as Cedar can take it."""
+    """Return plain data with keys of the user's own, as Cedar can take it; a null leaves its key out."""
     found: dict[str, Json] = {}
     for name, node in fields.mapping(key).items():
+        if isinstance(node, Scalar) and node.is_null:
+            continue
         with at(node.place):
             found[check_key(name, key)] = check_plain(plain(node), f"{key}.{name}")
     return found
-
-
-def known(fields: Fields, key: str, ids: frozenset[str], what: str) -> str | None:
-    """Return the id of something that the file has."""
-    named = fields.text(key)
-    if named is not None and named not in ids:
-        fields.place_of(key).refuse(f"unknown {what} `{named}`, the test has {listed(ids) or 'none'}")
-    return named
 
 
 def _once(ids: list[str], fields: Fields, key: str) -> None:
@@ -135,15 +108,10 @@ def _once(ids: list[str], fields: Fields, key: str) -> None:
         seen.add(one)
 
 
-def _needed_id(fields: Fields) -> str:
-    fields.need("id")
-    return fields.id("id") or ""
-
-
 def _identities(fields: Fields, schema: SchemaModel) -> dict[str, Identity]:
     """Return the identities by id, the root among them whether it is written or not."""
     read = [Fields(node, "an identity", _IDENTITY) for node in fields.items("identities")]
-    ids = [_needed_id(each) for each in read]
+    ids = [each.own_id() for each in read]
     _once(ids, fields, "identities")
     everybody = frozenset({ROOT, *ids})
     found = {ROOT: Identity(identity_id=ROOT, parent_id=None, type="user", name=ROOT, created_at_us=0, revision=1)}
@@ -161,7 +129,7 @@ def _identity(fields: Fields, identity_id: str, everybody: frozenset[str], schem
     if pascal_case(type_name) not in schema.identity_types:
         types = listed(wire_types(schema.identity_types))
         fields.place_of("type").refuse(f"the schema declares no identity type `{type_name}`, only {types}")
-    parent = known(fields, "parent", everybody, "identity")
+    parent = fields.known("parent", everybody, "identity")
     if parent is not None and identity_id == ROOT:
         fields.place_of("parent").refuse(f"`{ROOT}` is the root of the tenant and has no parent")
     metadata = data(fields, "metadata")
@@ -211,8 +179,8 @@ def _card(fields: Fields, everybody: frozenset[str]) -> Card:
         fields.place_of("allowed_mccs").refuse("a merchant category has four digits (ISO 18245)")
     status: CardStatus = fields.choice("status", _CARD_STATUSES, "active")
     return Card(
-        card_id=_needed_id(fields),
-        identity_id=known(fields, "of", everybody, "identity") or ROOT,
+        card_id=fields.own_id(),
+        identity_id=fields.known("of", everybody, "identity") or ROOT,
         currency=currency(fields) or "",
         status=status,
         allowed_mccs=mccs,
@@ -224,12 +192,12 @@ def _card(fields: Fields, everybody: frozenset[str]) -> Card:
 
 def _policy(node: Node, everybody: frozenset[str]) -> WrittenPolicy:
     fields = Fields(node, "a policy", _POLICY)
-    policy_id, rules = _needed_id(fields), fields.node("rules")
+    policy_id, rules = fields.own_id(), fields.node("rules")
     if (rules is None) == (fields.node("cedar") is None):
         fields.place.refuse("a policy has either `rules` or `cedar`")
     return WrittenPolicy(
         policy_id=policy_id,
-        identity_id=known(fields, "of", everybody, "identity"),
+        identity_id=fields.known("of", everybody, "identity"),
         rules=None if rules is None else _rules(rules),
         cedar=fields.text("cedar"),
     )
@@ -262,74 +230,3 @@ def _found(node: Node, steps: tuple[str, ...]) -> Node:
         elif isinstance(node, Listing) and step.isdigit() and int(step) < len(node.items):
             node = node.items[int(step)]
     return node
-
-
-def _budget(
-    node: Node, identities: dict[str, Identity], cards: dict[str, Card], schema: SchemaModel
-) -> tuple[Budget, Used | None]:
-    fields = Fields(node, "a budget", _BUDGET)
-    card_id = known(fields, "card", frozenset(cards), "card")
-    owner = known(fields, "of", frozenset(identities), "identity")
-    if card_id is not None and owner is not None:
-        fields.place_of("of").refuse("a budget hangs on an identity or on a card, one of them")
-    fields.need("limit")
-    draft = BudgetDraft(
-        identity_id=None if card_id is not None else owner or ROOT,
-        card_id=card_id,
-        name=_needed_id(fields),
-        dimension=fields.text("dimension") or AMOUNT,
-        period=fields.choice("period", PERIODS, "daily"),
-        limit=fields.amount("limit") or Major("0"),
-        currency=fields.text("currency"),
-        actions=_actions(fields, schema),
-        on_exceeded=fields.choice("on_exceeded", _ON_EXCEEDED, "deny"),
-        on_expiry=fields.choice("on_expiry", _ON_EXPIRY, "release"),
-    )
-    try:
-        limit = checked_limit(draft)
-    except ValidationFailed as error:
-        fields.place_of(error.field or "").refuse(error.message)
-    budget = Budget(
-        budget_id=draft.name,
-        identity_id=draft.identity_id,
-        card_id=card_id,
-        name=draft.name,
-        dimension=draft.dimension,
-        period=draft.period,
-        limit=limit,
-        currency=draft.currency,
-        actions=draft.actions,
-        on_exceeded=draft.on_exceeded,
-        on_expiry=draft.on_expiry,
-        created_at_us=0,
-        revision=1,
-    )
-    used = fields.node("used")
-    return budget, None if used is None else _used(Fields(used, "`used`", _USED), budget)
-
-
-def _actions(fields: Fields, schema: SchemaModel) -> tuple[str, ...]:
-    actions = fields.texts("actions")
-    for action, node in zip(actions, fields.items("actions"), strict=True):
-        if action not in schema.actions:
-            node.place.refuse(f"the schema knows no action `{action}`")
-    return actions
-
-
-def _used(fields: Fields, budget: Budget) -> Used:
-    if budget.period == "per_transaction":
-        fields.place.refuse("a limit per transaction has used nothing")
-    return Used(
-        budget.budget_id,
-        _figure(fields, "settled", budget),
-        _figure(fields, "reserved", budget),
-        fields.instant("at"),
-    )
-
-
-def _figure(fields: Fields, key: str, budget: Budget) -> int:
-    amount = fields.amount(key)
-    if amount is None:
-        return 0
-    with at(fields.place_of(key)):
-        return amount.integer(key) if budget.currency is None else amount.minor(budget.currency, key)

@@ -50,12 +50,14 @@ def _below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
 
-    seen = {os.path.realpath(folder)}
-    for base, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = {name: os.path.realpath(Path(base) / name) for name in folders if not name.startswith(".")}
-        folders[:] = sorted(name for name in real if real[name] not in seen)
-        seen.update(real.values())
+    for base, folders, names in os.walk(folder, onerror=refuse):
+        inner = [name for name in folders if not name.startswith(".")]
+        folders[:] = sorted(inner)
         yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
+        if Path(base) == folder:  # a tenant's folder may be a link, as its policies are read through one
+            for link in (folder / name for name in inner if (folder / name).is_symlink()):
+                if not folder.resolve().is_relative_to(link.resolve()):
+                    yield from _below(link)
 
 
 def read_test_file(file: PolicyTestFile, schema: SchemaModel) -> tuple[Case, ...]:
