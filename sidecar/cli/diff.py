@@ -79,7 +79,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.pass_context
 def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what click read, by the names of `Asked`
-    r"""Compare two policy sets by meaning: comments, spaces and the order of policies say nothing.
+    """Compare two policy sets by meaning: comments, spaces and the order of policies say nothing.
 
     OLD and NEW are folders of policies, or git revisions such as HEAD~1, main, v1.2 or main:path/to/policies. A folder
     wins over a revision of the same name. Revisions are read in memory; nothing is checked out.
@@ -100,7 +100,7 @@ def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what cl
       schema       compared, and changes: part (action, entity_type), name, aspect, kind, old, new, may_allow
 
     Exit code 0 when nothing differs, 1 when something does, 2 for bad input.
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
     asked = Asked(**given)
     before = _read(asked.old, asked.policies, asked.old_schemas or asked.schemas)
     after = _read(asked.new, asked.policies, asked.new_schemas or asked.schemas)
