@@ -1,4 +1,4 @@
-"""The command line: ``sidecar serve``, ``sidecar audit verify``, ``sidecar audit fsck``.
+"""The command line: ``sidecar serve``, ``sidecar audit verify``, ``sidecar audit fsck``, ``sidecar test``.
 
 Exit codes: 0 good, 1 the checked thing is bad, 2 wrong usage or configuration, 75 the store must not be used any more.
 """
@@ -12,6 +12,7 @@ import click
 from sidecar.cli.audit import audit
 from sidecar.cli.diff import diff
 from sidecar.cli.serve import serve
+from sidecar.cli.test import test
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
 EXIT_BAD: Final = 1
@@ -28,6 +29,7 @@ def sidecar() -> None:
 sidecar.add_command(serve)
 sidecar.add_command(audit)
 sidecar.add_command(diff)
+sidecar.add_command(test)
 
 
 def main() -> None:

@@ -52,12 +52,13 @@ def conditions(text: str) -> tuple[Condition, ...]:
     """Return the pieces of every clause of a policy, in the order in which Cedar looks at them."""
     return tuple(
         Condition(clause, kind, text[piece[0].offset : piece[-1].end])
-        for clause, (kind, body) in enumerate(_clauses(list(tokens(text, ""))))
+        for clause, (kind, body) in enumerate(clause_bodies(list(tokens(text, ""))))
         for piece in _conjuncts(body)
     )
 
 
-def _clauses(found: Sequence[Token]) -> Iterator[tuple[Kind, list[Token]]]:
+def clause_bodies(found: Sequence[Token]) -> Iterator[tuple[Kind, list[Token]]]:
+    """Yield kind and tokens of what stands in the braces of each clause of a policy, given all of its tokens."""
     depth, kind, start = 0, "", 0
     for index, token in enumerate(found):
         if token.text in _OPENING:  # a text has its quotes, so it is none of these

@@ -101,7 +101,7 @@ class Treasurer:
 
     def make(self, txn: Transaction, part: TenantTransaction, draft: BudgetDraft, by: str, now_us: int) -> Metered:
         """Make a budget inside a transaction."""
-        limit = _checked_limit(draft)
+        limit = checked_limit(draft)
         self._require_actions(txn, draft.actions)
         chain = _chain_of(part, draft)
         owners = (
@@ -197,7 +197,11 @@ class Treasurer:
         await self._store.write(work)
 
 
-def _checked_limit(draft: BudgetDraft) -> int:
+def checked_limit(draft: BudgetDraft) -> int:
+    """Return the limit of a budget to be made, in minor units for amounts.
+
+    Raises ValidationFailed, naming the field, where dimension, currency and limit do not go together.
+    """
     if draft.dimension not in {AMOUNT, COUNT}:
         check_type(draft.dimension, "dimension")
     if draft.dimension == AMOUNT and draft.currency is None:

@@ -106,7 +106,7 @@ def test_a_template_needs_an_identity_and_an_identity_a_template(org: World) -> 
 
 def test_an_id_in_use_is_refused_also_where_a_file_uses_it(org: World) -> None:
     org.cedar(f'@id("mine")\n{PERMIT}')
-    for used in ("mine", "baseline/active-only"):
+    for used in ("mine", "baseline/active-payee"):
         with pytest.raises(ValidationFailed, match=f"two policies have the id `{used}`"):
             org.cedar(f'@id("{used}")\n{PERMIT}')
 

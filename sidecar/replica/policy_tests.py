@@ -1,0 +1,112 @@
+"""Policy tests from files: which there are in a folder of policies, what is in them, and whether they pass.
+
+A test file is ``*.test.yaml`` anywhere below the folder, except in folders whose names begin with a dot (Kubernetes
+keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sidecar.core.errors import ConfigurationInvalid, SidecarError
+from sidecar.core.schema import SchemaModel
+from sidecar.core.snapshot import CompiledFiles, PolicyFiles, compile_files
+from sidecar.replica.policy_test_cases import read_cases
+from sidecar.replica.yaml_tree import TEXT_BYTES_MAX
+from sidecar.service.policy_tests import Bench, Case
+
+TEST_SUFFIX: Final = ".test.yaml"
+
+TENANT: Final = "t_test"
+"""The tenant of a file that names none and lies in no tenant's folder: no policy of one tenant alone holds for it."""
+
+
+class PolicyTestFile(msgspec.Struct, frozen=True):
+    """A test file; ``shown`` is what messages call it, ``tenant_id`` the tenant it is about unless it names one."""
+
+    path: Path
+    shown: str
+    tenant_id: str
+
+
+def find_test_files(folder: Path, shown: str | None = None) -> tuple[PolicyTestFile, ...]:
+    """Return the test files below ``folder`` in the order of their paths; ``shown`` is what messages call the folder.
+
+    Raises ConfigurationInvalid for a folder that cannot be read.
+    """
+    named = Path(folder.name) if shown is None else Path(shown)
+    found = []
+    for path in sorted(_below(folder)):
+        inner = path.relative_to(folder)
+        tenant_id = inner.parts[0] if len(inner.parts) > 1 else TENANT
+        found.append(PolicyTestFile(path, str(named / inner), tenant_id))
+    return tuple(found)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
+
+    seen = {os.path.realpath(folder)}
+    for base, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = {name: os.path.realpath(Path(base) / name) for name in folders if not name.startswith(".")}
+        folders[:] = sorted(name for name in real if real[name] not in seen)
+        seen.update(real.values())
+        yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
+
+
+def read_test_file(file: PolicyTestFile, schema: SchemaModel) -> tuple[Case, ...]:
+    """Return the cases of one file. Raises ConfigurationInvalid, naming the place of the first mistake."""
+    try:
+        with file.path.open("rb") as opened:
+            content = opened.read(TEXT_BYTES_MAX + 1)  # one more than is taken, so that the reader refuses it
+        text = content.decode("utf-8-sig", errors="strict") if len(content) <= TEXT_BYTES_MAX else " " * len(content)
+    except UnicodeDecodeError as error:
+        raise ConfigurationInvalid(f"{file.shown}: not UTF-8 at byte {error.start}") from error
+    except OSError as error:
+        raise ConfigurationInvalid(f"{file.shown}: cannot be read: {error.strerror}") from error
+    return tuple(read_cases(text, file.shown, file.tenant_id, schema))
+
+
+def cases(folder: Path, files: PolicyFiles) -> Iterator[Case]:
+    """Yield the cases of every test file below ``folder``, each request with its tenant and time.
+
+    They are read against the schema of ``files``; ``sidecar.service.policy_tests.Bench`` decides them by any set of
+    policies. Raises ConfigurationInvalid for a file that is broken, PolicyInvalid for files that do not compile.
+    """
+    schema = compile_files(files).schema.model
+    for file in find_test_files(folder):
+        yield from read_test_file(file, schema)
+
+
+def first_failure(folder: Path, files: PolicyFiles) -> str | None:
+    """Return None when all test files below ``folder`` pass against ``files``, or there are none.
+
+    Otherwise one sentence: the first test that fails, or file that is broken, with its place, and how many fail.
+    """
+    try:
+        found = find_test_files(folder)
+        compiled = compile_files(files) if found else None
+    except SidecarError as error:
+        return error.message
+    return None if compiled is None else _first_of(found, compiled)
+
+
+def _first_of(found: Sequence[PolicyTestFile], compiled: CompiledFiles) -> str | None:
+    bench = Bench(compiled)
+    first, failed, total = None, 0, 0
+    for file in found:
+        try:
+            for case in read_test_file(file, compiled.schema.model):
+                total += 1
+                result, _ = bench.run(case)
+                if not result.passed:
+                    failed += 1
+                    first = first or f"{result.place}: test `{result.name}` fails, {result.summary}"
+        except SidecarError as error:
+            failed, total = failed + 1, total + 1
+            first = first or error.message
+    return None if first is None else f"{first} ({failed} of {total} tests fail)"
