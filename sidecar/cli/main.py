@@ -1,4 +1,5 @@
 """The command line: ``sidecar serve``, ``sidecar audit verify``, ``sidecar audit fsck``, ``sidecar test``.
+"""The command line: ``sidecar serve``, ``sidecar replay``, ``sidecar audit verify|fsck|replay|export``.
 
 Exit codes: 0 good, 1 the checked thing is bad, 2 wrong usage or configuration, 75 the store must not be used any more.
 """
@@ -11,6 +12,9 @@ import click
 
 from sidecar.cli.audit import audit
 from sidecar.cli.diff import diff
+from sidecar.cli.audit_export import audit_export
+from sidecar.cli.audit_replay import audit_replay
+from sidecar.cli.replay import replay
 from sidecar.cli.serve import serve
 from sidecar.cli.test import test
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
@@ -30,6 +34,9 @@ sidecar.add_command(serve)
 sidecar.add_command(audit)
 sidecar.add_command(diff)
 sidecar.add_command(test)
+sidecar.add_command(replay)
+audit.add_command(audit_replay)
+audit.add_command(audit_export)
 
 
 def main() -> None:

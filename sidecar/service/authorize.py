@@ -11,20 +11,19 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
-from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
-from sidecar.core.reservation import Transition, place
+from sidecar.core.reservation import Transition
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.consult import Findings
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
-from sidecar.service.judgement import judge
+from sidecar.service.judgement import judge, reserve
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Proposal, blocked_now, rule
 from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
@@ -225,26 +224,11 @@ def _reserve(
     part: TenantTransaction, decision_id: str, request: AuthorizeRequest, findings: Findings, now_us: int
 ) -> Transition | None:
     """Book every claim of a permit; None where there is nothing to hold or count."""
-    wanted = [claim for claim, _ in findings.claimed]
-    asked = dict(request.quantities)
-    if request.amount_minor is not None:
-        asked[AMOUNT] = request.amount_minor
-    for claim in wanted:
-        if claim.budget.dimension == COUNT:
-            asked[COUNT] = 1
-    if not asked:
+    placed = reserve(findings, request, decision_id, now_us)
+    if placed is None:
         return None
-    placed = place(
-        decision_id=decision_id,
-        identity_id=request.identity_id,
-        currency=request.currency,
-        asked=asked,
-        claims=wanted,
-        now_us=now_us,
-        ttl_seconds=request.ttl_seconds,
-    )
     ledger = part.ledger
-    for posting, claim in zip(placed.postings, wanted, strict=True):
+    for posting, (claim, _) in zip(placed.postings, findings.claimed, strict=True):
         ledger.grant(posting, claim.budget)
     ledger.keep(placed.reservation)
     return placed

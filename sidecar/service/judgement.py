@@ -6,7 +6,9 @@ Pure of effects: a decision reserves and records what is judged here, a dry run 
 import msgspec
 
 from sidecar.core import reasons
+from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.model import AuthorizeRequest, Reason
+from sidecar.core.reservation import Transition, place
 from sidecar.service.consult import Findings, consult
 from sidecar.service.premises import Premises
 from sidecar.service.ruling import Proposal
@@ -35,3 +37,25 @@ def judge(premises: Premises, proposal: Proposal, request: AuthorizeRequest, now
     findings = consult(premises, proposal, request, now_us)
     denials = (*proposal.denials, *findings.denials)
     return Judgement(proposal, findings, reasons.in_order(denials) if denials else ())
+
+
+def reserve(findings: Findings, request: AuthorizeRequest, decision_id: str, now_us: int) -> Transition | None:
+    """Return what a permit holds and has to book, a posting per claim; None where there is nothing to hold or count."""
+    wanted = [claim for claim, _ in findings.claimed]
+    asked = dict(request.quantities)
+    if request.amount_minor is not None:
+        asked[AMOUNT] = request.amount_minor
+    for claim in wanted:
+        if claim.budget.dimension == COUNT:
+            asked[COUNT] = 1
+    if not asked:
+        return None
+    return place(
+        decision_id=decision_id,
+        identity_id=request.identity_id,
+        currency=request.currency,
+        asked=asked,
+        claims=wanted,
+        now_us=now_us,
+        ttl_seconds=request.ttl_seconds,
+    )

@@ -139,6 +139,16 @@ class AuditLog:
                 most -= 1
                 found = cursor.next()
 
+    def requests(self, start: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the kept requests of the records from ``start`` to before ``end``, with those of their neighbours."""
+        key = TENANT_U64.pack(self._tenant.number, start // TILE)
+        last = TENANT_U64.pack(self._tenant.number, (end - 1) // TILE)
+        with self._txn.cursor(db=self._facts) as cursor:
+            found = cursor.set_range(key)
+            while found and bytes(cursor.key())[: TENANT_U64.size] <= last:
+                yield bytes(cursor.key())[TENANT_U64.size :], bytes(cursor.value())
+                found = cursor.next()
+
     def keep_request(self, content: bytes) -> bytes:
         """Store the canonical request of the record that is appended next; returns its hash."""
         head = self.head()

@@ -1,0 +1,218 @@
+"""What the records of an audit log tell, as values: what was decided, how holds ended, what changed.
+
+A log is a complete change feed of its tenant, so the values of all its records, in order, give its state at each of
+them. Spelling, links and facts are checked by ``sidecar.core.verification``; which state comes out is the services'.
+"""
+
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from sidecar.core.audit import Body
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.log_entries import digest_of
+
+Ending = Literal["settle", "release", "refund", "expire"]
+
+Named: TypeAlias = tuple[str, int, str]
+"""A version as a record names it: id, revision, and the address of its fact."""
+
+Claimed: TypeAlias = tuple[str, int, str, int | None, int | str, int | str, int]
+"""A claim of a decision: the budget's version, its window's start, what was settled and held in it, what was asked."""
+
+Figures: TypeAlias = tuple[str, int, int, int, int]
+"""A measure of a reservation after a call: dimension, asked, held, settled, refunded."""
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """Record 0: whose log it is, and what every ruling in it depends on."""
+
+    tenant_id: str
+    root: str
+    time_zone: str
+    mode: Literal["live", "test"]
+
+
+class Decided(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename={
+        "decision_id": "decision",
+        "now_us": "now",
+        "seq": "i",
+        "ts_us": "ts",
+        "kind": "type",
+        "expires_us": "expires",
+    },
+):
+    """A decision; the fields are those of ``sidecar.core.audit.decision_body``, with the frame of its record."""
+
+    v: int
+    log: str
+    seq: int
+    prev: str
+    ts_us: int
+    kind: str
+    decision_id: str
+    now_us: int
+    identity: str
+    action: str
+    resource: dict[str, str]
+    verdict: Literal["allow", "deny"]
+    codes: tuple[str, ...]
+    matched: tuple[str, ...]
+    chain: tuple[Named, ...]
+    budgets: tuple[Claimed, ...]
+    request: str
+    policies: str
+    engine: str
+    token: str
+    entity_revision: int
+    amount: int | None = None
+    currency: str | None = None
+    quantities: tuple[tuple[str, int], ...] = ()
+    errors: tuple[str, ...] = ()
+    expires_us: int | None = None
+    replay_of: str | None = None
+    others: tuple[Named, ...] = ()
+    cards: tuple[Named, ...] = ()
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether it was a permit."""
+        return self.verdict == "allow"
+
+    @property
+    def frame(self) -> Body:
+        """What the log itself has written into the record."""
+        return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
+
+
+class Ended(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"decision_id": "decision", "seq": "i", "ts_us": "ts", "kind": "type"},
+):
+    """What became of a hold: how its decision's reservation stood after a call, or after its time had come."""
+
+    seq: int
+    ts_us: int
+    kind: Ending
+    decision_id: str
+    state: str
+    measures: tuple[Figures, ...]
+    late: bool = False
+
+
+class Changed(msgspec.Struct, frozen=True, kw_only=True, rename={"seq": "i", "kind": "type"}):
+    """Another version of identities, budgets or cards; ``identity`` and ``card`` say whom a budget belongs to."""
+
+    seq: int
+    kind: str
+    chain: tuple[Named, ...] = ()
+    budgets: tuple[Named, ...] = ()
+    cards: tuple[Named, ...] = ()
+    text: str | None = None
+    identity: str | None = None
+    card: str | None = None
+
+
+class BudgetDeleted(msgspec.Struct, frozen=True):
+    """A budget that governs nothing from here on."""
+
+    budget: str
+
+
+Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted
+
+
+class ApiPolicy(msgspec.Struct, frozen=True, array_like=True):
+    """How a manifest names a policy made by the API; ``owner_type`` is the Cedar type of its identity."""
+
+    policy_id: str
+    owner_type: str | None
+    identity_id: str | None
+    text: str
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a policy revision consists of: paths and addresses of texts."""
+
+    engine: str
+    schemas: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
+    api: tuple[ApiPolicy, ...]
+
+
+class _Kind(msgspec.Struct, rename={"kind": "type"}):
+    kind: str
+
+
+_kind: Final = msgspec.json.Decoder(_Kind)
+_readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
+    "open": msgspec.json.Decoder(Opened),
+    "decision": msgspec.json.Decoder(Decided),
+    "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
+    **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
+}
+_changed: Final = msgspec.json.Decoder(Changed)
+_manifest: Final = msgspec.json.Decoder(Manifest)
+
+
+def read_event(body: bytes) -> Event:
+    """Return what a record tells. One of a kind that changes nothing here is a ``Changed`` without a version.
+
+    Raises ValidationFailed for a record that lacks what its kind has.
+    """
+    try:
+        return _readers.get(_kind.decode(body).kind, _changed).decode(body)
+    except msgspec.DecodeError as error:
+        raise ValidationFailed(f"the record cannot be read: {error}") from error
+
+
+def opening(event: Event) -> Opened:
+    """Return ``event`` as the beginning of a log. Raises ValidationFailed for any other record."""
+    if not isinstance(event, Opened):
+        raise ValidationFailed("record 0 does not open a log")
+    return event
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Return what a policy revision consists of. Raises ValidationFailed for anything but a manifest."""
+    try:
+        return _manifest.decode(content)
+    except msgspec.DecodeError as error:
+        raise ValidationFailed(f"the fact is no list of policies: {error}") from error
+
+
+def addresses(event: Event) -> Iterator[str]:
+    """Yield the addresses of the facts that a record refers to, in a fixed order; those in a manifest are its own."""
+    match event:
+        case Decided():
+            yield event.request
+            yield event.policies
+            yield from (each[2] for each in (*event.chain, *event.others, *event.cards))
+            yield from (each[2] for each in event.budgets)
+        case Changed():
+            yield from (each[2] for each in (*event.chain, *event.budgets, *event.cards))
+            if event.kind == "policy_created" and event.text is not None:
+                yield event.text
+        case _:
+            return
+
+
+def may_reopen(body: bytes) -> bool:
+    """Whether a record could be about a hold that had ended before: a refund, or what was settled late."""
+    return b'"type":"refund"' in body or b'"late":true' in body
+
+
+def digest(address: str) -> bytes:
+    """Return the hash that an address writes. Raises ValidationFailed for what is no address."""
+    found = digest_of(address)
+    if found is None:
+        raise ValidationFailed(f"`{address}` is no address of a fact")
+    return found

@@ -1,0 +1,156 @@
+"""A tenant as it was at each record of its log: folded from record 0, with nothing assumed that no fact says."""
+
+from collections.abc import Iterator
+from typing import Final, TypeVar
+
+import msgspec
+
+from sidecar.core.budget import Budget, card_owner
+from sidecar.core.cards import Card
+from sidecar.core.directory import Identity, Tenant
+from sidecar.core.history import BudgetDeleted, Changed, Event, Opened
+from sidecar.service.chronicle import FactMissing, Facts
+from sidecar.service.scene import Scene, Shelf
+from sidecar.service.statutes import Statutes
+from sidecar.service.store import Listed
+
+T = TypeVar("T")
+
+_identity: Final = msgspec.json.Decoder(Identity)
+_card: Final = msgspec.json.Decoder(Card)
+_budget: Final = msgspec.json.Decoder(Budget)
+
+
+class ErasableShelf(Shelf[T]):
+    """Values of one kind, of which some are known to have been and not what they were."""
+
+    def __init__(self) -> None:
+        """Miss nothing."""
+        super().__init__()
+        self._missing: dict[str, str] = {}
+        self._owners: dict[str, dict[str, str]] = {}
+
+    def get(self, key: str) -> T | None:
+        """Return the value with this id. Raises FactMissing where its version was erased."""
+        if key in self._missing:
+            raise FactMissing(self._missing[key])
+        return super().get(key)
+
+    def owned(self, owner: str) -> Iterator[Listed[T]]:
+        """Yield the values that belong to ``owner``. Raises FactMissing where one was erased."""
+        for what in self._owners.get(owner, {}).values():
+            raise FactMissing(what)
+        return super().owned(owner)
+
+    def put(self, key: str, value: T, owner: str | None = None) -> None:
+        """Hold a value. What its owner's counters missed stays missing, so one that has an owner is not found again."""
+        if owner is None:
+            self._missing.pop(key, None)
+        super().put(key, value, owner)
+
+    def lose(self, key: str, what: str, owner: str | None = None) -> None:
+        """Know no more what this value is."""
+        self._missing[key] = what
+        if owner is not None:
+            self._owners.setdefault(owner, {})[key] = what
+
+    def drop(self, key: str, owner: str) -> None:
+        """Let a value go, a missing one as well."""
+        self._owners.get(owner, {}).pop(key, None)
+        super().drop(key, owner)
+
+
+class PastScene(Scene):
+    """A scene some of whose facts may have been erased."""
+
+    def __init__(self, tenant: Tenant) -> None:
+        """Begin with nobody in it."""
+        super().__init__(tenant)
+        self.lost_identities: ErasableShelf[Identity] = ErasableShelf()
+        self.lost_cards: ErasableShelf[Card] = ErasableShelf()
+        self.lost_budgets: ErasableShelf[Budget] = ErasableShelf()
+        self.identities = self.lost_identities
+        self.cards = self.lost_cards
+        self.budgets = self.lost_budgets
+        self._owners: dict[str, str] = {}
+
+    def lose_identity(self, identity_id: str, what: str) -> None:
+        """Know no more what an identity is."""
+        self.revision += 1
+        self.lost_identities.lose(identity_id, what)
+
+    def lose_card(self, card_id: str, what: str) -> None:
+        """Know no more what a card is."""
+        self.revision += 1
+        self.lost_cards.lose(card_id, what)
+
+    def lose_budget(self, budget_id: str, owner: str, what: str) -> None:
+        """Know no more what a budget is, nor, from then on, what it has used."""
+        self.revision += 1
+        self._owners[budget_id] = owner
+        self.lost_budgets.lose(budget_id, what, owner)
+
+    def drop_budget(self, budget_id: str) -> None:
+        """Let a budget go."""
+        owner = self._owners.pop(budget_id, None)
+        if owner is None:
+            super().drop_budget(budget_id)
+        else:
+            self.revision += 1
+            self.lost_budgets.drop(budget_id, owner)
+
+
+class Past:
+    """One tenant up to the record that was taken last."""
+
+    def __init__(self, opened: Opened, facts: Facts) -> None:
+        """Begin with what record 0 tells; the tenant's number and name matter to no decision."""
+        tenant = Tenant(
+            tenant_id=opened.tenant_id,
+            number=0,
+            name=opened.tenant_id,
+            mode=opened.mode,
+            time_zone=opened.time_zone,
+            root_identity_id=opened.root,
+            log_id="",
+            created_at_us=0,
+        )
+        self.scene = PastScene(tenant)
+        self.facts = facts
+        self.statutes = Statutes(opened.tenant_id, facts)
+        self.lost: list[tuple[int, str]] = []
+
+    def take(self, event: Event) -> None:
+        """Change the scene as a record says; what a decision did to it stands in the records behind it.
+
+        A version whose fact was erased is noted in ``lost``. Raises ValidationFailed for a fact that was changed.
+        """
+        if isinstance(event, Changed):
+            self._change(event)
+        elif isinstance(event, BudgetDeleted):
+            self.scene.drop_budget(event.budget)
+
+    def _change(self, event: Changed) -> None:
+        scene, facts, seq = self.scene, self.facts, event.seq
+        for key, revision, address in event.chain:
+            what = f"identity `{key}` at revision {revision}"
+            try:
+                scene.put(facts.value(_identity, address, seq, what))
+            except FactMissing:
+                scene.lose_identity(key, what)
+                self.lost.append((seq, what))
+        for key, revision, address in event.cards:
+            what = f"card `{key}` at revision {revision}"
+            try:
+                scene.put(facts.value(_card, address, seq, what))
+            except FactMissing:
+                scene.lose_card(key, what)
+                self.lost.append((seq, what))
+        for key, revision, address in event.budgets:
+            what = f"budget `{key}` at revision {revision}"
+            try:
+                scene.put(facts.value(_budget, address, seq, what))
+            except FactMissing:
+                owner = card_owner(event.card) if event.card is not None else event.identity or ""
+                scene.lose_budget(key, owner, what)
+                self.lost.append((seq, what))

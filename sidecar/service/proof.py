@@ -1,0 +1,289 @@
+"""The proof of a history: each recorded decision is decided again by what held then, and must come out the same.
+
+Same means the same bytes: the body of the record is built anew from the judgement and from counters that were folded
+from the records before, none of them copied. ``verify_chain`` reads the same records apart from it, so that both can be
+done at once. A log for which both hold was neither changed nor written by anything that decides otherwise.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import orjson
+
+from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, SidecarError, StoreUnusable, ValidationFailed
+from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
+from sidecar.core.model import AuthorizeRequest
+from sidecar.core.policy import engine
+from sidecar.core.verification import FORMAT, Verifier
+from sidecar.service.books import Books
+from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
+from sidecar.service.judgement import Judgement, reserve
+from sidecar.service.past import Past
+from sidecar.service.scene import Trial
+from sidecar.service.snapshots import identity_version
+
+CHUNK: Final = 1_000
+"""Records after which is told how far the work has come."""
+
+FAILURES: Final = (NotFound, ValidationFailed, Conflict, StoreUnusable)
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first record that is not what it must be. ``field`` is the one that differs, empty where the whole does."""
+
+    seq: int
+    decision_id: str | None
+    field: str
+    recorded: str
+    found: str
+
+    @property
+    def sentence(self) -> str:
+        """What differs, in one line."""
+        about = "" if self.decision_id is None else f" (decision `{self.decision_id}`)"
+        if not self.field:
+            return f"record {self.seq}{about}: {self.found}"
+        return f"record {self.seq}{about}: `{self.field}` is recorded as {self.recorded}, and came out as {self.found}"
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that was erased, and the record that needs it."""
+
+    seq: int
+    decision_id: str | None
+    what: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it. ``decisions`` are those that were decided again, up to ``difference`` where there is one."""
+
+    tenant_id: str
+    entries: int
+    decisions: int
+    missing: tuple[Missing, ...]
+    missing_count: int
+    difference: Difference | None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every decision that could be decided again came out as it was recorded."""
+        return self.difference is None
+
+
+MISSING_MAX: Final = 10_000
+"""Missing facts that are named; all are counted."""
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """What came of verifying the hash chain of a log."""
+
+    tenant_id: str
+    fault: Difference | None
+
+
+def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Chain:
+    """Return whether each record follows the one before it, up to the head.
+
+    Raises ConfigurationInvalid for a record of a format that this version does not have.
+    """
+    verifier = Verifier(chronicle.origin, chronicle.tenant_id)
+    for seq, body in chronicle.entries():
+        fault = verifier.feed(seq, body)
+        if fault is not None:
+            _require_format(body, chronicle.place(seq))
+            break
+        if seq % CHUNK == 0:
+            told(seq)
+    else:
+        fault = verifier.finish(chronicle.size, chronicle.link)
+    told(chronicle.size)
+    if fault is None:
+        return Chain(chronicle.tenant_id, None)
+    found = Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
+    return Chain(chronicle.tenant_id, found)
+
+
+def joined(chain: Chain, proof: Proof) -> Proof:
+    """Return the proof of a log whose chain was verified as well: what breaks that is what is wrong."""
+    return proof if chain.fault is None else msgspec.structs.replace(proof, difference=chain.fault)
+
+
+class Prover:
+    """Proves one history; ``accept_engine`` decides by this engine what another one decided."""
+
+    def __init__(self, chronicle: Chronicle, told: Callable[[int], object], *, accept_engine: bool) -> None:
+        """Prove ``chronicle``; ``told`` hears how many records are done."""
+        self._chronicle = chronicle
+        self._told = told
+        self._accept_engine = accept_engine
+        self._decisions = 0
+        self._missing: list[Missing] = []
+        self._missing_count = 0
+
+    def prove(self) -> Proof:
+        """Return what comes of deciding again.
+
+        Raises ConfigurationInvalid for a record of a format or by an engine that this version does not have.
+        """
+        chronicle = self._chronicle
+        course: _Course | None = None
+        for seq, body in chronicle.entries():
+            try:
+                event = read_event(body)
+                if course is None:
+                    course = _Course(chronicle, opening(event))
+                difference = self._take(course, event, body)
+            except FAILURES as error:
+                difference = _broken(seq, None, error)
+            if difference is not None:
+                return self._end(seq, difference)
+            if seq % CHUNK == 0:
+                self._told(seq)
+        return self._end(chronicle.size, None)
+
+    def _take(self, course: "_Course", event: Event, body: bytes) -> Difference | None:
+        if isinstance(event, Decided):
+            return self._decide(course, event, body)
+        if isinstance(event, Ended):
+            course.books.end_exactly(event)
+            return None
+        known = len(course.past.lost)
+        course.past.take(event)
+        for seq, what in course.past.lost[known:]:
+            self._note(Missing(seq=seq, decision_id=None, what=what))
+        return None
+
+    def _decide(self, course: "_Course", decided: Decided, body: bytes) -> Difference | None:
+        if decided.engine != engine() and not self._accept_engine:
+            raise ConfigurationInvalid(
+                f"{self._chronicle.place(decided.seq)}: decided by `{decided.engine}`, which cannot be proven by"
+                f" `{engine()}`; install that engine, or decide by this one with --accept-engine"
+            )
+        try:
+            made = course.decide(decided)
+        except FactMissing as missing:
+            self._note(Missing(seq=decided.seq, decision_id=decided.decision_id, what=missing.what))
+            course.books.permit_as_recorded(decided, course.past.scene.budgets.get)
+            return None
+        except FAILURES as error:
+            return _broken(decided.seq, decided.decision_id, error)
+        self._decisions += 1
+        return None if made == body else _difference(decided, body, made)
+
+    def _note(self, missing: Missing) -> None:
+        self._missing_count += 1
+        if len(self._missing) < MISSING_MAX:
+            self._missing.append(missing)
+
+    def _end(self, entries: int, difference: Difference | None) -> Proof:
+        self._told(entries)
+        return Proof(
+            tenant_id=self._chronicle.tenant_id,
+            entries=entries,
+            decisions=self._decisions,
+            missing=tuple(self._missing),
+            missing_count=self._missing_count,
+            difference=difference,
+        )
+
+
+class _Course:
+    """What happened then, once more."""
+
+    def __init__(self, chronicle: Chronicle, opened: Opened) -> None:
+        self.past = Past(opened, Facts(chronicle))
+        self.books = Books(reopened(chronicle))
+        self._trial: Trial | None = None
+
+    def decide(self, decided: Decided) -> bytes:
+        """Decide again, book what comes of it, and return the body of the record that it makes."""
+        past = self.past
+        policies = past.statutes.of(decided)
+        request = past.facts.request(decided)
+        if self._trial is None:
+            self._trial = Trial(past.scene, policies, self.books.counters)
+        self._trial.turn_to(policies)
+        judgement = self._trial.decide(request, decided.now_us)
+        placed = (
+            reserve(judgement.findings, request, decided.decision_id, decided.now_us) if judgement.allowed else None
+        )
+        self.books.permit(placed)
+        visible = placed is not None and placed.reservation.is_visible
+        expires_us = placed.reservation.expires_at_us if placed is not None and visible else None
+        return _body(decided, request, judgement, expires_us)
+
+
+def _body(decided: Decided, request: AuthorizeRequest, judgement: Judgement, expires_us: int | None) -> bytes:
+    """Return the body of a decision's record; what no ruling makes is taken from the one that lies there."""
+    proposal, findings = judgement.proposal, judgement.findings
+    view = proposal.view
+    own = view.policies.digest
+    verdict = Verdict(
+        decision_id=decided.decision_id,
+        allowed=judgement.allowed,
+        codes=tuple(reason.code for reason in judgement.reasons),
+        determining=proposal.ruling.determining,
+        errors=tuple(fault.policy_id for fault in proposal.ruling.errors),
+        expires_at_us=expires_us,
+        replay_of=decided.replay_of,
+    )
+    facts = DecisionFacts(
+        request=decided.request,
+        policies=encode_hash(own) if decided.engine == engine() else decided.policies,
+        chain=view.identity_versions,
+        budgets=tuple(view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed),
+        others=tuple(identity_version(identity) for identity in proposal.others),
+        card=view.card_version,
+    )
+    fields = decision_body(
+        request=request,
+        verdict=verdict,
+        claimed=findings.claimed,
+        facts=facts,
+        engine=decided.engine,
+        token_id=decided.token,
+        now_us=decided.now_us,
+        entity_revision=decided.entity_revision,
+    )
+    return orjson.dumps(fields | decided.frame, option=orjson.OPT_SORT_KEYS)
+
+
+def _difference(decided: Decided, body: bytes, made: bytes) -> Difference:
+    recorded, found = orjson.loads(body), orjson.loads(made)
+    names = [*(name for name in TELLING if recorded.get(name) != found.get(name)), *sorted({**recorded, **found})]
+    name = next(name for name in names if recorded.get(name) != found.get(name))
+    return Difference(
+        seq=decided.seq,
+        decision_id=decided.decision_id,
+        field=name,
+        recorded=_told(recorded.get(name)),
+        found=_told(found.get(name)),
+    )
+
+
+TELLING: Final = ("verdict", "codes", "policies", "errors", "matched", "chain", "cards", "budgets")
+"""Fields in the order in which a difference in them says most."""
+
+
+def _told(value: object) -> str:
+    return f"`{orjson.dumps(value).decode()}`"
+
+
+def _broken(seq: int, decision_id: str | None, error: SidecarError) -> Difference:
+    return Difference(seq=seq, decision_id=decision_id, field="", recorded="", found=error.message)
+
+
+class _Version(msgspec.Struct):
+    v: int = FORMAT
+
+
+def _require_format(body: bytes, place: str) -> None:
+    """Raise ConfigurationInvalid where a record that is no good is one of another format."""
+    try:
+        version = msgspec.json.decode(body, type=_Version).v
+    except msgspec.DecodeError:
+        return
+    if version != FORMAT:
+        raise ConfigurationInvalid(f"{place}: format version `{version}`, expected {FORMAT}")
