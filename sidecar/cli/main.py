@@ -1,5 +1,4 @@
-"""The command line: ``sidecar serve``, ``sidecar audit verify``, ``sidecar audit fsck``, ``sidecar test``.
-"""The command line: ``sidecar serve``, ``sidecar replay``, ``sidecar audit verify|fsck|replay|export``.
+"""The command line: ``sidecar serve|test|diff|replay``, ``sidecar audit verify|fsck|replay|export``.
 
 Exit codes: 0 good, 1 the checked thing is bad, 2 wrong usage or configuration, 75 the store must not be used any more.
 """
@@ -11,9 +10,9 @@ from typing import Final
 import click
 
 from sidecar.cli.audit import audit
-from sidecar.cli.diff import diff
 from sidecar.cli.audit_export import audit_export
 from sidecar.cli.audit_replay import audit_replay
+from sidecar.cli.diff import diff
 from sidecar.cli.replay import replay
 from sidecar.cli.serve import serve
 from sidecar.cli.test import test
