@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one; ``rate_limit`` is that of
     each tenant that has none of its own.
+    ``shadow_policies`` are compared with the live ones and decide nothing.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -29,6 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: Path = Path("data")
     policies: Path = Path("policies")
     schemas: Path = Path("schemas")
+    shadow_policies: Path | None = None
     workers: int = 1
     durability: Durability = "power-loss"
     free_bytes_min: int = FREE_BYTES_MIN

@@ -1,5 +1,7 @@
 """One worker's parts, put together: store, services, doors. Nothing runs yet when this returns."""
 
+import asyncio
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -21,6 +23,7 @@ from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.identities import IdentityCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
+from sidecar.doors.native.shadow import ShadowCalls
 from sidecar.doors.native.tenants import TenantCalls
 from sidecar.doors.native.tokens import TokenCalls
 from sidecar.doors.native.treasury import TreasuryCalls
@@ -38,11 +41,13 @@ from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
+from sidecar.service.differences import Comparisons
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.settlement import Settler
+from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -59,10 +64,14 @@ from sidecar.state.store import LmdbStore
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """One process's application, the work that runs beside it, and what is to be closed at the end."""
+    """One process's application, the work that runs beside it, and what is to be closed at the end.
+
+    ``shadow`` is None where decisions are compared with no other policies.
+    """
 
     application: Application
     duty: Duty
+    shadow: Shadow | None
     store: LmdbStore
     rates: RateCounts
 
@@ -112,7 +121,10 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
     check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
-    authorizer = Authorizer(store, snapshots, new_id, metrics)
+    shadow = None
+    if settings.shadow_policies is not None:
+        shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
+    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -122,6 +134,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock)).calls(),
     )
@@ -130,7 +143,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier)
-    return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, store, rates)
+    return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, shadow, store, rates)
 
 
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:

@@ -41,7 +41,7 @@ def load(environment: Environment, files: PolicyFiles) -> None:
     parent = environment.begin_write()
     try:
         txn = Transaction(parent, environment.tables)
-        has_passed = txn.policy_files_checks() == _stamp(files)
+        has_passed = txn.policy_files_checks() == stamp(files)
         if not (has_passed and txn.readings.are_complete()):
             old = txn.policy_files()
             if not has_passed:
@@ -56,19 +56,20 @@ def load(environment: Environment, files: PolicyFiles) -> None:
 def _accept(environment: Environment, parent: Txn, files: PolicyFiles, old: PolicyFiles | None) -> None:
     """Check files and write them as the ones that hold; ``old`` are those that held."""
     txn = Transaction(parent, environment.tables)
-    passed = old if old is not None and txn.policy_files_checks() == _stamp(old) else None
+    passed = old if old is not None and txn.policy_files_checks() == stamp(old) else None
     schema = checked(files, passed)
     types = _identity_types(old)
     # Each identity was made with a type that the schema declared then, so none can lack one otherwise.
     if types is None or not types <= schema.model.identity_types:
         _require_types(txn, parent, environment.tables, schema)
-    _require_policies(txn, files, schema, passed)
+    require_policies(txn, files, schema, passed)
     if txn.policy_files_digest() != files.digest():
         _replace(txn, files, Clock(newest_time(environment))())
-    txn.keep_policy_files_checks(_stamp(files))
+    txn.keep_policy_files_checks(stamp(files))
 
 
-def _stamp(files: PolicyFiles) -> str:
+def stamp(files: PolicyFiles) -> str:
+    """Return what names files that have passed the checks of this version."""
     return f"{files.digest().hex()} {checked_by()}"
 
 
@@ -90,7 +91,7 @@ def _require_types(txn: Transaction, raw: Txn, tables: dict[str, Table], schema:
                 raise ConfigurationInvalid(f"{message}, which the schema does not declare")
 
 
-def _require_policies(txn: Transaction, files: PolicyFiles, schema: CompiledSchema, passed: PolicyFiles | None) -> None:
+def require_policies(txn: Transaction, files: PolicyFiles, schema: CompiledSchema, passed: PolicyFiles | None) -> None:
     """Look at the policies that the API made: at their texts for another schema, at their ids where files take such."""
     same_schema = passed is not None and passed.schemas == files.schemas
     shared = any(may_take_id_of_api(file) for file in files.shared)
@@ -117,16 +118,17 @@ def _read(txn: Transaction, files: PolicyFiles, old: PolicyFiles | None) -> None
         txn.keep_file_texts(files)  # a version without readings kept them for each tenant
         for tenant in txn.tenants.after(0):
             for listed in txn.of(tenant).policies.all():
-                _keep_reading(txn, listed.value.source)
+                keep_reading(txn, listed.value.source)
         txn.readings.complete()
     holding = frozenset(files.policies)
     for file in holding - known:
-        _keep_reading(txn, file)
+        keep_reading(txn, file)
     for file in held - holding:
         txn.readings.forget(file)
 
 
-def _keep_reading(txn: Transaction, file: SourceFile) -> None:
+def keep_reading(txn: Transaction, file: SourceFile) -> None:
+    """Keep what is in a text that has passed."""
     txn.readings.keep(file, read_statements(file.text, file.path, shared=False))
 
 

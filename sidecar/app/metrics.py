@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+import structlog
 
 from sidecar.app import families
 from sidecar.app.cells import Cells, Timer, read_cells
 from sidecar.core.model import Decision
 from sidecar.core.reasons import CODES
+from sidecar.core.shadow import OUTCOMES, Tally
 from sidecar.doors.wire.endpoint import Served
 from sidecar.state.observe import Batch
+
+log: Final = structlog.get_logger("sidecar.metrics")
 
 BUDGET_CODES: Final = frozenset({"currency_not_budgeted", "budget_exceeded", "per_transaction_limit"})
 
@@ -38,7 +42,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Metrics:
-    """Implements the observers of the services, of the committer and of the endpoints.
+    """Implements the observers of the services, of the shadow, of the committer and of the endpoints.
 
     Each cell is counted in by one thread at a time (see ``cells``): those of commits by whichever thread commits, all
     others by the event loop.
@@ -65,10 +69,12 @@ class Metrics:
         self._failures = self._place(families.COMMIT_FAILURES)
         self._queue = self._place(families.QUEUE)
         self.waiting(0)  # in a share, what a killed predecessor left there
+        self._shadow_failure = ""
         self._kinds: dict[str, int] = {}
         self._answers: dict[tuple[str, str, int], int] = {}
         self._replays = self._place(families.REPLAYS)
         self._load_failures = self._place(families.LOAD_FAILURES)
+        self._shadow = {outcome: self._place(families.SHADOW, outcome) for outcome in OUTCOMES}
         self._values[self._place(families.WORKER_STARTS)] += 1
 
     def _place(self, family: families.Family, *labels: str) -> int:
@@ -143,6 +149,19 @@ class Metrics:
     def policy_load_failed(self) -> None:
         """Count policy files that were refused while the server runs."""
         self._values[self._load_failures] += 1
+
+    def shadowed(self, tally: Tally) -> None:
+        """Count what became of decisions that were to be compared with the shadow policies."""
+        flips = tally.allow_to_deny.count, tally.deny_to_allow.count
+        for outcome, count in zip(OUTCOMES, (tally.same, *flips, tally.errors, tally.dropped), strict=True):
+            self._values[self._shadow[outcome]] += count
+
+    def shadow_failed(self, error: Exception) -> None:
+        """Log why a decision was not compared, once for as long as the reason stays the same."""
+        reason = f"{type(error).__name__}: {error}"
+        if reason != self._shadow_failure:
+            self._shadow_failure = reason
+            log.warning("shadow_failed", reason=reason)
 
     def _appended(self, kind: str) -> int:
         place = self._kinds.get(kind)

@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from sidecar.app.loading import checked, load
+from sidecar.app.shadowing import load_shadow, require_shadow
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
 from sidecar.replica.files import read_files
 from sidecar.settings import Settings
@@ -45,13 +46,18 @@ def prepare(settings: Settings) -> Settings:
     Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
     """
     files = read_files(settings.policies, settings.schemas)
+    shadow = None if settings.shadow_policies is None else read_files(settings.shadow_policies, settings.schemas)
     if settings.store.exists():
         probe(settings.store)
     else:
-        checked(files, None)  # before anything is made
+        for each in (files, *(() if shadow is None else (shadow,))):
+            checked(each, None)  # before anything is made
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     try:
+        if shadow is not None:
+            require_shadow(environment, shadow)
         load(environment, files)
+        load_shadow(environment, shadow)
     except StoreError as error:
         raise StoreUnusable(translate(error).message) from error
     finally:

@@ -54,15 +54,20 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         loop.add_signal_handler(number, stopping.set)
     server = QuietServer(_config(worker))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    duty = asyncio.create_task(worker.duty.run())
+    beside = [asyncio.create_task(worker.duty.run())]
+    if worker.shadow is not None:
+        beside.append(asyncio.create_task(worker.shadow.run()))
     while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
         await asyncio.sleep(0.005)
     ready()
     await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
-    duty.cancel()
-    await asyncio.gather(duty, return_exceptions=True)
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+    if worker.shadow is not None:
+        await worker.shadow.finish()
     worker.store.close()
     worker.rates.close()
     if health.broken is not None:

@@ -1,4 +1,4 @@
-"""The command line: ``sidecar serve|test|diff|replay``, ``sidecar audit verify|fsck|replay|export``.
+"""The command line: every command of ``sidecar``, and how an error leaves it.
 
 Exit codes: 0 good, 1 the checked thing is bad, 2 wrong usage or configuration, 75 the store must not be used any more.
 """
@@ -12,7 +12,9 @@ import click
 from sidecar.cli.audit import audit
 from sidecar.cli.audit_export import audit_export
 from sidecar.cli.audit_replay import audit_replay
+from sidecar.cli.check import check
 from sidecar.cli.diff import diff
+from sidecar.cli.fmt import fmt
 from sidecar.cli.replay import replay
 from sidecar.cli.serve import serve
 from sidecar.cli.test import test
@@ -32,6 +34,8 @@ def sidecar() -> None:
 sidecar.add_command(serve)
 sidecar.add_command(audit)
 sidecar.add_command(diff)
+sidecar.add_command(check)
+sidecar.add_command(fmt)
 sidecar.add_command(test)
 sidecar.add_command(replay)
 audit.add_command(audit_replay)

@@ -56,6 +56,13 @@ class RateLimitType(click.ParamType[RateLimit]):
 @click.option("--data-dir", type=FOLDER, default=DEFAULTS.data_dir, help="Folder of the store, made if missing.")
 @click.option("--policies", type=FOLDER, default=DEFAULTS.policies, help="Folder of Cedar policies.")
 @click.option("--schemas", type=FOLDER, default=DEFAULTS.schemas, help="Folder of the Cedar schema.")
+@click.option(
+    "--shadow-policies",
+    type=FOLDER,
+    default=DEFAULTS.shadow_policies,
+    help="Folder of a second set of policies that decides nothing: what it would have decided otherwise is listed by "
+    "GET /v1/shadow [default: none].",
+)
 @click.option("--workers", type=click.IntRange(1, WORKERS_MAX), default=DEFAULTS.workers, help="Worker processes.")
 @click.option(
     "--durability",

@@ -3,8 +3,9 @@
 Policies that mean the same need not be laid out alike; whether they do is for ``sidecar.core.policy_meaning``.
 """
 
+from sidecar.core.layout import WIDTH
 from sidecar.core.literals import entity
-from sidecar.core.policy import format_statement
+from sidecar.core.policy import laid_out
 from sidecar.core.policy_scope import Constraint, EntityUid
 from sidecar.core.policy_text import tokens
 
@@ -32,7 +33,7 @@ def conditions_text(text: str) -> str | None:
 
     None for a policy that has none.
     """
-    formatted = format_statement(_without_comments(text))
+    formatted = laid_out_or_plain(_without_comments(text))
     depth, before = 0, ""
     for token in tokens(formatted, ""):
         if depth == 0 and before != "@" and token.text in {"when", "unless"}:
@@ -40,6 +41,14 @@ def conditions_text(text: str) -> str | None:
         depth += (token.text in {"(", "[", "{"}) - (token.text in {")", "]", "}"})
         before = token.text
     return None
+
+
+def laid_out_or_plain(text: str) -> str:
+    """Return a statement as Cedar's formatter lays it out; one that this refuses comes back as it is."""
+    try:
+        return laid_out(text, WIDTH)
+    except ValueError:
+        return text
 
 
 def _without_comments(text: str) -> str:

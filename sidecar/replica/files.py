@@ -23,23 +23,24 @@ def read_files(policies: Path, schemas: Path) -> PolicyFiles:
 
     Raises ConfigurationInvalid naming what cannot be read, or that no schema is there.
     """
-    found = msgspec.structs.replace(read_policies(policies), schemas=tuple(_read(schemas, SCHEMA_SUFFIX)))
-    if not found.schemas:
-        raise ConfigurationInvalid(f"`{schemas}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
-    return found
+    return msgspec.structs.replace(read_policies(policies), schemas=read_schemas(schemas))
 
 
-def read_policies(policies: Path) -> PolicyFiles:
-    """Return the policy files of a folder, without any schema; raises ConfigurationInvalid as ``read_files`` does."""
+def read_policies(folder: Path) -> PolicyFiles:
+    """Return the policies of a folder without a schema; raises ConfigurationInvalid naming what cannot be read."""
     return PolicyFiles(
         schemas=(),
-        shared=tuple(_read(policies, POLICY_SUFFIX)),
-        by_tenant={
-            folder.name: files
-            for folder in _folders(policies)
-            if (files := tuple(_read(folder, POLICY_SUFFIX, policies)))
-        },
+        shared=tuple(_read(folder, POLICY_SUFFIX)),
+        by_tenant={own.name: files for own in _folders(folder) if (files := tuple(_read(own, POLICY_SUFFIX, folder)))},
     )
+
+
+def read_schemas(folder: Path) -> tuple[SourceFile, ...]:
+    """Return the schema files of a folder; raises ConfigurationInvalid when one cannot be read or none is there."""
+    files = tuple(_read(folder, SCHEMA_SUFFIX))
+    if not files:
+        raise ConfigurationInvalid(f"`{folder}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
+    return files
 
 
 def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[SourceFile]:

@@ -12,7 +12,6 @@ import msgspec
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
 from sidecar.core.directory import Tenant
-from sidecar.core.errors import StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
@@ -21,10 +20,10 @@ from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.consult import Findings
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
-from sidecar.service.idempotency import find_replay, replay_of
+from sidecar.service.idempotency import find_replay, replay_of, stored_decision
 from sidecar.service.identity_changes import suspend_for_budget
 from sidecar.service.judgement import judge, reserve
-from sidecar.service.observe import Observer, Unobserved
+from sidecar.service.observe import Observer, Unobserved, Witness
 from sidecar.service.ruling import Proposal, blocked_now, rule
 from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -33,12 +32,14 @@ from sidecar.service.store import Store, TenantTransaction, Transaction
 class Answered(msgspec.Struct, frozen=True):
     """A decision, and whether it is the stored one of an earlier call with the same key.
 
-    ``grounds`` are what ``sidecar.service.explain`` explains it from; a stored one has none.
+    ``grounds`` are what ``sidecar.service.explain`` explains it from; a stored one has none. ``proposal`` is the ruling
+    that a new decision rests on.
     """
 
     decision: Decision
     replayed: bool = False
     grounds: Grounds | None = None
+    proposal: Proposal | None = None
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -61,9 +62,11 @@ class Authorizer:
         snapshots: Snapshots,
         new_id: Callable[[str, int], str],
         observer: Observer | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
         self._observer = observer or Unobserved()
+        self._witness = witness or Unobserved()
         self._store = store
         self._snapshots = snapshots
         self._new_id = new_id
@@ -100,7 +103,13 @@ class Authorizer:
         answered = await self._store.write(lambda writing: self._decide(writing, call, proposal))
         if not answered.replayed:
             course.decided(answered.decision)
+        self.show(tenant, request, answered)
         return answered
+
+    def show(self, tenant: Tenant, request: AuthorizeRequest, answered: Answered) -> None:
+        """Show a decision that is on disk to the witness; one that is not new is none."""
+        if answered.proposal is not None:
+            self._witness.witness(tenant, request, answered.proposal, answered.decision)
 
     def rehearse(
         self, caller: Caller, tenant_id: str | None, request: AuthorizeRequest, now_us: int, *, explain: bool = False
@@ -217,7 +226,7 @@ class Authorizer:
         tell_decision(part, request, decision, findings.claimed, now_us)
         if not allowed:
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
-        return Answered(decision, grounds=grounds)
+        return Answered(decision, grounds=grounds, proposal=proposal)
 
 
 def _reserve(
@@ -261,11 +270,3 @@ def _stored(part: TenantTransaction, request: AuthorizeRequest, replay: Replay) 
 def is_withdrawn(part: TenantTransaction, request: AuthorizeRequest, stored: Decision) -> bool:
     """Whether it was a permit whose chain or card was blocked since: it must not be answered again (DESIGN rule 11)."""
     return stored.allowed and blocked_now(part, request)
-
-
-def stored_decision(part: TenantTransaction, decision_id: str | None) -> Decision:
-    """Return a decision that a stored outcome names."""
-    decision = part.answers.decision(decision_id or "")
-    if decision is None:
-        raise StoreUnusable(f"the stored decision `{decision_id}` does not exist")
-    return decision

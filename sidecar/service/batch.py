@@ -21,8 +21,8 @@ from sidecar.core.errors import inside
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.authorize import Answered, Authorizer, Call, is_withdrawn, stored_decision
-from sidecar.service.idempotency import find_replay, replay_of
+from sidecar.service.authorize import Answered, Authorizer, Call, is_withdrawn
+from sidecar.service.idempotency import find_replay, replay_of, stored_decision
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import View
@@ -111,6 +111,8 @@ class BatchAuthorizer:
         course.ruled()
         answered = await self._store.write(lambda writing: self._decide(writing, tenant, batch, key, proposals))
         course.decided(*(each.decision for each in answered.answers if not each.replayed))
+        for each, item in zip(answered.answers, batch.items, strict=False):
+            self._authorizer.show(tenant, item.request, each)
         return answered
 
     async def rehearse(self, batch: Batch) -> AnsweredBatch:

@@ -21,10 +21,11 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
-from sidecar.core.errors import IdempotencyConflict
+from sidecar.core.errors import IdempotencyConflict, StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.limits import IDEMPOTENCY_LIFE_SECONDS
-from sidecar.service.store import Answers
+from sidecar.core.model import Decision
+from sidecar.service.store import Answers, TenantTransaction
 
 T = TypeVar("T")
 
@@ -99,3 +100,11 @@ def replay_of(key: IdempotencyKey, now_us: int, *, decision_id: str | None = Non
         answer=answer,
         expires_at_us=now_us + IDEMPOTENCY_LIFE_SECONDS * 1_000_000,
     )
+
+
+def stored_decision(part: TenantTransaction, decision_id: str | None) -> Decision:
+    """Return a decision that a stored outcome names."""
+    decision = part.answers.decision(decision_id or "")
+    if decision is None:
+        raise StoreUnusable(f"the stored decision `{decision_id}` does not exist")
+    return decision

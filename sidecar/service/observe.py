@@ -1,11 +1,13 @@
-"""What a use case tells of its course, for metrics: when a ruling was there, and what was decided.
+"""What a use case tells of its course: to metrics, when a ruling was there and what was decided; to a witness, on what.
 
 Services read no clock; whoever observes does. Nothing that is told here may change or fail what is observed.
 """
 
 from typing import Protocol
 
-from sidecar.core.model import Decision
+from sidecar.core.directory import Tenant
+from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.service.ruling import Proposal
 
 
 class Course(Protocol):
@@ -25,8 +27,15 @@ class Observer(Protocol):
         """Return what follows one call from now on."""
 
 
+class Witness(Protocol):
+    """Who looks once more at what was decided, when it is on disk and before it is answered."""
+
+    def witness(self, tenant: Tenant, request: AuthorizeRequest, proposal: Proposal, decision: Decision) -> None:
+        """Take note of one new decision and what it rested on, at once and without raising anything."""
+
+
 class Unobserved:
-    """Implements both and wants to know nothing."""
+    """Implements all of them and wants to know nothing."""
 
     def course(self) -> Course:
         """Return itself."""
@@ -36,4 +45,7 @@ class Unobserved:
         """Let it pass."""
 
     def decided(self, *decisions: Decision) -> None:
+        """Let it pass."""
+
+    def witness(self, tenant: Tenant, request: AuthorizeRequest, proposal: Proposal, decision: Decision) -> None:
         """Let it pass."""

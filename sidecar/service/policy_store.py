@@ -24,12 +24,26 @@ class Readings(Protocol):
         """Forget what was read out of a text."""
 
 
+class ShadowFiles(Protocol):
+    """The policy files that decisions are compared with and that decide nothing."""
+
+    def get(self) -> PolicyFiles | None:
+        """Return the shadow files, None where none are loaded."""
+
+    def digest(self) -> bytes | None:
+        """Return what stands for exactly the shadow files, None where none are loaded."""
+
+
 class PolicyStore(Protocol):
     """The part of a transaction that belongs to policies."""
 
     @property
     def readings(self) -> Readings:
         """What was read out of policies."""
+
+    @property
+    def shadow_files(self) -> ShadowFiles:
+        """The shadow files."""
 
     def policy_files(self) -> PolicyFiles | None:
         """Return the policy files that hold, None before the first load."""

@@ -4,6 +4,7 @@ It needs no counter, so it can be made before the transaction that decides; what
 asked inside it.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -68,12 +69,24 @@ def rule(part: Premises, view: View, request: AuthorizeRequest, now_us: int) -> 
         raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
     if view.blocks:
         return Proposal(view, NO_RULING, (), view.blocks)
-    schema, policies = view.policies.schema, view.policies.policies
+    schema = view.policies.schema
     target = _target(part, request, schema.forms.identity_types)
     posed = pose(request, view.chain, target, schema.forms, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
-    reached = _reached(part, view, target, posed.references)
+    return ask(view, request, posed, target, part.identities.get)
+
+
+def ask(
+    view: View,
+    request: AuthorizeRequest,
+    posed: Question,
+    target: IdentityChain | None,
+    find: Callable[[str], Identity | None],
+) -> Proposal:
+    """Return what the policies of a view say of a question; ``find`` gives the identities that only they look into."""
+    policies = view.policies.policies
+    reached = _reached(find, view, target, posed.references)
     asked = Asked(posed, target, reached)
     ruling = view.asker.rule(posed, asked.further() if reached else (), view.rulings, view.revisions)
     denials = card_denials(view, request)
@@ -98,7 +111,10 @@ def card_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
 
 
 def _reached(
-    part: Premises, view: View, target: IdentityChain | None, references: frozenset[EntityUid]
+    find: Callable[[str], Identity | None],
+    view: View,
+    target: IdentityChain | None,
+    references: frozenset[EntityUid],
 ) -> tuple[tuple[Identity, Identity | None], ...]:
     """Return the identities outside the chain that policies can see, each with its parent.
 
@@ -111,9 +127,9 @@ def _reached(
         return ()
     chains = [] if target is None else [target]
     for type_name, identity_id in sorted({*named, *references}):
-        identity = part.identities.get(identity_id)
+        identity = find(identity_id)
         if identity is not None and pascal_case(identity.type) == type_name:
-            chains.append(walk(identity_id, part.identities.get))
+            chains.append(walk(identity_id, find))
     known = {identity.identity_id for identity in view.chain}
     found: list[tuple[Identity, Identity | None]] = []
     for chain in chains:

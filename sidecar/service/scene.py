@@ -77,7 +77,7 @@ class Scene:
                 self.identities.put(value.identity_id, value)
             case Card():
                 self.cards.put(value.card_id, value)
-            case Budget():
+            case _:
                 self.budgets.put(value.budget_id, value, value.owner)
 
     def drop_budget(self, budget_id: str) -> None:

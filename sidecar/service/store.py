@@ -20,6 +20,7 @@ from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.policy_store import PolicyStore
+from sidecar.service.shadow_store import Shadows
 
 T = TypeVar("T")
 
@@ -236,6 +237,10 @@ class TenantTransaction(Protocol):
     @property
     def outbox(self) -> Outbox:
         """Its events that wait to be delivered."""
+
+    @property
+    def shadows(self) -> Shadows:
+        """What its decisions would have been under the shadow policies."""
 
 
 class Transaction(PolicyStore, Protocol):

@@ -69,6 +69,8 @@ TABLES: Final = (
     "outbox_dropped",
     "budget_marks",
     "readings",
+    "shadow_differences",
+    "shadow_tallies",
 )
 
 TABLES_MAX: Final = 64

@@ -27,6 +27,7 @@ from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter
 from sidecar.state.outbox_check import check_outbox
 from sidecar.state.records_check import Told, check_records
 from sidecar.state.rows import tenant_rows
+from sidecar.state.shadow_check import check_shadow
 from sidecar.state.transaction import TenantTransaction, Transaction
 
 FAULTS_MAX: Final = 100
@@ -222,7 +223,9 @@ class _Check:
     def _check_windows(self) -> None:
         """I1: counters are the sums over reservations and within what was granted."""
         seconds: Tally[bytes] = Tally()
-        rolling = {key[:-8]: Counter(*COUNTER_ROW.unpack(row)) for key, row in self._counters() if _is_rolling(key)}
+        rolling = {
+            key[:-8]: Counter(*COUNTER_ROW.unpack(row)) for key, row in self._rows("counters") if _is_rolling(key)
+        }
         for key, value in self._rows("rolling"):
             budget, second = key[:-8], U64.unpack(key[-8:])[0]
             settled, held = PAIR_ROW.unpack(value)
@@ -234,7 +237,7 @@ class _Check:
                 self._blame("I1", f"{_name(budget)} counts {counter.usage.total} in 24 hours, its seconds add up to "
                             f"{seconds[budget]}")  # fmt: skip
             self._check_bound(budget, counter)
-        for key, row in self._counters():
+        for key, row in self._rows("counters"):
             if not _is_rolling(key):
                 counter = Counter(*COUNTER_ROW.unpack(row))
                 self._compare(Window(key[:-8], U64.unpack(key[-8:])[0], is_second=False), counter.settled, counter.held)
@@ -242,9 +245,6 @@ class _Check:
         for window in self._settled.keys() | self._held.keys():
             if self._settled[window] or self._held[window]:
                 self._blame("I1", f"{_name(window.budget)} from {window.start} misses what reservations hold there")
-
-    def _counters(self) -> Iterator[tuple[bytes, bytes]]:
-        return self._rows("counters")
 
     def _compare(self, window: Window, settled: int, held: int) -> None:
         self._windows += 1
@@ -264,12 +264,12 @@ class _Check:
 
     def _check_records(self) -> None:
         number, keys = self._tenant.number, self._across.keys
-        found = (
+        for message in chain(
             check_records(self._txn, self._tables, number, self._told, keys.tokens[number]),
             keys.faults[number],
             check_answers(self._txn, self._tables, number),
-        )
-        for message in chain.from_iterable(found):
+            check_shadow(self._txn, self._tables, number),
+        ):
             self._blame("records", message)
 
     def _check_expiry(self) -> None:

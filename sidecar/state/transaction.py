@@ -21,6 +21,7 @@ from sidecar.state.ledger import Counter, Ledger, due_reservations
 from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
 from sidecar.state.readings import Readings
 from sidecar.state.records import Collection, Kind, stored
+from sidecar.state.shadow import ShadowFiles, Shadows
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
 from sidecar.state.webhooks import Webhooks, forget_replaced
@@ -124,6 +125,11 @@ class TenantTransaction:
         """Its events that wait to be delivered."""
         return Outbox(self._txn, self._tables, self.tenant)
 
+    @lazy
+    def shadows(self) -> Shadows:
+        """What its decisions would have been under the shadow policies."""
+        return Shadows(self._txn, self._tables, self.tenant.number)
+
 
 class Transaction:
     """One state of the whole store.
@@ -158,6 +164,11 @@ class Transaction:
     def readings(self) -> Readings:
         """What was read out of policies."""
         return Readings(self._txn, self._tables)
+
+    @lazy
+    def shadow_files(self) -> ShadowFiles:
+        """The shadow files."""
+        return ShadowFiles(self._txn, self._tables)
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from sidecar.app.cells import FILE_BYTES
 from sidecar.app.families import Counted
@@ -13,6 +14,7 @@ from sidecar.app.metrics import Metrics, Share
 from sidecar.app.sharing import share_folder
 from sidecar.core.model import Decision, Reason
 from sidecar.core.reasons import CODES
+from sidecar.core.shadow import Flips, Tally
 from sidecar.doors.wire.endpoint import Served
 from sidecar.state.observe import Batch
 
@@ -206,3 +208,18 @@ def test_a_cell_of_no_family_keeps_no_other_from_being_shown() -> None:
     text = generate_latest(registry).decode()
     assert "sidecar_idempotent_replays_total 1.0" in text
     assert "unheard_of" not in text
+
+
+def test_comparisons_with_shadow_policies_count_by_what_came_of_them(metrics: Metrics) -> None:
+    for _ in range(2):
+        metrics.shadowed(Tally(1, Flips(2, {"CAD": 9}), Flips(3), 4, 5))
+    seen = read(metrics)
+    outcomes = {"same": 2, "allow_to_deny": 4, "deny_to_allow": 6, "error": 8, "dropped": 10}
+    assert {name: seen[f"sidecar_shadow_decisions_total {name}"] for name in outcomes} == outcomes
+
+
+def test_a_failure_of_the_shadow_is_logged_once_while_it_stays_the_same(metrics: Metrics) -> None:
+    with capture_logs() as logged:
+        for error in (ValueError("a"), ValueError("a"), KeyError("b"), ValueError("a")):
+            metrics.shadow_failed(error)
+    assert [each["reason"] for each in logged] == ["ValueError: a", "KeyError: 'b'", "ValueError: a"]

@@ -86,6 +86,10 @@ def test_a_reading_of_a_later_second_takes_nothing_from_an_earlier_one() -> None
     counters.grant(posting("rolling_24h", 0, 0, 7))
     assert counters.usage(claim_at("rolling_24h", DAY_S)) == Usage()
     assert counters.usage(claim_at("rolling_24h", DAY_S - 1)) == Usage(0, 7)
+    assert counters.usage(claim_at("rolling_24h", 2 * DAY_S)) == Usage()
+    counters.book(posting("rolling_24h", 0, 2))
+    assert counters.usage(claim_at("rolling_24h", 2 * DAY_S)) == Usage()
+    assert counters.usage(claim_at("rolling_24h", 0)) == Usage(2, 7)
 
 
 def test_a_denied_claim_is_told_when_enough_has_left_the_window() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sidecar.core.policy import format_statement, parse_statements
-from sidecar.core.policy_layout import conditions_text, scope_text
+from sidecar.core.policy import parse_statements
+from sidecar.core.policy_layout import conditions_text, laid_out_or_plain, scope_text
 from sidecar.core.policy_scope import scope_of
 
 
@@ -55,4 +55,4 @@ def test_a_policy_without_conditions_has_none() -> None:
 
 
 def test_what_the_formatter_refuses_stays_as_it_is() -> None:
-    assert format_statement("permit (") == "permit ("
+    assert laid_out_or_plain("permit (") == "permit ("

@@ -64,6 +64,7 @@ class Door:
         policies: Path = ROOT / "policies",
         schemas: Path = ROOT / "schemas",
         rate_limit: str | None = None,
+        shadow_policies: Path | None = None,
     ) -> None:
         """Open it; the clock shows noon."""
         self.clock = SetClock()
@@ -72,6 +73,7 @@ class Door:
             data_dir=self.data_dir,
             policies=policies,
             schemas=schemas,
+            shadow_policies=shadow_policies,
             admin_token=OPERATOR,
             free_bytes_min=0,
             rate_limit=None if rate_limit is None else parse_rate_limit(rate_limit, "rate_limit"),
@@ -108,6 +110,11 @@ class Door:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns, in the event loop of this application."""
         return self._runner.run(work)
+
+    def compare(self) -> None:
+        """Compare what was decided with the shadow policies, which are there."""
+        assert self._worker.shadow is not None
+        self.run(self._worker.shadow.finish())
 
     def break_store(self, error: StoreUnusable) -> None:
         """Let the process know that its store broke."""

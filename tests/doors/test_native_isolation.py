@@ -68,6 +68,7 @@ LISTS = (
     "/v1/audit/verify",
     "/v1/treasury/cards",
     "/v1/webhooks",
+    "/v1/shadow",
 )
 NAMES = [f"{method} {path}" for method, path, _ in CALLS]
 
@@ -187,6 +188,7 @@ ADMINISTRATION: tuple[tuple[str, str, Document | None], ...] = (
     ("POST", "/v1/tokens/{agent_token_id}/rotate", {}),
     ("DELETE", "/v1/tokens/{agent_token_id}", None),
     ("GET", "/v1/audit/verify", None),
+    ("GET", "/v1/shadow", None),
     ("POST", "/v1/treasury/cards", {"identity_id": "{agent}", "currency": "CAD"}),
     ("POST", "/v1/treasury/cards/{card}/freeze", {}),
     ("POST", "/v1/treasury/cards/{card}/unfreeze", {}),

@@ -158,6 +158,11 @@ BEFORE = {"POST /v1/decisions/{decision_id}/refund": SETTLE}
 
 WITHOUT_EXAMPLE = {"GET /openapi.json": "it would be itself", "GET /metrics": "its figures never repeat"}
 
+SHADOW_POLICY = """\
+@id("cards/at-most-40")
+forbid (principal, action == Action::"card.authorize", resource) when { context.amount > 4000 };
+"""
+
 ANSWERED = {(call, example) for call, examples in EXAMPLES.items() for example in range(len(examples))}
 COUNTED = {"revision", "entity_revision", "seq", "entries_checked"}
 """Fields that say how much happened before."""
@@ -227,9 +232,13 @@ def masked(value: object) -> object:
 def test_an_example_works_as_it_stands(tmp_path: Path, calls: Mapping[str, Call], name: str, number: int) -> None:
     """It gets the documented status, and the answer beside it is the answer that comes."""
     example = EXAMPLES[name][number]
-    with Door(tmp_path) as door:
+    shadow = tmp_path / "shadow"
+    shadow.mkdir()
+    (shadow / "cards.cedar").write_text(SHADOW_POLICY)
+    with Door(tmp_path, shadow_policies=shadow) as door:
         world = World(door)
         world.found(name)
+        door.compare()
         answer = world.make(name, example)
     assert answer.status == calls[name].status, answer
     if example.answer is not None:

@@ -3,22 +3,28 @@
 ``live`` draws one operation after the other; what a service refuses leaves no record and is no matter here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+import orjson
 
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.log_entries import text_of
 from sidecar.core.model import AuthorizeRequest, Json
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.core.windows import Period
 from sidecar.service.budgets import BudgetPatch
+from sidecar.service.chronicle import Chronicle
+from sidecar.service.courses import Candidate
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.proof import Proof, Prover
+from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.service.treasury import CardDesk, CardDraft
 from sidecar.state.chronicle import StoredChronicle, chronicles
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
@@ -262,3 +268,54 @@ class Life:
         """Let the clock jump."""
         now_us = self.world.now_us
         self.world.write(lambda txn: txn.keep_clock_event(now_us, now_us + DAY))
+
+
+class Doctored:
+    """A history with other bytes in places, or without some facts: what a disk, or somebody at it, makes of it."""
+
+    def __init__(
+        self,
+        chronicle: Chronicle,
+        *,
+        edit: Callable[[dict[str, Any]], object] | None = None,
+        erased: Container[str] = (),
+        changed: dict[str, bytes] | None = None,
+    ) -> None:
+        """Let ``edit`` change each record, and take away facts by their addresses or put others in their place."""
+        self._chronicle = chronicle
+        self._edit = edit
+        self._erased = erased
+        self._changed = changed or {}
+        self.tenant_id = chronicle.tenant_id
+        self.origin = chronicle.origin
+        self.size = chronicle.size
+        self.link = chronicle.link
+
+    def entries(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the records as they are now."""
+        for seq, body in self._chronicle.entries():
+            record = orjson.loads(body)
+            if self._edit is not None:
+                self._edit(record)
+            yield seq, orjson.dumps(record, option=orjson.OPT_SORT_KEYS)
+
+    def fact(self, digest: bytes, seq: int) -> bytes | None:
+        """Return a fact as it is now."""
+        address = text_of(digest)
+        if address in self._changed:
+            return self._changed[address]
+        return None if address in self._erased else self._chronicle.fact(digest, seq)
+
+    def place(self, seq: int) -> str:
+        """Return a place."""
+        return self._chronicle.place(seq)
+
+
+def prove(chronicle: Chronicle, *, accept_engine: bool = False) -> Proof:
+    """The proof of a history."""
+    return Prover(chronicle, lambda _: None, accept_engine=accept_engine).prove()
+
+
+def retried(chronicle: Chronicle, files: PolicyFiles, span: Span | None = None) -> Comparison:
+    """What comes out differently by other files."""
+    return compare(chronicle, against_candidate(Candidate(files)), span or Span(), lambda _: None)

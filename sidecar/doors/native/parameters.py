@@ -26,6 +26,7 @@ from sidecar.core.grammar import (
     WebhookId,
 )
 from sidecar.core.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
+from sidecar.core.shadow import Direction
 
 _PLACE: Final = {"minimum": 0, "maximum": 2**53 - 1}
 
@@ -63,6 +64,7 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "status": Annotated[Status, Meta(description="their own status, whatever their ancestors have")],
         "action": ActionName,
         "verdict": Annotated[Literal["allow", "deny"], Meta(description="decisions with this verdict")],
+        "direction": Annotated[Direction, Meta(description="from the verdict that was to that of the shadow policies")],
         "from": Annotated[Instant, Meta(description="recorded at this time or later")],
         "to": Annotated[Instant, Meta(description="recorded before this time")],
         "from_seq": Annotated[int, Meta(description="the first record to check", extra_json_schema=_PLACE)],
