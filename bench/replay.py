@@ -76,9 +76,7 @@ class Clerks:
             limit=Major("100000"),
             currency="CAD",
         )
-        bulk.call(
-            Treasurer(bulk, bulk.snapshots, bulk.new_id).create(OPERATOR, tenant_id, limit, self._tick())
-        )
+        bulk.call(Treasurer(bulk, bulk.snapshots, bulk.new_id).create(OPERATOR, tenant_id, limit, self._tick()))
         return made
 
     def _tick(self) -> int:

@@ -1,7 +1,7 @@
 """The commands that replay a history, as their users run them: output, exit codes, and sentences for mistakes."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,8 +77,8 @@ def candidate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(data_dir: Path, candidate: Path) -> Iterator[tuple[object, ...]]:
-    yield "--data-dir", data_dir, "--policies", candidate, "--schemas", ROOT / "schemas"
+def options(data_dir: Path, candidate: Path) -> tuple[object, ...]:
+    return "--data-dir", data_dir, "--policies", candidate, "--schemas", ROOT / "schemas"
 
 
 def test_the_json_has_everything(run: Run, options: tuple[object, ...]) -> None:
