@@ -11,7 +11,9 @@ from typing import Any, Final, TypeVar
 import click
 import msgspec
 
+from sidecar.cli.diff_flips import Requests, Tried, try_out
 from sidecar.cli.diff_report import RENDERERS, Compared, Side
+from sidecar.cli.histories import Source
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.policy import compile_schema
 from sidecar.core.policy_difference import compare, read_policies
@@ -42,6 +44,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     schemas: str | None
     old_schemas: str | None
     new_schemas: str | None
+    tests: Path | None
+    data_dir: Path | None
+    export: Path | None
+    tenant_id: str | None
     shape: str
     output: Path | None
 
@@ -65,6 +71,22 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--old-schemas", metavar="PATH", help="Folder of the schema of OLD, where the two differ.")
 @click.option("--new-schemas", metavar="PATH", help="Folder of the schema of NEW, where the two differ.")
 @click.option(
+    "--tests",
+    type=click.Path(path_type=Path, exists=True),
+    help="A `*.test.yaml`, or a folder of them: tell which of its requests the two sets decide differently.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of a store: tell which decisions of its history come out differently. `sidecar replay` proves it.",
+)
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder that `sidecar audit export` wrote, instead of --data-dir.",
+)
+@click.option("--tenant", "tenant_id", help="The history of this tenant only.")
+@click.option(
     "--format",
     "shape",
     type=click.Choice(["text", "json", "markdown"]),
@@ -79,7 +101,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 )
 @click.pass_context
 def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what click read, by the names of `Asked`
-    r"""Compare two policy sets by meaning: comments, spaces and the order of policies say nothing.
+    """Compare two policy sets by meaning: comments, spaces and the order of policies say nothing.
 
     OLD and NEW are folders of policies, or git revisions such as HEAD~1, main, v1.2 or main:path/to/policies. A folder
     wins over a revision of the same name. Revisions are read in memory; nothing is checked out.
@@ -98,15 +120,29 @@ def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what cl
       changes      kind, id, old_id, tenant_id, effect, may_allow, old_source, new_source, and
                    parts: part (tenant, effect, scope, conditions, annotation, file), name, old, new, lines
       schema       compared, and changes: part (action, entity_type), name, aspect, kind, old, new, may_allow
+      flips        tests and history, each null or: requests, same, deny_to_allow, allow_to_deny, missing, and
+                   flips: place, name, identity_id, action, resource, amount, currency, old, new, each of the
+                   last two with verdict (allow, deny, undecided) and because
 
-    Exit code 0 when nothing differs, 1 when something does, 2 for bad input.
-    """
+    With --tests, --data-dir or --export, both sets decide the same requests, each counting what it permits itself.
+
+    Exit code 0 when nothing differs, 1 when something does or flips, 2 for bad input.
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
     asked = Asked(**given)
+    if asked.data_dir is not None and asked.export is not None:
+        raise click.UsageError("--data-dir and --export exclude each other")
     before = _read(asked.old, asked.policies, asked.old_schemas or asked.schemas)
     after = _read(asked.new, asked.policies, asked.new_schemas or asked.schemas)
-    compared = _compared((asked.old, before), (asked.new, after))
+    old, new = (asked.old, before), (asked.new, after)
+    compared = _compared(old, new, try_out(_requests(asked), old, new))
     RENDERERS[asked.shape](compared, asked.output)
     ctx.exit(EXIT_DIFFERENT if compared.differs else 0)
+
+
+def _requests(asked: Asked) -> Requests:
+    folder = asked.data_dir or asked.export
+    history = None if folder is None else Source(folder, asked.export)
+    return Requests(asked.tests, history, asked.tenant_id)
 
 
 def _read(name: str, policies: str, schemas: str | None) -> PolicyFiles:
@@ -122,12 +158,12 @@ def _read(name: str, policies: str, schemas: str | None) -> PolicyFiles:
     return read_revision(find_revision(revision, Path.cwd()), path, schemas or _SCHEMAS)
 
 
-def _compared(old: tuple[str, PolicyFiles], new: tuple[str, PolicyFiles]) -> Compared:
+def _compared(old: tuple[str, PolicyFiles], new: tuple[str, PolicyFiles], tried: Tried) -> Compared:
     before, after = _held(old, read_policies), _held(new, read_policies)
     schemas = None
     if old[1].schemas and new[1].schemas:
         schemas = compare_schemas(_held(old, _model), _held(new, _model))
-    return Compared(Side(old[0], len(before)), Side(new[0], len(after)), compare(before, after), schemas)
+    return Compared(Side(old[0], len(before)), Side(new[0], len(after)), compare(before, after), schemas, tried)
 
 
 def _model(found: PolicyFiles) -> SchemaModel:

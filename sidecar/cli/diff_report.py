@@ -1,7 +1,7 @@
 """How the difference of two policy sets is told: as text for people, as one JSON object, as markdown for a review.
 
-Texts of policies are somebody else's: characters that are not printable are written by their code point, and markdown
-fences are longer than any run of backticks inside.
+Texts of policies are somebody else's: they are written as ``sidecar.cli.shown`` does it, and markdown fences are longer
+than any run of backticks inside.
 """
 
 import re
@@ -16,6 +16,9 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from sidecar.cli import diff_flips_report
+from sidecar.cli.diff_flips import Tried
+from sidecar.cli.shown import code, code_html, plain
 from sidecar.core.policy_difference import (
     Allowance,
     ChangeKind,
@@ -52,11 +55,12 @@ class Compared(msgspec.Struct, frozen=True):
     new: Side
     policies: PolicyDifference
     schemas: tuple[SchemaChange, ...] | None
+    tried: Tried
 
     @property
     def differs(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self.policies.changes or self.schemas)
+        return bool(self.policies.changes or self.schemas) or self.tried.flips
 
     @property
     def may_allow(self) -> Allowance:
@@ -116,6 +120,7 @@ def document(compared: Compared) -> dict[str, object]:
             "compared": compared.schemas is not None,
             "changes": [{**msgspec.structs.asdict(each), "kind": each.kind} for each in compared.schemas or ()],
         },
+        "flips": diff_flips_report.document(compared.tried),
     }
 
 
@@ -141,21 +146,22 @@ def _summary(compared: Compared) -> str:
     counted = [f"{count} {kind}" for kind, count in compared.counts.items() if count]
     if compared.schemas:
         counted.append(f"{len(compared.schemas)} in the schema")
-    together_told = f"; {_TOLD[compared.may_allow]}" if compared.differs else ""
+    changes = compared.policies.changes or compared.schemas
+    together_told = f"; {_TOLD[compared.may_allow]}" if changes else ""
     return f"{', '.join(counted) or 'no policies'}{together_told}"
 
 
 def _text(compared: Compared) -> Iterator[tuple[str, str]]:
     """Yield the lines, each behind the mark that its colour stands for."""
-    yield "", f"{_shown(compared.old.name)} → {_shown(compared.new.name)}: {_summary(compared)}"
+    yield "", f"{plain(compared.old.name)} → {plain(compared.new.name)}: {_summary(compared)}"
     for change in compared.policies.changes:
         mark = _MARKS[change.kind]
-        source = _shown(_source(change.new) or _source(change.old) or "")
+        source = plain(_source(change.new) or _source(change.old) or "")
         yield "", ""
         yield mark, f"{mark} {_headline(change)}: {_TOLD[change.may_allow]} ({source})"
         for part in change.parts:
             yield "", f"    {_part_name(part)}"
-            yield from ((line[0], f"      {_shown(line)}") for line in part.lines)
+            yield from ((line[0], f"      {plain(line)}") for line in part.lines)
     if compared.schemas is None:
         yield from (("", ""), ("", "schemas were not compared: name them with `--schemas`"))
     elif compared.schemas:
@@ -163,11 +169,12 @@ def _text(compared: Compared) -> Iterator[tuple[str, str]]:
         for each in compared.schemas:
             mark = _MARKS[each.kind]
             yield mark, f"{mark} schema: {_schema_line(each)}: {_TOLD[each.may_allow]}"
+    yield from diff_flips_report.text(compared.tried)
 
 
 def _headline(change: PolicyChange) -> str:
     policy = change.policy
-    held = "" if policy.tenant_id is None else f" of tenant {_shown(policy.tenant_id)}"
+    held = "" if policy.tenant_id is None else f" of tenant {plain(policy.tenant_id)}"
     before = f" from {change.old.id}" if change.kind == "renamed" and change.old is not None else ""
     only = {each.part for each in change.parts}
     told = " (annotations only)" if change.kind == "changed" and only <= {"annotation", "file"} else ""
@@ -175,20 +182,20 @@ def _headline(change: PolicyChange) -> str:
 
 
 def _part_name(part: PartChange) -> str:
-    return part.part if part.part == part.name else f"{part.part} {_shown(part.name)}"
+    return part.part if part.part == part.name else f"{part.part} {plain(part.name)}"
 
 
 def _schema_line(change: SchemaChange) -> str:
     kind = change.part.replace("_", " ")
-    name = f"{kind} {_shown(change.name)}"
+    name = f"{kind} {plain(change.name)}"
     if change.aspect is None:
         return f"{change.kind} {name}"
     values = {"added": change.new, "removed": change.old}.get(change.kind, f"{change.old} → {change.new}")
-    return f"{change.kind} {name} {_shown(change.aspect)}: {_shown(values or '')}"
+    return f"{change.kind} {name} {plain(change.aspect)}: {plain(values or '')}"
 
 
 def _markdown(compared: Compared) -> Iterator[str]:
-    yield f"### Policy difference: {_code(compared.old.name)} → {_code(compared.new.name)}"
+    yield f"### Policy difference: {code(compared.old.name)} → {code(compared.new.name)}"
     yield ""
     yield f"{_summary(compared)}."
     if compared.policies.changes:
@@ -201,15 +208,16 @@ def _markdown(compared: Compared) -> Iterator[str]:
         yield from ("", "Schemas were not compared.")
     elif compared.schemas:
         yield from ("", "| Schema | By this change the set |", "|---|---|")
-        yield from (f"| {_code(_schema_line(each))} | {_told(each.may_allow)} |" for each in compared.schemas)
+        yield from (f"| {code(_schema_line(each))} | {_told(each.may_allow)} |" for each in compared.schemas)
+    yield from diff_flips_report.markdown(compared.tried)
 
 
 def _row(change: PolicyChange) -> str:
     policy = change.policy
-    name = _code(policy.id)
+    name = code(policy.id)
     if change.kind == "renamed" and change.old is not None:
-        name = f"{_code(change.old.id)} → {name}"
-    held = "" if policy.tenant_id is None else f", tenant {_code(policy.tenant_id)}"
+        name = f"{code(change.old.id)} → {name}"
+    held = "" if policy.tenant_id is None else f", tenant {code(policy.tenant_id)}"
     return f"| {change.kind} | {name}{held} | {policy.effect} | {_told(change.may_allow)} |"
 
 
@@ -218,22 +226,8 @@ def _told(allowance: Allowance) -> str:
 
 
 def _details(change: PolicyChange) -> Iterator[str]:
-    lines = [_shown(line) for part in change.parts for line in (f"@@ {_part_name(part)} @@", *part.lines)]
+    lines = [plain(line) for part in change.parts for line in (f"@@ {_part_name(part)} @@", *part.lines)]
     longest = max((len(run) for line in lines for run in re.findall(r"`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
-    yield from ("", f"<details><summary>{_code_html(change.policy.id)}: what changed</summary>", "")
+    yield from ("", f"<details><summary>{code_html(change.policy.id)}: what changed</summary>", "")
     yield from (f"{fence}diff", *lines, fence, "", "</details>")
-
-
-def _code(text: str) -> str:
-    """Return ``text`` as code inside a table: a bar would end the cell, a backtick the code."""
-    return f"`{_shown(text).replace('`', chr(39)).replace('|', chr(92) + '|')}`"
-
-
-def _code_html(text: str) -> str:
-    escaped = _shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"<code>{escaped}</code>"
-
-
-def _shown(text: str) -> str:
-    return "".join(each if each.isprintable() else f"\\u{{{ord(each):x}}}" for each in text)

@@ -8,6 +8,7 @@ meant; in that piece, the name that the complaint quotes is searched for.
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Final
 
 from sidecar.core.condition_text import spans
@@ -23,15 +24,17 @@ _QUOTED: Final = re.compile(r"`([^`]+)`")
 
 
 def head_span(text: str) -> Span:
-    """Return where a statement's effect and scope stand."""
+    """Return where the effect and scope of a statement that parses stand."""
     found = list(tokens(text, ""))
-    first = next((index for index, each in enumerate(found) if each.text in {"permit", "forbid"}), 0)
-    depth = 0
-    for token in found[first:]:
-        depth += (token.text == "(") - (token.text == ")")
-        if token.text == ")" and depth == 0:
-            return found[first].offset, token.end
-    return found[first].offset, found[-1].end
+    first = next(
+        index
+        for index, each in enumerate(found)
+        if each.text in {"permit", "forbid"} and (index == 0 or found[index - 1].text != "@")
+    )
+    head = found[first + 1 :]  # begins with the bracket of the scope
+    depths = accumulate((token.text == "(") - (token.text == ")") for token in head)
+    closing = next(token for token, depth in zip(head, depths, strict=True) if depth == 0)
+    return found[first].offset, closing.end
 
 
 def sections(text: str) -> list[tuple[Span, str]]:

@@ -8,7 +8,8 @@ which no condition fails to evaluate. Neither set has to fit a schema. The decis
 
 import difflib
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Final, Literal
+from functools import cached_property
+from typing import Final, Literal, cast
 
 import msgspec
 
@@ -38,7 +39,7 @@ _GRAVEST_FIRST: Final[tuple[Allowance, ...]] = ("more", "both", "less", "same")
 _LINES_AROUND: Final = 2
 
 
-class ReadPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class ReadPolicy(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
     """A policy of one set. ``file`` is its path below the set's folder; ``is_named`` says that it has an ``@id``.
 
     A template holds for nobody as long as nothing fills it in, which nothing does in files.
@@ -49,15 +50,24 @@ class ReadPolicy(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str | None
     file: str
     line: int
-    is_template: bool
-    meaning: Meaning
     annotations: dict[str, str]
     text: str
+    tree: policy_tree.Tree
 
     @property
     def effect(self) -> Effect:
         """Whether it permits or forbids."""
-        return self.meaning.effect
+        return cast("Effect", self.tree["effect"])
+
+    @property
+    def is_template(self) -> bool:
+        """Whether it has slots."""
+        return bool(policy_tree.slots(self.tree))
+
+    @cached_property
+    def meaning(self) -> Meaning:
+        """What it says; found when it is asked for, because most policies of two sets are the same letter by letter."""
+        return meaning_of(self.tree)
 
 
 class PartChange(msgspec.Struct, frozen=True):
@@ -142,10 +152,9 @@ def _read(file: SourceFile, tenant_id: str | None) -> Iterable[ReadPolicy]:
             tenant_id=tenant_id,
             file=name if tenant_id is None else f"{tenant_id}/{name}",
             line=statement.line,
-            is_template=bool(policy_tree.slots(tree)),
-            meaning=meaning_of(tree),
             annotations=annotations,
             text=statement.text,
+            tree=tree,
         )
 
 
@@ -225,6 +234,13 @@ def _change(old: ReadPolicy, new: ReadPolicy) -> PolicyChange | None:
 def _parts(old: ReadPolicy, new: ReadPolicy) -> Iterable[PartChange]:
     if old.tenant_id != new.tenant_id:
         yield PartChange("tenant", "tenant", old.tenant_id, new.tenant_id)
+    if old.text != new.text:
+        yield from _parts_of_texts(old, new)
+    if old.file != new.file:
+        yield PartChange("file", "file", old.file, new.file)
+
+
+def _parts_of_texts(old: ReadPolicy, new: ReadPolicy) -> Iterable[PartChange]:
     if old.effect != new.effect:
         yield PartChange("effect", "effect", old.effect, new.effect)
     for name in ("principal", "action", "resource"):
@@ -236,8 +252,6 @@ def _parts(old: ReadPolicy, new: ReadPolicy) -> Iterable[PartChange]:
     for name in sorted(old.annotations.keys() | new.annotations.keys()):
         if old.annotations.get(name) != new.annotations.get(name):
             yield PartChange("annotation", name, old.annotations.get(name), new.annotations.get(name))
-    if old.file != new.file:
-        yield PartChange("file", "file", old.file, new.file)
 
 
 def _change_allowance(old: ReadPolicy, new: ReadPolicy) -> Allowance:

@@ -191,7 +191,6 @@ class ExportedChronicle:
         self.link = link
         self._facts = folder / FACTS
         self._places = _places(self._facts, manifest.facts)
-        self._file = _opened(self._facts)
 
     def entries(self) -> Iterator[tuple[int, bytes]]:
         """Yield the records from the first on. Raises ConfigurationInvalid where the file ends too soon or too late."""
@@ -213,9 +212,11 @@ class ExportedChronicle:
         if place is None:
             return None
         number, offset = place
-        self._file.seek(offset)
+        with _opened(self._facts) as file:
+            file.seek(offset)
+            line = file.readline()
         try:
-            fact = msgspec.json.decode(self._file.readline(), type=_Fact)
+            fact = msgspec.json.decode(line, type=_Fact)
         except msgspec.DecodeError as error:
             raise ConfigurationInvalid(f"`{self._facts}:{number}`: no fact can be read: {error}") from error
         return b64decode(fact.base64) if fact.base64 is not None else (fact.content or "").encode()

@@ -154,11 +154,7 @@ def _holds(folder: Path, suffix: str) -> bool:
 
 def _unread(root: Path) -> tuple[str, ...]:
     """Return the policy files below a folder's folders, which nobody reads."""
-    return tuple(sorted(str(path) for path in below(root) if path.parent not in {root, *_children(root)}))
-
-
-def _children(root: Path) -> Iterator[Path]:
-    return (path for path in root.iterdir() if path.is_dir())
+    return tuple(sorted(str(path) for path in below(root) if root not in {path.parent, path.parent.parent}))
 
 
 def below(root: Path) -> Iterator[Path]:

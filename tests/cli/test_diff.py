@@ -110,7 +110,7 @@ def test_json_is_one_object_with_the_keys_that_the_help_names(run: Run, sets: Pa
     code, told, _ = run("one/policies", "two/policies", "--format", "json")
     document = orjson.loads(told)
     assert code == 1
-    assert list(document) == ["old", "new", "differs", "may_allow", "policies", "changes", "schema"]
+    assert list(document) == ["old", "new", "differs", "may_allow", "policies", "changes", "schema", "flips"]
     assert document["old"] == {"name": "one/policies", "policies": 3}
     assert document["policies"] == {"added": 2, "removed": 1, "renamed": 1, "changed": 1, "moved": 0, "unchanged": 0}
     assert (document["differs"], document["may_allow"]) == (True, "both")
@@ -135,6 +135,7 @@ def test_json_is_one_object_with_the_keys_that_the_help_names(run: Run, sets: Pa
     }
     door = {"part": "entity_type", "name": "Door", "aspect": None, "old": None, "new": "entity", "may_allow": "same"}
     assert document["schema"] == {"compared": True, "changes": [{**door, "kind": "added"}]}
+    assert document["flips"] == {"tests": None, "history": None}
     _, words, _ = run("--help")
     assert [key for key in (*document, *document["changes"][0], *door) if key not in words] == []
 

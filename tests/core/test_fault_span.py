@@ -44,10 +44,10 @@ def test_a_name_that_is_written_otherwise_is_meant_by_its_whole_piece() -> None:
 
 
 def test_the_head_is_effect_and_scope() -> None:
-    """Annotations stand before it; a bracket in the scope does not end it; one that does not end reaches to the end."""
+    """Annotations stand before it; a bracket in the scope does not end it, nor is an annotation its beginning."""
     text = f'@id("a(")\n{HEAD} when {{ true }};'
+    assert head_span(f"@permit {HEAD};") == (8, 8 + len(HEAD))
     assert text[slice(*head_span(text))] == HEAD
-    assert head_span("permit (principal") == (0, 17)
     assert [cut for _, cut in sections(text)] == [f'@id("a(")\n{HEAD};', f'@id("a(")\n{HEAD} when {{ true }};']
 
 

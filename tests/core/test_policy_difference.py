@@ -69,7 +69,7 @@ def test_a_policy_that_comes_or_goes_says_what_that_may_allow(text: str, added: 
     come, gone = change("", text), change(text, "")
     assert (come.kind, come.may_allow, come.old) == ("added", added, None)
     assert (gone.kind, gone.may_allow, gone.new) == ("removed", removed, None)
-    assert come.policy == gone.policy
+    assert come.policy.meaning == gone.policy.meaning
     assert (come.policy.file, come.policy.line) == ("a.cedar", 1)
 
 

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Container, Iterator
+from itertools import islice
 from random import Random
 from typing import Any, Final
 
@@ -280,12 +281,17 @@ class Doctored:
         edit: Callable[[dict[str, Any]], object] | None = None,
         erased: Container[str] = (),
         changed: dict[str, bytes] | None = None,
+        cut: int | None = None,
     ) -> None:
-        """Let ``edit`` change each record, and take away facts by their addresses or put others in their place."""
+        """Let ``edit`` change each record, take away facts by their addresses or put others in their place.
+
+        Records from ``cut`` on are gone.
+        """
         self._chronicle = chronicle
         self._edit = edit
         self._erased = erased
         self._changed = changed or {}
+        self._cut = cut
         self.tenant_id = chronicle.tenant_id
         self.origin = chronicle.origin
         self.size = chronicle.size
@@ -293,7 +299,7 @@ class Doctored:
 
     def entries(self) -> Iterator[tuple[int, bytes]]:
         """Yield the records as they are now."""
-        for seq, body in self._chronicle.entries():
+        for seq, body in islice(self._chronicle.entries(), self._cut):
             record = orjson.loads(body)
             if self._edit is not None:
                 self._edit(record)

@@ -85,7 +85,7 @@ def test_what_comes_late_is_booked_where_the_hold_was(world: World) -> None:
 
 
 def test_a_withdrawn_permit_and_a_batch_are_proven(world: World) -> None:
-    """The replay of a key whose chain was suspended since, a card under the kill switch, and several requests as one."""
+    """The replay of a key whose card was frozen since, and several requests as one."""
     world.tenant()
     world.identity("bob")
     desk = CardDesk(world.store, world.treasurer, world.ids)

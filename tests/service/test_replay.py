@@ -247,7 +247,7 @@ def test_a_request_that_does_not_fit_the_schema_is_denied_with_its_sentence(worl
     text = shipped_files().schemas[0].text
     start = text.index('action "card.authorize"')
     block = text[start : text.index("};", start)]
-    files = schema_with(block, block.replace("amount: Long,", "amount: Long,\n    purpose: String,"))
+    files = schema_with(block, block.replace("purpose?: String", "purpose: String"))
     flip = flip_of(retried(chronicle(world), files))
     assert flip.cause == Cause("schema", "schema")
     assert flip.reasons_after[0].code == "validation_failed"
@@ -370,7 +370,7 @@ def test_a_history_that_cannot_be_read_is_named(world: World) -> None:
 
     with pytest.raises(ValidationFailed, match="record 2 of tenant `t_one`: the record cannot be read"):
         retried(Doctored(chronicle(world), edit=edit), only_schemas())
-    empty = Doctored(chronicle(world, size=0))
+    empty = Doctored(chronicle(world), cut=0)
     with pytest.raises(ValidationFailed, match="record 0 of tenant `t_one`: the log is empty"):
         retried(empty, only_schemas())
 
