@@ -17,6 +17,7 @@ from sidecar.core.coverage import Coverage, Gap
 
 OUTCOMES: Final = ("passed", "failed", "broken")
 
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _UNFIT: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML has no way to write (XML 1.0, section 2.2)."""
 
@@ -27,14 +28,20 @@ def write_text(run: Run, console: Console) -> None:
         result = each.result
         if result.passed:
             continue
-        console.print(Text(f"{_outcome(each).upper()} {result.place}: {result.name}", style="bold red"), soft_wrap=True)
+        _print(console, f"{_outcome(each).upper()} {result.place}: {result.name}", "bold red")
         for line, style in _lines(each):
-            console.print(Text(f"  {line}", style=style), soft_wrap=True)
+            _print(console, f"  {line}", style)
     if run.coverage is not None:
         _write_coverage(run.coverage, console)
     broken = f", {run.broken} could not be decided" if run.broken else ""
     style = "red" if run.failed or run.broken else "green"
     console.print(Text(f"{run.passed} passed, {run.failed} failed{broken} in {run.seconds:.1f} s", style=style))
+
+
+def _print(console: Console, line: str, style: str) -> None:
+    """Print one line; what a terminal would obey instead of show is written out."""
+    shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", line)
+    console.print(Text(shown, style=style), soft_wrap=True)
 
 
 def _lines(timed: Timed) -> list[tuple[str, str]]:
@@ -55,7 +62,7 @@ def _outcome(timed: Timed) -> str:
 
 def _write_coverage(coverage: Coverage, console: Console) -> None:
     for gap in coverage.gaps:
-        console.print(Text(_gap(gap), style="yellow"), soft_wrap=True)
+        _print(console, _gap(gap), "yellow")
     console.print(Text(f"coverage {coverage.percent} % ({coverage.seen} of {coverage.wanted})"))
 
 

@@ -6,9 +6,11 @@ all broken ones are named.
 
 import multiprocessing
 import os
+import signal
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Final
 
@@ -157,8 +159,13 @@ def _share_out(
     share = -(-len(cases) // processes)
     shares = [(files, cases[start : start + share], wanted.coverage) for start in range(0, len(cases), share)]
     context = multiprocessing.get_context("spawn")  # the engine has threads of its own, which a fork would lose
-    with ProcessPoolExecutor(processes, context) as pool:
-        done = list(pool.map(_decide_share, shares))
+    # Ctrl-C reaches every process of the terminal: these end by it without a word.
+    ending = (signal.SIGINT, signal.SIG_DFL)
+    try:
+        with ProcessPoolExecutor(processes, context, signal.signal, ending) as pool:
+            done = list(pool.map(_decide_share, shares))
+    except BrokenProcessPool as error:
+        raise ConfigurationInvalid("a process that ran tests ended before it was done") from error
     timed = tuple(each for some, _ in done for each in some)
     return timed, frozenset[Mark]().union(*(marks for _, marks in done))
 
@@ -209,17 +216,14 @@ class _Watch:
 
 def fingerprint(wanted: Wanted) -> tuple[tuple[str, bytes], ...]:
     """Return what changes when a policy, a schema or a test file does; by content, never by time."""
-    paths: Iterator[Path] = (
-        path
-        for folder, suffixes in (
-            (wanted.policies_folder, (".cedar", TEST_SUFFIX)),
-            (wanted.schemas, (".cedarschema",)),
-            *((path, (TEST_SUFFIX,)) for path in wanted.paths),
-        )
-        for path in ([folder] if folder.is_file() else sorted(folder.rglob("*")))
-        if path.name.endswith(suffixes)
-    )
-    return tuple((str(path), _content(path)) for path in paths)
+    policies, schemas = wanted.policies_folder, wanted.schemas
+    paths = [*policies.glob("*.cedar"), *policies.glob("*/*.cedar"), *schemas.glob("*.cedarschema")]
+    for path in wanted.paths:
+        try:
+            paths += [each.path for each in find_test_files(path, None)] if path.is_dir() else [path]
+        except ConfigurationInvalid:  # what is being replaced is there at the next look
+            continue
+    return tuple((str(path), _content(path)) for path in sorted(paths))
 
 
 def _content(path: Path) -> bytes:

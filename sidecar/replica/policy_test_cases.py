@@ -73,14 +73,14 @@ class _File:
         title = scalar(test.need("name"), "`name`")
         rows = test.node("parameters")
         if rows is None:
-            yield title.text, test.place, self._case(test, title.text)
+            yield _title(title.text, title.place), test.place, self._case(test, title.text)
             return
         own = None
         for place, row in _rows(rows):
             put = filled(_without(node, "parameters"), row)
             fields = Fields(put, "a test", _TEST)
             own = own if own is not None and not _sets(node, row) else self._own(fields)
-            name = fields.text("name") or ""
+            name = _title(fields.text("name") or "", title.place)
             if name == title.text:
                 name = f"{name} [{', '.join(f'{key}: {_told(value)}' for key, value in row.items())}]"
             yield name, place, self._case(fields, name, place, own)
@@ -127,6 +127,11 @@ class _File:
             place.refuse("the test needs a `request`")
         asked = _request(Fields(request, "a request", _REQUEST), setting, self._schema)
         return Step(name, str(place), asked, now_us, _expected(expect, setting))
+
+
+def _title(name: str, place: Place) -> str:
+    with at(place):
+        return check_name(name, "name")
 
 
 def _without(node: Node, key: str) -> Node:

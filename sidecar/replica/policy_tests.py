@@ -111,4 +111,4 @@ def _first_of(found: Sequence[PolicyTestFile], compiled: CompiledFiles) -> str |
         except SidecarError as error:
             failed, total = failed + 1, total + 1
             first = first or error.message
-    return None if first is None else f"{first} ({failed} of {total} tests fail)"
+    return None if first is None else " ".join(f"{first} ({failed} of {total} tests fail)".split())

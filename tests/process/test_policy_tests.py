@@ -96,7 +96,7 @@ def test_json_says_all_of_it(tmp_path: Path) -> None:
 
 def test_junit_is_read_by_others(tmp_path: Path) -> None:
     """Written to a file, while the terminal shows text; a character that XML has not is replaced."""
-    odd = GOOD.replace("good", '"odd \\a <&>"')
+    odd = GOOD.replace("good", '"odd \\uFFFE <&>"')
     report = tmp_path / "junit.xml"
     result = run(folder(tmp_path, a=GOOD, b=BAD, c=UNFIT, d=odd), "--format", "junit", "--output", report)
     assert "2 passed, 1 failed, 1 could not be decided" in result.stdout
@@ -107,6 +107,11 @@ def test_junit_is_read_by_others(tmp_path: Path) -> None:
     assert isinstance(found[1].result[0], Failure)
     assert isinstance(found[2].result[0], Error)
     assert "+ got      decision: deny" in (found[1].result[0].text or "")
+
+
+def test_what_a_terminal_would_obey_is_written_out(tmp_path: Path) -> None:
+    result = run(folder(tmp_path, a=BAD.replace("code: permitted", 'message: "\\e[31m\\n"')))
+    assert r"- expected reasons[0].message: \x1b[31m\x0a" in result.stdout
 
 
 def test_text_can_be_written_to_a_file(tmp_path: Path) -> None:
@@ -202,6 +207,19 @@ def test_several_processes_come_to_the_same(tmp_path: Path, monkeypatch: pytest.
     assert [each["name"] for each in one["tests"]] == [each["name"] for each in two["tests"]]
     assert one["coverage"] == two["coverage"]
     assert (two["passed"], two["failed"]) == (8, 1)
+
+
+def crash(_: object) -> None:
+    """End a process as the engine would if it crashed."""
+    os._exit(1)
+
+
+def test_a_process_that_ends_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_test_run, "CASES_PER_PROCESS_MIN", 1)
+    monkeypatch.setattr(policy_test_run, "_decide_share", crash)
+    result = run(folder(tmp_path, a=GOOD, b=BAD), "--jobs", "2")
+    assert code(result) == 2
+    assert str(result.exception) == "a process that ran tests ended before it was done"
 
 
 def test_watching_runs_again_on_a_change_and_ends_on_ctrl_c(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ CHAIN = ", ".join(f"{{id: i{n}, parent: i{n + 1}}}" for n in range(40))
             "f:3:5: two tests are called `a`, the first in line 2",
         ),
         (with_test(name=""), "f:2:5: a test needs `name`"),
+        (with_test(name='"a\\e[31m"'), "f:2:11: not a name, expected 1 to 512 characters without control characters"),
         (with_test(expect=""), "f:2:5: a test needs `expect`"),
         (with_test(request=""), "f:2:5: the test needs a `request`"),
         (with_test(expect="perhaps"), "f:4:13: `decision` is one of `allow`, `deny`, got `perhaps`"),

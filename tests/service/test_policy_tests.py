@@ -1,5 +1,7 @@
 """A case is decided as the sidecar would decide it, on a tenant of its own, and compared with what it expects."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -11,7 +13,8 @@ from sidecar.core.snapshot import PolicyFiles, compile_files
 from sidecar.service.policy_test_findings import Difference, Expected, Fields
 from sidecar.service.policy_tests import Bench, Case, Result, Setting, Step, Used, WrittenPolicy
 from tests.core.builders import budget
-from tests.service.builders import DAY, HOUR, NOON, SECOND, payment, shipped_files, tool_call
+from tests.service.builders import DAY, HOUR, NOON, SECOND, World, payment, shipped_files, tool_call
+from tests.service.builders import limit as stored_limit
 
 ALLOW, DENY = Expected("allow"), Expected("deny")
 GRANT = WrittenPolicy(
@@ -243,3 +246,25 @@ def test_cases_of_one_bench_do_not_mix() -> None:
     ]
     for each, wanted in expected:
         assert bench.run(case(each, step(payment("5", "agent"), wanted)))[0].passed
+
+
+def test_steps_are_decided_as_the_store_decides_them(tmp_path: Path) -> None:
+    """Permits and denials by budgets: the same reasons, and the same figures before each."""
+    with World(tmp_path) as world:
+        world.tenant()
+        world.identity("agent")
+        made = [
+            world.budget(made_limit).budget
+            for made_limit in (stored_limit("100", "agent"), stored_limit("90", "agent", period="rolling_24h"))
+        ]
+        tenant = setting(*made)
+        asked = [payment("40", "agent"), payment("70", "agent"), tool_call("agent"), payment("50", "agent")]
+        asked += [payment("0.01", "agent"), payment("1", "agent", currency="EUR")]
+        trial = Bench(compile_files(shipped_files())).decide(
+            case(tenant, *(step(one, ALLOW, world.now_us) for one in asked))
+        )
+        for request, tried in zip(asked, trial, strict=True):
+            real = world.decide(request)
+            assert tried.judgement.allowed is real.allowed
+            assert [each.code for each in tried.judgement.reasons] == [each.code for each in real.reasons]
+            assert tried.judgement.findings.checks == real.budget_checks
