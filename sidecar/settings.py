@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one; ``rate_limit`` is that of
     each tenant that has none of its own.
+    ``watch`` loads policy files that change beside the running server.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -34,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes_min: int = FREE_BYTES_MIN
     map_size: int = MAP_SIZE_DEFAULT
     rate_limit: RateLimit | None = None
+    watch: bool = True
     log_level: str = "info"
     admin_token: str | None = None
     webhooks_allow_private: bool = False
@@ -42,6 +44,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def store(self) -> Path:
         """The folder of the LMDB environment."""
         return self.data_dir / "db"
+
+    @property
+    def policy_folders(self) -> tuple[Path, ...]:
+        """The folders in which policies, schemas and their tests lie."""
+        return (self.policies, self.schemas)
 
     @property
     def rate_counts(self) -> Path:

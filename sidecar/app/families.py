@@ -124,6 +124,11 @@ LOAD_FAILURES: Final = Counter(
     "sidecar_policy_load_failures_total",
     "Policy or schema files that were refused while the last good ones stayed in force.",
 )
+RELOADS: Final = Counter(
+    "sidecar_policy_reloads_total",
+    "Reloads of policy files beside the running server, by outcome: loaded, unchanged, refused, unavailable.",
+    ("outcome",),
+)
 WORKER_STARTS: Final = Counter(
     "sidecar_worker_starts_total", "Worker processes started; more than there are workers: some died."
 )
@@ -131,7 +136,7 @@ WORKER_STARTS: Final = Counter(
 FAMILIES: Final[tuple[Family, ...]] = (
     *(DECISIONS, DURATION, STAGES, BUDGET_DENIALS, TRANSITIONS),
     *(BATCH_SIZE, COMMIT, LOCK, COMMIT_FAILURES, QUEUE, APPENDS),
-    *(REQUESTS, REPLAYS, LOAD_FAILURES, WORKER_STARTS),
+    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, WORKER_STARTS),
 )
 
 

@@ -14,6 +14,7 @@ from sidecar.app.duty import SWEEP_ROUNDS, Duty
 from sidecar.core.errors import Unavailable
 from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
+from sidecar.service.announcement import Announcer
 from sidecar.service.deliveries import Parcel
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
@@ -41,7 +42,8 @@ class Office:
         self.mail = Mailroom(world)
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
-        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier)
+        announcer = Announcer(world.store)
+        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer)
 
     def run(self, until: Callable[[], bool], ticks: int = 2_000) -> None:
         """Work until something holds, which must be before so many ticks."""

@@ -13,7 +13,7 @@ from sidecar.core.errors import StoreUnusable
 from tests.doors.door import NOON_US, Door, House, build
 from tests.process.server import ROOT
 
-LABELS = {"code", "le", "method", "route", "stage", "state", "status", "table", "type", "verdict"}
+LABELS = {"code", "le", "method", "outcome", "route", "stage", "state", "status", "table", "type", "verdict"}
 BUILD_LABELS = {"cedar", "python", "revision", "version"}
 DOCUMENT = ROOT / "docs" / "metrics.md"
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
