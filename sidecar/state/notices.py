@@ -6,16 +6,19 @@ every log in the transaction in which it happened. Of several of a kind that hap
 newest is told. A store of before there were loads has a row that names none.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import msgspec
 
 from sidecar.core.audit import Body
 from sidecar.service.policy_store import PoliciesLoaded
-from sidecar.state.codec import encode, reading
+from sidecar.state.codec import U32, encode, reading
 from sidecar.state.environment import Table, Txn
+from sidecar.state.rows import every_row
 
 _ROW: Final = b"clock"
+POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 
 
 class Notice(NamedTuple):
@@ -61,6 +64,19 @@ def notices(txn: Txn, meta: Table) -> Notices:
     """Return what there is to tell in this deployment."""
     data = txn.get(_ROW, db=meta)
     return NONE if data is None else _notices(bytes(data))
+
+
+def check_notices(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
+    """Yield a sentence for each log that tells of what never happened, and for a load of files that do not hold."""
+    seen = notices(txn, tables["meta"])
+    for key, head in every_row(txn, tables["heads"]):
+        told = U32.unpack(head[-4:])[0]
+        if told > seen.newest:
+            yield f"the log of tenant {U32.unpack(key)[0]} has told of notice {told}, the newest is {seen.newest}"
+    held = txn.get(POLICY_FILES_DIGEST, db=tables["meta"])
+    if seen.loaded is not None and seen.loaded.digest != held:
+        shown = "none" if held is None else f"sha256:{bytes(held).hex()}"
+        yield f"the policy files `{seen.loaded.revision}` were loaded last, `{shown}` hold"
 
 
 def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> None:
