@@ -10,6 +10,9 @@ from typing import Final
 import click
 
 from sidecar.cli.audit import audit
+from sidecar.cli.check import check
+from sidecar.cli.diff import diff
+from sidecar.cli.fmt import fmt
 from sidecar.cli.serve import serve
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
@@ -26,6 +29,9 @@ def sidecar() -> None:
 
 sidecar.add_command(serve)
 sidecar.add_command(audit)
+sidecar.add_command(diff)
+sidecar.add_command(check)
+sidecar.add_command(fmt)
 
 
 def main() -> None:

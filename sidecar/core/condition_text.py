@@ -31,6 +31,15 @@ class Condition(msgspec.Struct, frozen=True):
     text: str
 
 
+class Span(msgspec.Struct, frozen=True):
+    """Where a piece stands in the text of its policy: what begins at ``begin`` and ends before ``end``."""
+
+    clause: int
+    kind: Kind
+    begin: int
+    end: int
+
+
 class Path(msgspec.Struct, frozen=True):
     """Something that a condition looks at: attributes of ``root``, one after the other, and then perhaps a tag."""
 
@@ -50,8 +59,13 @@ class Literals(msgspec.Struct, frozen=True):
 
 def conditions(text: str) -> tuple[Condition, ...]:
     """Return the pieces of every clause of a policy, in the order in which Cedar looks at them."""
+    return tuple(Condition(each.clause, each.kind, text[each.begin : each.end]) for each in spans(text))
+
+
+def spans(text: str) -> tuple[Span, ...]:
+    """Return where the pieces of ``conditions`` stand, in the same order."""
     return tuple(
-        Condition(clause, kind, text[piece[0].offset : piece[-1].end])
+        Span(clause, kind, piece[0].offset, piece[-1].end)
         for clause, (kind, body) in enumerate(_clauses(list(tokens(text, ""))))
         for piece in _conjuncts(body)
     )

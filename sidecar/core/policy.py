@@ -101,7 +101,7 @@ def compile_schema(files: Sequence[tuple[str, str]]) -> CompiledSchema:
         handle = cedarpy.Schema.from_str(whole)
     except ValueError as error:
         message = str(error).removeprefix(_SCHEMA_UNPARSED)
-        raise _schema_refusal(message, files, policy_text.locate(whole, message, _breaks_schema)) from error
+        raise _schema_refusal(message, files, offset_of_schema_error(whole, message)) from error
     digest = f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
     try:
         model = schema.describe(str(handle), digest)
@@ -114,13 +114,26 @@ def compile_schema(files: Sequence[tuple[str, str]]) -> CompiledSchema:
     return CompiledSchema(model, whole, handle, Forms(model))
 
 
-def _breaks_schema(text: str) -> bool:
+def schema_parse_error(text: str) -> str | None:
+    """Return what Cedar's parser says against the text of a schema within the limits; None where it parses.
+
+    Whether the types that it names are declared is another question.
+    """
     try:
         cedarpy.Schema.from_str(text)
     except ValueError as error:
         message = str(error)
-        return message.startswith(_SCHEMA_UNPARSED) and not message.endswith(policy_text.UNEXPECTED_END)
-    return False
+        return message.removeprefix(_SCHEMA_UNPARSED) if message.startswith(_SCHEMA_UNPARSED) else None
+    return None
+
+
+def offset_of_schema_error(text: str, message: str) -> int:
+    """Return where in a schema's text the ``message`` of ``schema_parse_error`` belongs."""
+    return policy_text.locate(text, message, _breaks_schema)
+
+
+def _breaks_schema(text: str) -> bool:
+    return schema_parse_error(text) not in {None, policy_text.UNEXPECTED_END}
 
 
 def _schema_refusal(message: str, files: Sequence[tuple[str, str]], offset: int) -> PolicyInvalid:
@@ -168,6 +181,23 @@ def named_statements(text: str, file: str) -> tuple[str, ...]:
     return tuple(unit.id for unit in read_statements(text, file, shared=False)) if ids is None else ids
 
 
+def parse_statements(text: str, file: str) -> tuple[tuple[Statement, policy_tree.Tree], ...]:
+    """Return the policies and templates of a file with their parsed form, whether they fit a schema or not.
+
+    Raises PolicyInvalid, naming the place, for what is over a limit or does not parse.
+    """
+    statements = policy_text.split(text, file)
+    return tuple(zip(statements, _parse(statements, file), strict=True))
+
+
+def format_statement(text: str) -> str:
+    """Return a policy as Cedar's formatter lays it out; a text that this refuses comes back as it is."""
+    try:
+        return cedarpy.format_policies(text)
+    except ValueError:
+        return text
+
+
 def _units(
     statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
 ) -> tuple[PolicyUnit, ...]:
@@ -177,22 +207,35 @@ def _units(
 
 def _parse(statements: Sequence[Statement], file: str) -> list[policy_tree.Tree]:
     try:
-        found = orjson.loads(cedarpy.policies_to_json_str(_joined(statements)))
+        return trees(_joined(statements))
     except ValueError as error:
         raise _unparsed(statements, file) from error
-    trees = found["staticPolicies"] | found["templates"]
-    return [trees[f"{_POSITION}{index}"] for index in range(len(statements))]
+
+
+def trees(text: str) -> list[policy_tree.Tree]:
+    """Return every policy of a text that is within the limits in Cedar's JSON form, in their order.
+
+    Raises ValueError where one does not parse.
+    """
+    found = orjson.loads(cedarpy.policies_to_json_str(text))
+    by_engine_id = found["staticPolicies"] | found["templates"]
+    return [by_engine_id[f"{_POSITION}{index}"] for index in range(len(by_engine_id))]
 
 
 def _unparsed(statements: Sequence[Statement], file: str) -> PolicyInvalid:
     """Return the error for the first statement that Cedar cannot parse."""
-    faults = ((each, _parse_error(each.text)) for each in statements)
+    faults = ((each, parse_error(each.text)) for each in statements)
     statement, message = next((each, message) for each, message in faults if message is not None)
-    offset = policy_text.locate(statement.text, message, _breaks_policy)
-    return refusal(message, file, statement.place(offset))
+    return refusal(message, file, statement.place(offset_of_parse_error(statement.text, message)))
 
 
-def _parse_error(text: str) -> str | None:
+def offset_of_parse_error(text: str, message: str) -> int:
+    """Return where in one statement the ``message`` of ``parse_error`` belongs."""
+    return policy_text.locate(text, message, _breaks_policy)
+
+
+def parse_error(text: str) -> str | None:
+    """Return what Cedar's parser says against ``text``, which is within the limits; None where it parses."""
     try:
         cedarpy.policies_to_json_str(text)
     except ValueError as error:
@@ -201,21 +244,38 @@ def _parse_error(text: str) -> str | None:
 
 
 def _breaks_policy(text: str) -> bool:
-    return _parse_error(text) not in {None, policy_text.UNEXPECTED_END}
+    return parse_error(text) not in {None, policy_text.UNEXPECTED_END}
 
 
 def _validate(statements: Sequence[Statement], file: str, compiled: CompiledSchema) -> None:
-    errors = cedarpy.validate_policies(_joined(statements), compiled.handle).errors
-    if errors:
-        found = ((_position(error.policy_id), _VALIDATION.sub("", error.error)) for error in errors)
+    found = validation_errors(_joined(statements), compiled)
+    if found:
         # Of several about one policy, one that quotes what it is about says more than one that does not.
         index, message = min(found, key=lambda each: (each[0], "`" not in each[1], each[1]))
         statement = statements[index]
         raise refusal(message, file, statement.place(policy_text.offset_of_quoted(statement.text, message)))
 
 
+def validation_errors(text: str, compiled: CompiledSchema) -> list[tuple[int, str]]:
+    """Return everything that the strict validator says against policies that parse: which one, from 0, and what.
+
+    What it says against a text that does not parse is said of the policy -1.
+    """
+    errors = cedarpy.validate_policies(text, compiled.handle).errors
+    return [(_position(error.policy_id), _VALIDATION.sub("", error.error)) for error in errors]
+
+
+def laid_out(text: str, width: int) -> str:
+    """Return one statement as Cedar's formatter writes it in lines of ``width``, without the last line's end.
+
+    It must be within the limits. The formatter can lose a comment or a comma: who keeps the result looks at it first.
+    Raises ValueError where the text does not parse.
+    """
+    return cedarpy.format_policies(text, width).strip()
+
+
 def _position(engine_id: str) -> int:
-    return int(engine_id.removeprefix(_POSITION))
+    return int(engine_id.removeprefix(_POSITION) or -1)
 
 
 def _joined(statements: Sequence[Statement]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.limits import POLICY_BYTES_PER_TENANT_MAX
 from sidecar.core.snapshot import PolicyFiles, SourceFile
@@ -21,18 +23,24 @@ def read_files(policies: Path, schemas: Path) -> PolicyFiles:
 
     Raises ConfigurationInvalid naming what cannot be read, or that no schema is there.
     """
-    found = PolicyFiles(
-        schemas=tuple(_read(schemas, SCHEMA_SUFFIX)),
-        shared=tuple(_read(policies, POLICY_SUFFIX)),
-        by_tenant={
-            folder.name: files
-            for folder in _folders(policies)
-            if (files := tuple(_read(folder, POLICY_SUFFIX, policies)))
-        },
+    return msgspec.structs.replace(read_policies(policies), schemas=read_schemas(schemas))
+
+
+def read_policies(folder: Path) -> PolicyFiles:
+    """Return the policies of a folder without a schema; raises ConfigurationInvalid naming what cannot be read."""
+    return PolicyFiles(
+        schemas=(),
+        shared=tuple(_read(folder, POLICY_SUFFIX)),
+        by_tenant={own.name: files for own in _folders(folder) if (files := tuple(_read(own, POLICY_SUFFIX, folder)))},
     )
-    if not found.schemas:
-        raise ConfigurationInvalid(f"`{schemas}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
-    return found
+
+
+def read_schemas(folder: Path) -> tuple[SourceFile, ...]:
+    """Return the schema files of a folder; raises ConfigurationInvalid when one cannot be read or none is there."""
+    files = tuple(_read(folder, SCHEMA_SUFFIX))
+    if not files:
+        raise ConfigurationInvalid(f"`{folder}` holds no `*{SCHEMA_SUFFIX}` file, expected at least one")
+    return files
 
 
 def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[SourceFile]:

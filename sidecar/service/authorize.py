@@ -9,22 +9,22 @@ from collections.abc import Callable
 
 import msgspec
 
-from sidecar.core import reasons
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
-from sidecar.core.model import AuthorizeRequest, Decision, Reason
+from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition, place
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.consult import Findings, consult
+from sidecar.service.consult import Findings
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
+from sidecar.service.judgement import judge
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Proposal, blocked_now, rule
 from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
@@ -110,16 +110,15 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
-            findings = consult(part, proposal, request, now_us)
+            judgement = judge(part, proposal, request, now_us)
             grounds = weigh(part, proposal, request, now_us) if explain else None
-        denials = _denials(proposal, findings)
         decision = Decision(
             decision_id=None,
             identity_id=request.identity_id,
             action=request.action,
-            allowed=not denials,
-            reasons=denials or proposal.permits,
-            budget_checks=findings.checks,
+            allowed=judgement.allowed,
+            reasons=judgement.reasons,
+            budget_checks=judgement.findings.checks,
             reserved_minor=None,
             currency=request.currency,
             reserved_quantities={},
@@ -171,17 +170,17 @@ class Authorizer:
     ) -> Answered:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
-        findings = consult(part, proposal, request, now_us)
+        judgement = judge(part, proposal, request, now_us)
+        findings, allowed = judgement.findings, judgement.allowed
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
-        denials = _denials(proposal, findings)
         decision_id = self._new_id("dec", now_us)
-        placed = None if denials else _reserve(part, decision_id, request, findings, now_us)
+        placed = _reserve(part, decision_id, request, findings, now_us) if allowed else None
         visible = placed is not None and placed.reservation.is_visible
         expires_at_us = placed.reservation.expires_at_us if placed is not None and visible else None
         verdict = Verdict(
             decision_id=decision_id,
-            allowed=not denials,
-            codes=tuple([reason.code for reason in denials or proposal.permits]),
+            allowed=allowed,
+            codes=tuple([reason.code for reason in judgement.reasons]),
             determining=proposal.ruling.determining,
             errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
             expires_at_us=expires_at_us,
@@ -201,8 +200,8 @@ class Authorizer:
             decision_id=decision_id,
             identity_id=request.identity_id,
             action=request.action,
-            allowed=not denials,
-            reasons=denials or proposal.permits,
+            allowed=allowed,
+            reasons=judgement.reasons,
             budget_checks=findings.checks,
             reserved_minor=request.amount_minor if visible else None,
             currency=request.currency,
@@ -217,15 +216,9 @@ class Authorizer:
         if call.key is not None and replay is None:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         tell_decision(part, request, decision, findings.claimed, now_us)
-        if denials:
+        if not allowed:
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return Answered(decision, grounds=grounds)
-
-
-def _denials(proposal: Proposal, findings: Findings) -> tuple[Reason, ...]:
-    """Return all that stands against a request, in the order of its codes; empty for a permit."""
-    denials = (*proposal.denials, *findings.denials)
-    return reasons.in_order(denials) if denials else ()
 
 
 def _reserve(

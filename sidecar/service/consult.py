@@ -13,9 +13,9 @@ from sidecar.core.cards import is_foreign
 from sidecar.core.errors import Conflict
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
+from sidecar.service.premises import Premises
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import View
-from sidecar.service.store import TenantTransaction
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ NOTHING: Final = Findings()
 """What they say of a request that is denied already."""
 
 
-def consult(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
+def consult(part: Premises, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Findings:
     """Return what the budgets say; nothing when the request is denied already."""
     if proposal.denials:
         return NOTHING
@@ -62,7 +62,7 @@ def unbudgeted_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, .
     return found if named else (*found, reasons.foreign_currency(card, currency))
 
 
-def _retry_at(part: TenantTransaction, claim: Claim, usage: Usage) -> int | None:
+def _retry_at(part: Premises, claim: Claim, usage: Usage) -> int | None:
     if claim.budget.period == "rolling_24h":
         return part.ledger.frees_at(claim, usage.total + claim.asked - claim.budget.limit)
     return None if claim.window is None else claim.window.end_us

@@ -17,6 +17,7 @@ from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose
 from sidecar.core.ruling import Ruling
+from sidecar.service.premises import Premises
 from sidecar.service.snapshots import View
 from sidecar.service.store import TenantTransaction
 
@@ -61,7 +62,7 @@ class Proposal(msgspec.Struct, frozen=True, gc=False):
     asked: Asked | None = None
 
 
-def rule(part: TenantTransaction, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
+def rule(part: Premises, view: View, request: AuthorizeRequest, now_us: int) -> Proposal:
     """Return the ruling on ``request`` in one view, without looking at any counter."""
     if request.card_id is not None and view.card is None:
         raise NotFound(f"unknown card `{request.card_id}`", field="card_id")
@@ -97,7 +98,7 @@ def card_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
 
 
 def _reached(
-    part: TenantTransaction, view: View, target: IdentityChain | None, references: frozenset[EntityUid]
+    part: Premises, view: View, target: IdentityChain | None, references: frozenset[EntityUid]
 ) -> tuple[tuple[Identity, Identity | None], ...]:
     """Return the identities outside the chain that policies can see, each with its parent.
 
@@ -127,7 +128,7 @@ def _reached(
     return tuple(found)
 
 
-def _target(part: TenantTransaction, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
+def _target(part: Premises, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
     """Return the identity chain of the resource, None when its type is no identity type."""
     resource = request.resource
     if resource.type not in identity_types:

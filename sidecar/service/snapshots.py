@@ -25,6 +25,7 @@ from sidecar.core.recent import Recent
 from sidecar.core.slicing import RULINGS_MAX, Asker, Rulings
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
 from sidecar.core.windows import zone
+from sidecar.service.premises import Premises
 from sidecar.service.store import Revisions, TenantTransaction, Transaction
 
 DEPLOYMENT: Final = 0
@@ -107,7 +108,7 @@ class Snapshots:
         revisions = revisions_of(txn, part)
         view = self._views.get(key)
         if view is None or view.revisions != revisions:
-            view = self._read(part, (identity_id, card_id), revisions, self.policies(txn, part), view)
+            view = read_view(part, (identity_id, card_id), revisions, self.policies(txn, part), self._rulings, view)
             if card_id is None or view.card is not None:  # a caller could make up cards without end
                 self._views.keep(key, view)
         return view
@@ -122,7 +123,8 @@ class Snapshots:
         policies = next((view.policies for view in known if _same_policies(view.revisions, revisions)), None)
         if policies is None:
             policies = self._compile(txn, part, stale.policies)
-        return self._read(part, (stale.chain[0].identity_id, stale.card_id), revisions, policies, stale)
+        named = (stale.chain[0].identity_id, stale.card_id)
+        return read_view(part, named, revisions, policies, self._rulings, stale)
 
     def policies(self, txn: Transaction, part: TenantTransaction) -> TenantPolicies:
         """Return the committed policies of a tenant."""
@@ -161,59 +163,63 @@ class Snapshots:
         self._made.keep(part.tenant.number, (files, owned, policies))
         return policies
 
-    def _read(
-        self,
-        part: TenantTransaction,
-        named: tuple[str, str | None],
-        revisions: tuple[Revisions, Revisions],
-        policies: TenantPolicies,
-        old: View | None,
-    ) -> View:
-        """Read a view; whatever ``old`` was made of and is the same now is taken over from it."""
-        identity_id, card_id = named
-        chain = walk(identity_id, part.identities.get)
-        card = None if card_id is None else part.cards.get(card_id)
-        if card is not None and not is_bound(card, chain):
-            card = None
-        owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
-        budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
-        clock = zone(part.tenant.time_zone)
-        if old is not None and old.policies is policies and old.chain == chain:
-            if (old.card, old.budgets, old.zone) == (card, budgets, clock):
-                view = msgspec.structs.replace(old, revisions=revisions)
-                view.__dict__.update(old.__dict__)
-                return view
-            asker = old.asker
-        else:
-            asker = Asker(chain, policies.policies, policies.schema)
-        return View(
-            revisions=revisions,
-            chain=chain,
-            card_id=card_id,
-            card=card,
-            card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
-            budgets=budgets,
-            identity_versions=tuple(identity_version(identity) for identity in chain),
-            budget_versions={
-                budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
-            },
-            policies=policies,
-            zone=clock,
-            asker=asker,
-            rulings=self._rulings,
-        )
-
 
 def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:
     """Return how far a tenant and the deployment have changed: what a ruling rests on."""
     return txn.tenants.revisions(part.tenant.number), txn.tenants.revisions(DEPLOYMENT)
 
 
+def read_view(
+    part: Premises,
+    named: tuple[str, str | None],
+    revisions: tuple[Revisions, Revisions],
+    policies: TenantPolicies,
+    rulings: Rulings,
+    old: View | None,
+) -> View:
+    """Return the view of what is ``named``, an identity and perhaps a card.
+
+    Whatever ``old`` was made of and is the same now is taken over from it. Raises NotFound.
+    """
+    identity_id, card_id = named
+    chain = walk(identity_id, part.identities.get)
+    card = None if card_id is None else part.cards.get(card_id)
+    if card is not None and not is_bound(card, chain):
+        card = None
+    owners = (*(() if card is None else (card_owner(card.card_id),)), *(identity.identity_id for identity in chain))
+    budgets = tuple(budget for owner in owners for budget in budgets_of(part, owner))
+    clock = zone(part.tenant.time_zone)
+    if old is not None and old.policies is policies and old.chain == chain:
+        if (old.card, old.budgets, old.zone) == (card, budgets, clock):
+            view = msgspec.structs.replace(old, revisions=revisions)
+            view.__dict__.update(old.__dict__)
+            return view
+        asker = old.asker
+    else:
+        asker = Asker(chain, policies.policies, policies.schema)
+    return View(
+        revisions=revisions,
+        chain=chain,
+        card_id=card_id,
+        card=card,
+        card_version=None if card is None else version(card.card_id, card.revision, card_fact(card)),
+        budgets=budgets,
+        identity_versions=tuple(identity_version(identity) for identity in chain),
+        budget_versions={
+            budget.budget_id: version(budget.budget_id, budget.revision, budget_fact(budget)) for budget in budgets
+        },
+        policies=policies,
+        zone=clock,
+        asker=asker,
+        rulings=rulings,
+    )
+
+
 def _same_policies(old: tuple[Revisions, Revisions], new: tuple[Revisions, Revisions]) -> bool:
     return all(before.policies == after.policies for before, after in zip(old, new, strict=True))
 
 
-def budgets_of(part: TenantTransaction, owner: str) -> list[Budget]:
+def budgets_of(part: Premises, owner: str) -> list[Budget]:
     """Return the budgets that hang on an identity or a card, in order of creation."""
     return [listed.value for listed in part.budgets.owned(owner)]
 
