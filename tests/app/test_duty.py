@@ -16,9 +16,10 @@ from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
 from sidecar.service.deliveries import Parcel
+from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
-from tests.service.builders import SECOND, World, limit, payment
+from tests.service.builders import SECOND, World, limit, payment, shipped_files
 from tests.service.mailroom import TAKEN, Mailroom
 
 
@@ -169,3 +170,11 @@ def test_what_waited_for_an_endpoint_that_is_gone_is_removed_some_at_each_tick(
     rounds = [len(part) for part in " ".join(order).replace("sweep", "s").replace(" ", "").split("expire") if part]
     assert max(rounds) == SWEEP_ROUNDS
     assert office.world.run(swept()) == 0
+
+
+def test_tenants_that_were_not_told_of_a_load_are_told_behind_it(office: Office) -> None:
+    """Whoever loaded the files was killed before it got to them, or they were loaded at the start."""
+    loaded = PoliciesLoaded(shipped_files().digest(), 1, "watch", office.world.now_us)
+    office.world.write(lambda txn: txn.keep_policies_loaded(loaded))
+    office.run(lambda: "policies_loaded" in office.world.kinds())
+    assert office.duty.is_on_duty
