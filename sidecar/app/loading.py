@@ -260,10 +260,10 @@ def _switch(environment: Environment, writer: Writer, stored: Stored, before: by
         _replace(txn, stored.files, before, now_us, wish)
         return True
 
-    for tries in range(TRIES_MAX):
-        if writer.write(partial(work, is_last=tries + 1 == TRIES_MAX)):
-            break
+    tries = 1
+    while not writer.write(partial(work, is_last=tries == TRIES_MAX)):
         stored.look()
+        tries += 1
 
 
 def _replace(txn: Transaction, files: PolicyFiles, before: bytes | None, now_us: int, wish: Wish) -> None:

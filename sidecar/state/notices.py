@@ -18,7 +18,6 @@ from sidecar.state.environment import Table, Txn
 from sidecar.state.rows import every_row
 
 _ROW: Final = b"clock"
-POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 
 
 class Notice(NamedTuple):
@@ -67,16 +66,12 @@ def notices(txn: Txn, meta: Table) -> Notices:
 
 
 def check_notices(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
-    """Yield a sentence for each log that tells of what never happened, and for a load of files that do not hold."""
+    """Yield a sentence for each log that tells of what never happened."""
     seen = notices(txn, tables["meta"])
     for key, head in every_row(txn, tables["heads"]):
         told = U32.unpack(head[-4:])[0]
         if told > seen.newest:
             yield f"the log of tenant {U32.unpack(key)[0]} has told of notice {told}, the newest is {seen.newest}"
-    held = txn.get(POLICY_FILES_DIGEST, db=tables["meta"])
-    if seen.loaded is not None and seen.loaded.digest != held:
-        shown = "none" if held is None else f"sha256:{bytes(held).hex()}"
-        yield f"the policy files `{seen.loaded.revision}` were loaded last, `{shown}` hold"
 
 
 def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> None:

@@ -19,7 +19,7 @@ from sidecar.state.audit_log import AuditLog, keep_shared_fact
 from sidecar.state.codec import U64, U64_MAX, U64_PAIR, decode, encode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Counter, Ledger, due_reservations
-from sidecar.state.notices import POLICY_FILES_DIGEST, keep_clock_event, keep_policies_loaded, notices
+from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notices
 from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
 from sidecar.state.readings import Readings
 from sidecar.state.records import Collection, Kind, stored
@@ -34,6 +34,7 @@ _card: Final = stored(msgspec.msgpack.Decoder(Card))
 _token: Final = stored(msgspec.msgpack.Decoder(Token))
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _tried: Final = msgspec.msgpack.Decoder(Tried)
+_POLICY_FILES_DIGEST: Final = b"policy_files_digest"
 _POLICY_FILES: Final = b"policy_files"
 _POLICY_FILES_SINCE: Final = b"policy_files_since"
 _POLICY_FILES_CHECKS: Final = b"policy_files_checks"
@@ -179,7 +180,7 @@ class Transaction:
 
     def policy_files_digest(self) -> bytes | None:
         """Return what stands for exactly the policy files that hold, None before the first load."""
-        data = self._txn.get(POLICY_FILES_DIGEST, db=self._tables["meta"])
+        data = self._txn.get(_POLICY_FILES_DIGEST, db=self._tables["meta"])
         return None if data is None else bytes(data)
 
     def keep_policy_files(self, files: PolicyFiles) -> None:
@@ -190,7 +191,7 @@ class Transaction:
     def exchange_policy_files(self, files: PolicyFiles) -> None:
         """Replace the policy files, whose texts are kept already, and raise the deployment's revision."""
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
-        self._txn.put(POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
+        self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
 
     def keep_file_texts(self, files: Iterable[SourceFile]) -> None:
