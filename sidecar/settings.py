@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``uds`` takes the place of host and port; ``admin_token`` None means a kept random one; ``rate_limit`` is that of
     each tenant that has none of its own.
     ``shadow_policies`` are compared with the live ones and decide nothing.
+    ``watch`` loads policy files that change beside the running server.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     free_bytes_min: int = FREE_BYTES_MIN
     map_size: int = MAP_SIZE_DEFAULT
     rate_limit: RateLimit | None = None
+    watch: bool = True
     log_level: str = "info"
     admin_token: str | None = None
     webhooks_allow_private: bool = False
@@ -44,6 +46,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def store(self) -> Path:
         """The folder of the LMDB environment."""
         return self.data_dir / "db"
+
+    @property
+    def policy_folders(self) -> tuple[Path, ...]:
+        """The folders in which policies, schemas and their tests lie, and the shadow policies where there are any."""
+        return (self.policies, self.schemas, *(() if self.shadow_policies is None else (self.shadow_policies,)))
 
     @property
     def rate_counts(self) -> Path:

@@ -14,7 +14,9 @@ from starlette.routing import Route
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
+from sidecar.app.reloading import Reloader
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
+from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.audit import AuditCalls
@@ -36,6 +38,8 @@ from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served, error_answer
 from sidecar.doors.wire.http import Incoming
 from sidecar.replica.vetting import ProcessVetting
+from sidecar.replica.watched import WatchedFolders
+from sidecar.service.announcement import Announcer
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
@@ -46,6 +50,7 @@ from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
+from sidecar.service.reload import Reloading
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
@@ -72,6 +77,8 @@ class Worker(msgspec.Struct, frozen=True):
     application: Application
     duty: Duty
     shadow: Shadow | None
+    reloader: Reloader
+    watchers: tuple[Watcher, ...]
     store: LmdbStore
     rates: RateCounts
 
@@ -124,26 +131,43 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     shadow = None
     if settings.shadow_policies is not None:
         shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
+    announcer = Announcer(store)
+    reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
+    reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
-        *PolicyCalls(legislator).calls(),
+        *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *OperationCalls(require_ready, Exposition(metrics, look, clock)).calls(),
+        *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier)
-    return Worker(application(context, (*calls, *ReferenceCalls(calls).calls())), duty, shadow, store, rates)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
+    watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
+    served = application(context, (*calls, *ReferenceCalls(calls).calls()))
+    return Worker(served, duty, shadow, reloader, watchers, store, rates)
+
+
+def _watcher(settings: Settings, store: LmdbStore, reloader: Reloader, duty: Duty) -> Watcher:
+    """Return the watcher of the policies that decide; a further set of folders gets one of its own."""
+
+    def tried() -> bytes | None:
+        with store.read() as txn:
+            known = txn.policies_tried()
+            return None if known is None else known.content
+
+    look = WatchedFolders(settings.policy_folders).look
+    return Watcher(look, tried, lambda: reloader("watch"), lambda: duty.is_on_duty)
 
 
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:

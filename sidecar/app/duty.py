@@ -1,7 +1,6 @@
 """Background work, done by one process of all that share a data directory: whoever holds its lock file."""
 
 import asyncio
-import fcntl
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -10,8 +9,10 @@ from typing import Final
 
 import structlog
 
+from sidecar.app.locks import try_lock
 from sidecar.core.errors import SidecarError
 from sidecar.doors.webhooks.courier import Courier
+from sidecar.service.announcement import Announcer
 from sidecar.service.settlement import EXPIRE_BATCH, Settler
 from sidecar.service.tokens import TokenDesk
 from sidecar.state.clock import Clock
@@ -24,6 +25,9 @@ TICK_SECONDS: Final = 0.25
 
 TEND_SECONDS: Final = 10.0
 """How often disk room is reserved, dead readers are cleared and old idempotency keys are forgotten."""
+
+ANNOUNCE_ROUNDS: Final = 4
+"""Transactions of one tick that tell tenants of new policy files: some 500 tenants a second."""
 
 PRUNE_ROUNDS: Final = 4
 """Transactions of one tick that forget idempotency keys: some 4,000 keys a second for as long as there are more."""
@@ -43,6 +47,7 @@ class Duty:
         clock: Clock,
         desk: TokenDesk,
         courier: Courier,
+        announcer: Announcer,
     ) -> None:
         """Compete for ``lock_file``."""
         self._lock_file = lock_file
@@ -51,6 +56,7 @@ class Duty:
         self._clock = clock
         self._desk = desk
         self._courier = courier
+        self._announcer = announcer
         self._descriptor: int | None = None
         self._tended = 0.0
         self._is_behind = False
@@ -67,17 +73,16 @@ class Duty:
             if self._descriptor is not None:
                 os.close(self._descriptor)
 
+    @property
+    def is_on_duty(self) -> bool:
+        """Whether this process does the background work."""
+        return self._descriptor is not None
+
     def _holds(self) -> bool:
         if self._descriptor is not None:
             return True
-        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+        self._descriptor = try_lock(self._lock_file)
+        return self._descriptor is not None
 
     async def _attempt(self, step: Callable[[], Awaitable[None]]) -> None:
         """Do one thing; what it raises, expected or not, ends neither this task nor what comes after it."""
@@ -99,7 +104,7 @@ class Duty:
             self._tended = time.monotonic()
             self._is_behind = self._is_unswept = True
             steps += [self._tend, self._forget_secrets]
-        for step in (*steps, self._prune, self._deliver, self._sweep):
+        for step in (*steps, self._announce, self._prune, self._deliver, self._sweep):
             await self._attempt(step)
 
     async def _expire(self) -> None:
@@ -112,6 +117,12 @@ class Duty:
 
     async def _forget_secrets(self) -> None:
         await self._desk.prune_former_secrets(self._clock())
+
+    async def _announce(self) -> None:
+        """Tell some tenants of files that were loaded, where whoever loaded them did not get to all."""
+        for _ in range(ANNOUNCE_ROUNDS):
+            if not await self._announcer.announce_some(self._clock()):
+                return
 
     async def _prune(self) -> None:
         """Forget some old idempotency keys; the rest is left for the next tick, so that no hold waits for them all."""

@@ -99,3 +99,8 @@ class Present(Collector):
                 "Time since the policy and schema files that hold were loaded for the first time.",
                 max(0, self._now_us - seen.policies_since_us) / MICRO,
             )
+            yield GaugeMetricFamily(
+                "sidecar_policy_last_load_time_seconds",
+                "When policy and schema files were last loaded that are good, in seconds since 1970.",
+                seen.policies_since_us / MICRO,
+            )

@@ -129,6 +129,11 @@ SHADOW: Final = Counter(
     "Decisions compared with the shadow policies, by what came of it; one that was dropped was not compared.",
     ("outcome",),
 )
+RELOADS: Final = Counter(
+    "sidecar_policy_reloads_total",
+    "Reloads of policy files beside the running server, by outcome: loaded, unchanged, refused, unavailable.",
+    ("outcome",),
+)
 WORKER_STARTS: Final = Counter(
     "sidecar_worker_starts_total", "Worker processes started; more than there are workers: some died."
 )
@@ -136,7 +141,7 @@ WORKER_STARTS: Final = Counter(
 FAMILIES: Final[tuple[Family, ...]] = (
     *(DECISIONS, DURATION, STAGES, BUDGET_DENIALS, TRANSITIONS),
     *(BATCH_SIZE, COMMIT, LOCK, COMMIT_FAILURES, QUEUE, APPENDS),
-    *(REQUESTS, REPLAYS, LOAD_FAILURES, SHADOW, WORKER_STARTS),
+    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, WORKER_STARTS),
 )
 
 

@@ -24,6 +24,8 @@ log: Final = structlog.get_logger("sidecar.metrics")
 
 BUDGET_CODES: Final = frozenset({"currency_not_budgeted", "budget_exceeded", "per_transaction_limit"})
 
+RELOAD_OUTCOMES: Final = ("loaded", "unchanged", "refused", "unavailable")
+
 TRANSITIONS: Final = {"settle": "settled", "release": "released", "expire": "expired", "refund": "refunded"}
 """Types of audit records that tell of a reservation, and what became of it."""
 
@@ -75,6 +77,7 @@ class Metrics:
         self._replays = self._place(families.REPLAYS)
         self._load_failures = self._place(families.LOAD_FAILURES)
         self._shadow = {outcome: self._place(families.SHADOW, outcome) for outcome in OUTCOMES}
+        self._reloads = {outcome: self._place(families.RELOADS, outcome) for outcome in RELOAD_OUTCOMES}
         self._values[self._place(families.WORKER_STARTS)] += 1
 
     def _place(self, family: families.Family, *labels: str) -> int:
@@ -146,9 +149,11 @@ class Metrics:
             if status == 200:  # noqa: PLR2004 -- the status of every decision
                 self._duration.observe(seconds)
 
-    def policy_load_failed(self) -> None:
-        """Count policy files that were refused while the server runs."""
-        self._values[self._load_failures] += 1
+    def reloaded(self, outcome: str) -> None:
+        """Count a reload of policy files while the server runs; a refusal of files is counted by itself as well."""
+        self._values[self._reloads[outcome]] += 1
+        if outcome == "refused":
+            self._values[self._load_failures] += 1
 
     def shadowed(self, tally: Tally) -> None:
         """Count what became of decisions that were to be compared with the shadow policies."""

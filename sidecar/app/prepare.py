@@ -6,23 +6,34 @@ The store is created or checked, the policy files are loaded into it.
 import fcntl
 import os
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TextIO
 
 import msgspec
 import structlog
 
-from sidecar.app.loading import checked, load
+from sidecar.app.loading import checked, load, strangers, try_out, untested
+from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, try_lock
 from sidecar.app.shadowing import load_shadow, require_shadow
+from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
 from sidecar.replica.files import read_files
+from sidecar.replica.watched import content_of
+from sidecar.service.policy_store import Tried
 from sidecar.settings import Settings
 from sidecar.state.boot import probe
 from sidecar.state.environment import StoreError, open_environment, translate
+from sidecar.state.writer import Writer
 
 log: Final = structlog.get_logger("sidecar.boot")
 
 TOKEN_BYTES: Final = 32
+
+ORPHAN_SECONDS: Final = 30.0
+"""How long the reload of a server that was killed may take to notice: it does so at its next step."""
 
 
 def lock_data_dir(data_dir: Path) -> TextIO:
@@ -45,26 +56,59 @@ def prepare(settings: Settings) -> Settings:
 
     Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
     """
+    with lock_reload(settings.data_dir):
+        _load(settings)
+    if settings.admin_token is not None:
+        return settings
+    return msgspec.structs.replace(settings, admin_token=kept_token(settings.data_dir))
+
+
+def _load(settings: Settings) -> None:
+    content = content_of(settings.policy_folders)  # before the files: what comes in between is seen by the watcher
     files = read_files(settings.policies, settings.schemas)
     shadow = None if settings.shadow_policies is None else read_files(settings.shadow_policies, settings.schemas)
+    trial = trial_in(settings.policies)
     if settings.store.exists():
         probe(settings.store)
     else:
         for each in (files, *(() if shadow is None else (shadow,))):
             checked(each, None)  # before anything is made
+        try_out(files, trial)
+        trial = untested
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     try:
         if shadow is not None:
             require_shadow(environment, shadow)
-        load(environment, files)
+        done = load(environment, files, trial)
         load_shadow(environment, shadow)
+        with closing(Writer(environment)) as writer:
+            writer.write(lambda txn, _raw: txn.keep_policies_tried(Tried(content)))
+        if done.outcome == "loaded":
+            for tenant_id in strangers(environment, files):
+                log.warning("policy_folder_without_tenant", tenant_id=tenant_id)
+            log.info("policy_files_loaded", files=len(files.all), digest=done.digest.hex(), by="start")
     except StoreError as error:
         raise StoreUnusable(translate(error).message) from error
     finally:
         environment.close()
-    if settings.admin_token is not None:
-        return settings
-    return msgspec.structs.replace(settings, admin_token=kept_token(settings.data_dir))
+
+
+@contextmanager
+def lock_reload(data_dir: Path) -> Iterator[None]:
+    """Hold the lock under which policy files are loaded.
+
+    Raises ConfigurationInvalid when the reload of a server that was killed does not end, which it does by itself.
+    """
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    while (descriptor := try_lock(data_dir / RELOAD_LOCK)) is None:
+        if time.monotonic() > deadline:
+            raise ConfigurationInvalid(f"another process loads policy files into `{data_dir}`")
+        time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def kept_token(data_dir: Path) -> str:

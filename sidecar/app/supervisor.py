@@ -21,7 +21,7 @@ import uvloop
 
 from sidecar.app.metrics import Share
 from sidecar.app.sharing import share_folder
-from sidecar.app.worker import EXIT_GOOD, EXIT_STORE
+from sidecar.app.worker import EXIT_GOOD, EXIT_STORE, RELOAD_SIGNAL
 from sidecar.settings import Settings
 
 log: Final = structlog.get_logger("sidecar.supervisor")
@@ -53,6 +53,7 @@ class _Supervisor:
         self._listener = listener
         self._ready = ready
         self._answering: set[int] = set()
+        self._present: set[int] = set()  # of those, whose process answers now: only it knows the signal to reload
         self._announced = False
         self._stopping = asyncio.Event()
         self._code = EXIT_GOOD
@@ -62,6 +63,7 @@ class _Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         keepers = [asyncio.create_task(self._keep(slot)) for slot in range(self._settings.workers)]
         await self._stopping.wait()
         for process in self._processes.values():
@@ -74,6 +76,15 @@ class _Supervisor:
                     process.kill()
             await asyncio.wait(late)
         return self._code
+
+    def _reload(self) -> None:
+        """Have one worker load the policy files, which lie in the store then for all."""
+        for slot in sorted(self._present):
+            process = self._processes[slot]
+            if process.returncode is None:
+                process.send_signal(RELOAD_SIGNAL)
+                return
+        log.warning("policy_files_not_looked_at", by="SIGHUP", reason="no worker answers at this moment")
 
     async def _keep(self, slot: int) -> None:
         """Keep one worker running; one that never answered, or that found the store broken, ends all of them."""
@@ -108,7 +119,10 @@ class _Supervisor:
         process.stdin.write(msgspec.json.encode(self._settings, enc_hook=str) + b"\n")
         if await process.stdout.readline() == READY:
             self._answering.add(slot)
+            self._present.add(slot)
             if len(self._answering) == self._settings.workers and not self._announced:
                 self._announced = True
                 self._ready()
-        return await process.wait()
+        code = await process.wait()
+        self._present.discard(slot)
+        return code

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import structlog
@@ -14,13 +14,20 @@ import uvicorn
 import uvloop
 
 from sidecar.app.composition import Health, Worker, compose
+from sidecar.app.duty import Duty
 from sidecar.app.metrics import Share
+from sidecar.app.watching import Watcher
+from sidecar.core.errors import SidecarError
+from sidecar.service.shadow import Shadow
 from sidecar.settings import Settings
 
 log: Final = structlog.get_logger("sidecar.worker")
 
 EXIT_GOOD: Final = 0
 EXIT_STORE: Final = 75
+RELOAD_SIGNAL: Final = signal.SIGUSR1
+"""What the supervisor sends to one worker when it gets SIGHUP."""
+
 SWITCH_SECONDS: Final = 0.0005
 """How long the loop may keep the interpreter from the thread that commits beside it; without that thread, no cost."""
 
@@ -52,11 +59,18 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     _set_up_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    shadows = () if worker.shadow is None else (worker.shadow,)
+    works: tuple[Duty | Watcher | Shadow, ...] = (worker.duty, *worker.watchers, *shadows)
+    beside = [asyncio.create_task(work.run()) for work in works]
+
+    def reload() -> None:
+        beside.append(loop.create_task(_reload(worker)))
+
+    loop.add_signal_handler(RELOAD_SIGNAL, reload)
+    # Of several workers, the supervisor tells one: a SIGHUP to their whole group is no matter of each of them.
+    loop.add_signal_handler(signal.SIGHUP, reload if share is None else _ignore)
     server = QuietServer(_config(worker))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    beside = [asyncio.create_task(worker.duty.run())]
-    if worker.shadow is not None:
-        beside.append(asyncio.create_task(worker.shadow.run()))
     while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
         await asyncio.sleep(0.005)
     ready()
@@ -74,6 +88,16 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         log.error("store_unusable", reason=health.broken.message)
         return EXIT_STORE
     return EXIT_GOOD
+
+
+async def _reload(worker: Worker) -> None:
+    """Load the policy files; how that ended is logged where it ends."""
+    with suppress(SidecarError):
+        await worker.reloader("SIGHUP")
+
+
+def _ignore() -> None:
+    """Do nothing."""
 
 
 def _set_up_collector() -> None:

@@ -1,6 +1,7 @@
 """``sidecar serve``: check everything, then serve until told to stop."""
 
 import os
+import signal
 import socket
 import stat
 from pathlib import Path
@@ -96,6 +97,12 @@ class RateLimitType(click.ParamType[RateLimit]):
     help="Let webhooks reach plain HTTP and private addresses: for local development only.",
 )
 @click.option(
+    "--watch/--no-watch",
+    default=DEFAULTS.watch,
+    help="Load policy and schema files that change, once they pass all checks and tests; SIGHUP and "
+    "POST /v1/policies/reload do so in either case.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default=DEFAULTS.log_level,
@@ -103,7 +110,7 @@ class RateLimitType(click.ParamType[RateLimit]):
 )
 @click.pass_context
 def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: object) -> None:
-    """Serve the API until SIGTERM.
+    """Serve the API until SIGTERM; load the policy files anew on SIGHUP.
 
     Every flag has a SIDECAR_* variable (SIDECAR_DATA_DIR) and a key in sidecar.toml (data_dir); a flag comes before
     a variable, a variable before the file. SIDECAR_ADMIN_TOKEN is the operator's token; unset, a random one is made
@@ -115,6 +122,7 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
         map_size=map_mib * MEBIBYTE,
         admin_token=os.environ.get("SIDECAR_ADMIN_TOKEN") or None,
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the files are being loaded anyway
     set_up_logs(settings.log_level)
     listener = _listen(settings)
     held = lock_data_dir(settings.data_dir)  # kept open, and so locked, until this process ends

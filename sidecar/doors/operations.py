@@ -5,22 +5,28 @@ from collections.abc import Awaitable, Callable
 from sidecar.core.errors import SidecarError
 from sidecar.core.instants import utc_text
 from sidecar.doors.native import answers
+from sidecar.doors.native.render import Document, instant
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
+from sidecar.service.reload import PolicyState
 
 
 class OperationCalls:
     """The calls; ``require_ready`` raises the reason why the process cannot decide.
 
-    ``expose`` returns the metrics and their content type for a header ``Accept``.
+    ``expose`` returns the metrics and their content type for a header ``Accept``, ``policies`` which files hold.
     """
 
     def __init__(
-        self, require_ready: Callable[[], None], expose: Callable[[str], Awaitable[tuple[bytes, str]]]
+        self,
+        require_ready: Callable[[], None],
+        expose: Callable[[str], Awaitable[tuple[bytes, str]]],
+        policies: Callable[[], PolicyState],
     ) -> None:
-        """Ask both at each call."""
+        """Ask each of them at each call."""
         self._require_ready = require_ready
         self._expose = expose
+        self._policies = policies
 
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls."""
@@ -42,7 +48,7 @@ class OperationCalls:
                 path="/readyz",
                 run=self.ready,
                 is_open=True,
-                answer=answers.Alive,
+                answer=answers.Ready,
                 further={503: answers.NotReady},
                 operation="get_readiness",
             ),
@@ -67,14 +73,24 @@ class OperationCalls:
         return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us)})
 
     async def ready(self, ask: Ask) -> Answer:
-        """Tell whether a decision could be made and recorded now."""
+        """Tell whether a decision could be made and recorded now, and by which policy files."""
         try:
             self._require_ready()
+            held = holding(self._policies())
         except SidecarError as error:
             return json_answer({"status": "unavailable", "reason": error.message}, 503)
-        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us)})
+        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us), "policies": held})
 
     async def metrics(self, ask: Ask) -> Answer:
         """Show what all workers counted, also while nothing can be decided."""
         body, content_type = await self._expose(ask.accept)
         return Answer(200, body, content_type=content_type)
+
+
+def holding(state: PolicyState) -> Document:
+    """Return which policy files hold, and how the newest reload ended."""
+    last = state.last
+    told: Document | None = None
+    if last is not None:
+        told = {"at": instant(last.at_us), "outcome": last.outcome, "by": last.by, "reason": last.reason}
+    return {"revision": state.revision, "loaded_at": instant(state.loaded_at_us), "last_reload": told}

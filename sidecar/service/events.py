@@ -19,7 +19,8 @@ from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
 from sidecar.core.reservation import Reservation
 from sidecar.core.webhooks import WAITING_MAX, Waiting, Webhook
 from sidecar.core.windows import ROLLING_US
-from sidecar.service.store import TenantTransaction, Transaction
+from sidecar.service.policy_store import PoliciesLoaded
+from sidecar.service.store import TenantTransaction
 
 _BASIS_POINTS: Final = 10_000
 
@@ -147,11 +148,10 @@ def tell_policy(part: TenantTransaction, policy_id: str, change: str, by: str, n
     announce(part, now_us, "policy.changed", {"policy_id": policy_id, "change": change, "by": by})
 
 
-def tell_policy_files(txn: Transaction, digest: bytes, now_us: int) -> None:
-    """Tell every tenant with an endpoint that the policy files, which hold for all, were replaced."""
-    data = {"policy_id": None, "change": "files", "digest": digest.hex(), "by": "sidecar"}
-    for tenant in txn.tenants.after(0):
-        announce(txn.of(tenant), now_us, "policy.changed", data)
+def tell_policy_files(part: TenantTransaction, loaded: PoliciesLoaded, now_us: int) -> None:
+    """Tell that the policy files, which hold for all tenants, were replaced."""
+    data = {"policy_id": None, "change": "files", "digest": loaded.digest.hex(), "by": loaded.by}
+    announce(part, now_us, "policy.changed", data)
 
 
 def tell_decision(

@@ -92,6 +92,9 @@ class Snapshots:
         self._parsed = ParsedPolicies()
         self._rulings: Rulings = Recent(RULINGS_MAX)
         self._policies: Recent[int, tuple[tuple[int, int], TenantPolicies]] = Recent(POLICIES_MAX)
+        self._made: Recent[int, tuple[CompiledFiles, list[tuple[PolicyRecord, str | None]], TenantPolicies]] = Recent(
+            POLICIES_MAX
+        )
         self._views: Recent[tuple[int, str, str | None], View] = Recent(VIEWED_MAX, lambda view: len(view.chain))
 
     @property
@@ -148,8 +151,17 @@ class Snapshots:
         return self._files[1]
 
     def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
+        """Compile a tenant's policies, or take those that were compiled last where they are made of the same.
+
+        After files were replaced, a commit that rules again and the next reader would otherwise do it twice.
+        """
         files, owned = self.files(txn), owned_policies(part)
-        return compile_tenant(files, part.tenant.tenant_id, owned, before, self._parsed, txn.readings.of)
+        made = self._made.get(part.tenant.number)
+        if made is not None and made[0] is files and made[1] == owned:
+            return made[2]
+        policies = compile_tenant(files, part.tenant.tenant_id, owned, before, self._parsed, txn.readings.of)
+        self._made.keep(part.tenant.number, (files, owned, policies))
+        return policies
 
 
 def revisions_of(txn: Transaction, part: TenantTransaction) -> tuple[Revisions, Revisions]:

@@ -159,6 +159,9 @@ class AuditLog(Protocol):
     def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
         """Seal one record onto the head."""
 
+    def tell_notices(self, now_us: int) -> None:
+        """Record what happened to the deployment and this log has not told of yet."""
+
     def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
         """Yield stored records from index ``start`` on."""
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sidecar.state.answers_check import check_answers
 from sidecar.state.codec import U32
 from sidecar.state.environment import Table, Txn
+from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
 from sidecar.state.rows import every_row
 from sidecar.state.tenants import DEPLOYMENT
@@ -38,3 +39,4 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
     for number in sorted(keys.faults.keys() - set(tenants)):
         yield from keys.faults[number]
     yield from check_answers(txn, tables, DEPLOYMENT)
+    yield from check_notices(txn, tables)

@@ -16,8 +16,9 @@ from sidecar.core.audit import Body, Head, Sealed, encode_hash, fact_hash, genes
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.model import AuditMark
-from sidecar.state.codec import TENANT_U64, U32, U64_MAX, encode, reading
+from sidecar.state.codec import TENANT_U64, U32, U64_MAX
 from sidecar.state.environment import Table, Txn
+from sidecar.state.notices import Notice, notices
 from sidecar.state.tenants import DEPLOYMENT
 
 _HEAD: Final = Struct(">Q32sQI")
@@ -26,33 +27,6 @@ LASTING: Final = U64_MAX
 
 TILE: Final = 256
 """Neighbouring records whose requests are kept together."""
-
-
-_CLOCK: Final = b"clock"
-
-
-class ClockEvent(msgspec.Struct, frozen=True):
-    """A jump of the clock: ``number`` counts them, ``seen_us`` is where ``expected_us`` was due."""
-
-    number: int
-    expected_us: int
-    seen_us: int
-
-
-_clock_event: Final = reading(msgspec.msgpack.Decoder(ClockEvent))
-
-
-def clock_event(txn: Txn, meta: Table) -> ClockEvent | None:
-    """Return the newest jump of the clock that this deployment has seen."""
-    data = txn.get(_CLOCK, db=meta)
-    return None if data is None else _clock_event(bytes(data))
-
-
-def keep_clock_event(txn: Txn, meta: Table, expected_us: int, seen_us: int) -> None:
-    """Note a jump of the clock; each log tells of it in front of its next record."""
-    last = clock_event(txn, meta)
-    event = ClockEvent(1 if last is None else last.number + 1, expected_us, seen_us)
-    txn.put(_CLOCK, encode(event), db=meta)
 
 
 def keep_shared_fact(txn: Txn, facts: Table, content: bytes) -> None:
@@ -86,7 +60,7 @@ class AuditLog:
         self.origin = origin(tenant.log_id)
 
     def head(self) -> Head:
-        """Return the end of the log; that of an empty log follows the genesis link and owes no old clock event."""
+        """Return the end of the log; that of an empty log follows the genesis link and owes no old notice."""
         number = self._tenant.number
         head = self._seen.get(number)
         if head is None:
@@ -95,28 +69,25 @@ class AuditLog:
         return head
 
     def _empty(self) -> Head:
-        event = clock_event(self._txn, self._meta)
-        return Head(0, genesis(self.origin), 0, 0 if event is None else event.number)
+        return Head(0, genesis(self.origin), 0, notices(self._txn, self._meta).newest)
 
     def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
         """Seal one record onto the head and return where it stands.
 
-        A jump of the clock that this log has not told of yet is recorded in front of it.
+        What happened to the deployment and this log has not told of yet is recorded in front of it.
         """
-        head = self.head()
-        event = self._untold(head)
-        if event is not None:
-            jump: Body = {"expected": event.expected_us, "seen": event.seen_us}
-            head = self._store(
-                msgspec.structs.replace(head, clock_epoch=event.number), "clock_event", now_us, jump
-            ).head
-        sealed = self._store(head, kind, now_us, fields)
+        self.tell_notices(now_us)
+        sealed = self._store(self.head(), kind, now_us, fields)
         return AuditMark(sealed.index, encode_hash(sealed.head.link))
 
-    def _untold(self, head: Head) -> ClockEvent | None:
-        """Return the jump of the clock that goes in front of the next record."""
-        event = clock_event(self._txn, self._meta)
-        return event if event is not None and head.clock_epoch < event.number else None
+    def tell_notices(self, now_us: int) -> None:
+        """Record what happened to the deployment and this log has not told of yet."""
+        for notice in self._untold():
+            head = msgspec.structs.replace(self.head(), clock_epoch=notice.number)
+            self._store(head, notice.kind, now_us, notice.fields)
+
+    def _untold(self) -> list[Notice]:
+        return notices(self._txn, self._meta).after(self.head().clock_epoch)
 
     def _store(self, head: Head, kind: str, now_us: int, fields: Body) -> Sealed:
         sealed = seal(head, self.origin, kind, now_us, fields)
@@ -151,8 +122,7 @@ class AuditLog:
 
     def keep_request(self, content: bytes) -> bytes:
         """Store the canonical request of the record that is appended next; returns its hash."""
-        head = self.head()
-        index = head.next_index if self._untold(head) is None else head.next_index + 1
+        index = self.head().next_index + len(self._untold())
         return self._keep(content, index // TILE)
 
     def keep_fact(self, content: bytes) -> bytes:

@@ -12,8 +12,8 @@ another process writes. What arrives meanwhile is the next batch (docs/decisions
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from time import perf_counter
 from typing import Final, TypeVar
@@ -55,7 +55,8 @@ class Committer:
         """
         self._observer = Guarded(observer or Unobserved())
         self._environment = environment
-        self._turnstile = Turnstile(environment.path.with_name(TURNSTILE)) if shared else None
+        self._turnstile = Turnstile(environment.path.with_name(TURNSTILE))
+        self._others = int(shared)
         self._fail = fail
         self._pace = Pace()
         self._queue: deque[Work] = deque()
@@ -107,8 +108,16 @@ class Committer:
             batch = self._take()
             self._finish(batch, inside=False)
             resolve(batch)
-        if self._turnstile is not None:
-            self._turnstile.close()
+        self._turnstile.close()
+
+    @contextmanager
+    def beside_others(self) -> Iterator[None]:
+        """Pass the turnstile for as long as another process may write too, which nobody does beside a worker alone."""
+        self._others += 1
+        try:
+            yield
+        finally:
+            self._others -= 1
 
     def _take(self) -> list[Work]:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
@@ -135,7 +144,7 @@ class Committer:
             self._go_on(loop, batch)
 
     def _may_enter(self) -> bool:
-        return self._turnstile is None or self._turnstile.try_enter()
+        return not self._others or self._turnstile.try_enter()
 
     def _finish(self, batch: list[Work], *, inside: bool) -> None:
         """Do ``batch`` in the thread of the loop, where no read transaction is open and so the map may change."""
@@ -183,10 +192,11 @@ class Committer:
     def _run(self, batch: list[Work], *, inside: bool) -> None:
         """Do and commit ``batch``; every failure ends up in the work it belongs to. Raises MapResized, nothing else.
 
-        ``inside`` says that the turnstile, where there is one, has been passed already.
+        ``inside`` says that the turnstile has been passed already where others write too.
         """
+        has_entered = self._others > 0
         try:
-            if self._turnstile is not None and not inside:
+            if has_entered and not inside:
                 self._turnstile.enter()
             if not self._transact(batch, self._together) and len(batch) > 1:
                 self._transact(batch, self._apart)
@@ -200,7 +210,7 @@ class Committer:
             for work in batch:
                 work.cause, work.error = error, Unavailable(f"the outcome is unknown: {type(error).__name__}")
         finally:
-            if self._turnstile is not None:
+            if has_entered:
                 self._turnstile.leave()
 
     def _transact(self, batch: list[Work], attempt: Callable[[list[Work], Txn], tuple[str, ...] | None]) -> bool:

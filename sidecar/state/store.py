@@ -1,6 +1,7 @@
 """The LMDB store of one process: reads at once, writes through the committer, and what runs beside them."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TypeVar
 
@@ -79,6 +80,10 @@ class LmdbStore:
         """Do what keeps the store in shape: reserve blocks ahead of the file, free the slots of dead readers."""
         self._headroom.reserve()
         self._environment.reap_readers()
+
+    def beside_others(self) -> AbstractContextManager[None]:
+        """Take turns with other processes that write, also where this one was alone so far."""
+        return self._committer.beside_others()
 
     def close(self) -> None:
         """Finish what waits and close the environment."""

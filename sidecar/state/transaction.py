@@ -1,6 +1,6 @@
 """One transaction of the store, with its tables as typed views; a tenant's part is reached through ``of`` only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -10,14 +10,16 @@ from sidecar.core.audit import Head
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.snapshot import PolicyFiles, PolicyRecord
+from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile
 from sidecar.service.event_store import Ready
+from sidecar.service.policy_store import PoliciesLoaded, Tried, Untold
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
-from sidecar.state.audit_log import AuditLog, keep_clock_event, keep_shared_fact
-from sidecar.state.codec import U64, decode, encode
+from sidecar.state.audit_log import AuditLog, keep_shared_fact
+from sidecar.state.codec import U64, U64_MAX, U64_PAIR, decode, encode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Counter, Ledger, due_reservations
+from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notices
 from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
 from sidecar.state.readings import Readings
 from sidecar.state.records import Collection, Kind, stored
@@ -32,10 +34,15 @@ _budget: Final = stored(msgspec.msgpack.Decoder(Budget))
 _card: Final = stored(msgspec.msgpack.Decoder(Card))
 _token: Final = stored(msgspec.msgpack.Decoder(Token))
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
-_POLICY_FILES: Final = b"policy_files"
+_tried: Final = msgspec.msgpack.Decoder(Tried)
 _POLICY_FILES_DIGEST: Final = b"policy_files_digest"
+_POLICY_FILES: Final = b"policy_files"
 _POLICY_FILES_SINCE: Final = b"policy_files_since"
 _POLICY_FILES_CHECKS: Final = b"policy_files_checks"
+_POLICIES_TRIED: Final = b"policies_tried"
+_POLICIES_TOLD: Final = b"policies_told"
+_ALL: Final = U64_MAX
+"""In place of the number of the last tenant that was told: all were."""
 
 
 V = TypeVar("V")
@@ -189,14 +196,18 @@ class Transaction:
 
     def keep_policy_files(self, files: PolicyFiles) -> None:
         """Replace the policy files, keep their texts as facts for all tenants, and raise the deployment's revision."""
-        self.keep_file_texts(files)
+        self.keep_file_texts(files.all)
+        self.exchange_policy_files(files)
+
+    def exchange_policy_files(self, files: PolicyFiles) -> None:
+        """Replace the policy files, whose texts are kept already, and raise the deployment's revision."""
         self._txn.put(_POLICY_FILES, encode(files), db=self._tables["meta"])
         self._txn.put(_POLICY_FILES_DIGEST, files.digest(), db=self._tables["meta"])
         self.tenants.advance(DEPLOYMENT, policies=True)
 
-    def keep_file_texts(self, files: PolicyFiles) -> None:
+    def keep_file_texts(self, files: Iterable[SourceFile]) -> None:
         """Keep the texts of files as facts that the records of any tenant may name."""
-        for file in files.all:
+        for file in files:
             keep_shared_fact(self._txn, self._tables["facts"], file.text.encode())
 
     def keep_policy_files_checks(self, name: str) -> None:
@@ -216,6 +227,36 @@ class Transaction:
         """Return when the policy files were replaced, None where nobody noted it."""
         data = self._txn.get(_POLICY_FILES_SINCE, db=self._tables["meta"])
         return None if data is None else int(U64.unpack(bytes(data))[0])
+
+    def keep_policies_loaded(self, loaded: PoliciesLoaded) -> None:
+        """Note that policy files took the place of others; each log tells of it in front of its next record."""
+        reached = msgspec.structs.replace(loaded, tenants_below=self.tenants.next_number())
+        keep_policies_loaded(self._txn, self._tables["meta"], reached)
+
+    def untold_load(self) -> Untold | None:
+        """Return the newest load of policy files while there may be tenants that were not told of it."""
+        loaded = notices(self._txn, self._tables["meta"]).loaded
+        if loaded is None:
+            return None
+        data = self._txn.get(_POLICIES_TOLD, db=self._tables["meta"])
+        number, after = (0, 0) if data is None else U64_PAIR.unpack(bytes(data))
+        if number != loaded.number:
+            return Untold(loaded, 0)
+        return None if after == _ALL else Untold(loaded, after)
+
+    def keep_told(self, loaded: PoliciesLoaded, after: int | None) -> None:
+        """Note up to which tenant's number a load was told; None for all of them."""
+        row = U64_PAIR.pack(loaded.number, _ALL if after is None else after)
+        self._txn.put(_POLICIES_TOLD, row, db=self._tables["meta"])
+
+    def policies_tried(self) -> Tried | None:
+        """Return what was tried last, None where nobody noted it."""
+        data = self._txn.get(_POLICIES_TRIED, db=self._tables["meta"])
+        return None if data is None else decode(bytes(data), _tried)
+
+    def keep_policies_tried(self, tried: Tried) -> None:
+        """Note what was tried last."""
+        self._txn.put(_POLICIES_TRIED, encode(tried), db=self._tables["meta"])
 
     def keep_clock_event(self, expected_us: int, seen_us: int) -> None:
         """Note a jump of the clock; each tenant's log tells of it in front of its next record."""

@@ -15,6 +15,7 @@ class Turnstile:
 
     def __init__(self, path: Path) -> None:
         """Open or make the file ``path``, which nobody else may open: closing a file of another one's ends no turn."""
+        self._is_closed = False
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def try_enter(self) -> bool:
@@ -34,5 +35,7 @@ class Turnstile:
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Close the file, which ends a turn as well."""
-        os.close(self._descriptor)
+        """Close the file, which ends a turn as well; once closed it stays so."""
+        if not self._is_closed:
+            self._is_closed = True
+            os.close(self._descriptor)

@@ -14,10 +14,12 @@ from sidecar.app.duty import SWEEP_ROUNDS, Duty
 from sidecar.core.errors import Unavailable
 from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
+from sidecar.service.announcement import Announcer
 from sidecar.service.deliveries import Parcel
+from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
-from tests.service.builders import SECOND, World, limit, payment
+from tests.service.builders import SECOND, World, limit, payment, shipped_files
 from tests.service.mailroom import TAKEN, Mailroom
 
 
@@ -41,7 +43,8 @@ class Office:
         self.mail = Mailroom(world)
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
-        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier)
+        announcer = Announcer(world.store)
+        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer)
 
     def run(self, until: Callable[[], bool], ticks: int = 2_000) -> None:
         """Work until something holds, which must be before so many ticks."""
@@ -167,3 +170,11 @@ def test_what_waited_for_an_endpoint_that_is_gone_is_removed_some_at_each_tick(
     rounds = [len(part) for part in " ".join(order).replace("sweep", "s").replace(" ", "").split("expire") if part]
     assert max(rounds) == SWEEP_ROUNDS
     assert office.world.run(swept()) == 0
+
+
+def test_tenants_that_were_not_told_of_a_load_are_told_behind_it(office: Office) -> None:
+    """Whoever loaded the files was killed before it got to them, or they were loaded at the start."""
+    loaded = PoliciesLoaded(shipped_files().digest(), 1, "watch", office.world.now_us)
+    office.world.write(lambda txn: txn.keep_policies_loaded(loaded))
+    office.run(lambda: "policies_loaded" in office.world.kinds())
+    assert office.duty.is_on_duty

@@ -1,6 +1,6 @@
 """Policy files become the ones that hold, and only those that fit what is stored; an unchanged set costs nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -8,15 +8,16 @@ import msgspec
 import pytest
 
 from sidecar.app import loading
-from sidecar.app.loading import load
+from sidecar.app.loading import Stored, Wish, load
 from sidecar.core.audit import fact_hash
 from sidecar.core.directory import Identity
-from sidecar.core.errors import ConfigurationInvalid
+from sidecar.core.errors import ConfigurationInvalid, Unavailable
 from sidecar.core.policy import read_statements
 from sidecar.core.policy_files import check_files, checked_by
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.state import readings as kept_readings
+from sidecar.state.boot import newest_time
 from sidecar.state.environment import Environment, open_environment
 from sidecar.state.tenants import DEPLOYMENT
 from tests.core.builders import SCHEMA_TEXT, cedar_record, files
@@ -214,3 +215,119 @@ def test_another_version_reads_all_policies_once(environment: Environment, monke
     monkeypatch.setattr(loading, "read_statements", None)
     load(environment, files((file.path, file.text)))
     assert revision(environment) == 2
+
+
+# --- Beside a running server
+
+
+def test_files_whose_tests_fail_do_not_hold_and_those_that_hold_are_not_tested(environment: Environment) -> None:
+    tried: list[PolicyFiles] = []
+
+    def trial(candidate: PolicyFiles) -> str | None:
+        tried.append(candidate)
+        return "`a.test.yaml`: 1 of 2 tests fails" if candidate.shared else None
+
+    wanted = files(("policies/a.cedar", PERMIT.format("a")))
+    with pytest.raises(ConfigurationInvalid, match="1 of 2 tests fails"):
+        load(environment, wanted, trial)
+    assert (held(environment), tried) == (files(), [wanted])
+    assert load(environment, files(), trial).outcome == "unchanged"
+    assert load(environment, with_schema(GROWN), trial).outcome == "loaded"
+    assert tried == [wanted, with_schema(GROWN)]
+
+
+def test_a_load_is_noted_for_every_log(environment: Environment) -> None:
+    wanted = files(("policies/a.cedar", PERMIT.format("a")))
+    assert load(environment, wanted, wish=Wish("watch", b"seen")).before == files().digest()
+    with reading(environment) as txn:
+        untold, tried = txn.untold_load(), txn.policies_tried()
+    assert untold is not None
+    assert (untold.loaded.digest, untold.loaded.files, untold.loaded.by) == (wanted.digest(), 2, "watch")
+    assert tried is not None
+    assert tried.content == b"seen"
+
+
+def between(monkeypatch: pytest.MonkeyPatch, run: Callable[[int], None]) -> None:
+    """Run something in front of each transaction that switches, with its number from 0."""
+    count = iter(range(100))
+    known = newest_time
+
+    def interfered(environment: Environment) -> int:
+        run(next(count))
+        return known(environment)
+
+    monkeypatch.setattr(loading, "newest_time", interfered)
+
+
+def test_a_tenant_that_changes_behind_the_look_is_looked_at_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that does not fit the new schema is made between the look and the switch."""
+    with writing(environment) as txn:
+        txn.of(a_tenant(1)).policies.remove("pol_1", txn.tenants.advance(1, policies=True))
+
+    def interfere(_number: int) -> None:
+        with writing(environment) as txn:
+            revision = txn.tenants.advance(1, policies=True)
+            txn.of(a_tenant(1)).policies.add("pol_2", cedar_record("pol_2", PERMIT.format("api")), revision, owner=None)
+
+    between(monkeypatch, interfere)
+    with pytest.raises(ConfigurationInvalid, match=r"tenant `t_1`: /v1/policies/pol_2:1:"):
+        load(environment, with_schema(OTHER))
+    assert held(environment) == files()
+
+
+@pytest.mark.parametrize("identity_type", ["user", "team"])
+def test_a_tenant_that_changes_all_the_time_is_looked_at_inside_the_switch(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, identity_type: str
+) -> None:
+    """So it ends, and still nothing is switched that does not fit."""
+    with writing(environment) as txn:
+        person = Identity(identity_id="team", parent_id=None, type="user", name="A", created_at_us=0, revision=3)
+        txn.of(a_tenant(1)).identities.change("team", person, 3)
+    looks: list[int] = []
+    look = Stored.look
+
+    def change(stored: Stored) -> None:
+        look(stored)
+        looks.append(1)
+        with writing(environment) as txn:
+            revision = txn.tenants.advance(1)
+            if len(looks) == loading.TRIES_MAX:
+                other = msgspec.structs.replace(person, type=identity_type)
+                txn.of(a_tenant(1)).identities.change("team", other, revision)
+
+    monkeypatch.setattr(Stored, "look", change)
+    if identity_type == "user":
+        load(environment, with_schema(SMALLER))
+        assert held(environment) == with_schema(SMALLER)
+    else:
+        with pytest.raises(ConfigurationInvalid, match="identity `team`"):
+            load(environment, with_schema(SMALLER))
+        assert held(environment) == files()
+    assert len(looks) == loading.TRIES_MAX
+
+
+def test_files_that_somebody_else_loaded_meanwhile_are_not_replaced(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = files(("policies/b.cedar", PERMIT.format("b")))
+
+    def interfere(_number: int) -> None:
+        with writing(environment) as txn:
+            txn.keep_policy_files(other)
+
+    between(monkeypatch, interfere)
+    with pytest.raises(Unavailable, match="other policy files were loaded meanwhile"):
+        load(environment, files(("policies/a.cedar", PERMIT.format("a"))))
+    assert held(environment) == other
+
+
+def test_texts_are_kept_in_parts_that_are_small(environment: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No decision waits for all of them."""
+    monkeypatch.setattr(loading, "FILES_AT_ONCE", 2)
+    monkeypatch.setattr(loading, "LENGTH_AT_ONCE", 400)
+    texts = {name: PERMIT.format(name) for name in "abcdef"} | {"b": f"{PERMIT.format('b')} // {'x' * 500}"}
+    many = files(*((f"policies/{name}.cedar", text) for name, text in texts.items()))
+    load(environment, many)
+    assert readings(environment, *many.shared) == [[name] for name in "abcdef"]

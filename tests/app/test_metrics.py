@@ -122,10 +122,13 @@ def test_what_became_of_reservations_is_counted(metrics: Metrics, kind: str, sta
 
 def test_a_lost_transaction_and_refused_files_are_counted(metrics: Metrics) -> None:
     metrics.commit_failed()
-    metrics.policy_load_failed()
+    for outcome in ("loaded", "refused", "refused", "unavailable"):
+        metrics.reloaded(outcome)
     seen = read(metrics)
     assert seen["sidecar_commit_failures_total"] == 1
-    assert seen["sidecar_policy_load_failures_total"] == 1
+    assert seen["sidecar_policy_load_failures_total"] == 2
+    counted = {name.partition(" ")[2]: value for name, value in seen.items() if "policy_reloads" in name}
+    assert counted == {"loaded": 1, "refused": 2, "unavailable": 1}
 
 
 def test_only_answered_decisions_are_timed_as_a_whole(metrics: Metrics) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from sidecar.app.logs import mask_secrets
 from sidecar.core.webhooks import ENDPOINTS_MAX
-from tests.doors.door import Door, House, build, check_refusal, named
+from sidecar.service.announcement import Announcer
+from sidecar.state.store import LmdbStore
+from tests.doors.door import NOON_US, Door, House, build, check_refusal, named
 from tests.process.server import ROOT, Document
 
 URL = "https://hooks.example.com/sidecar"
@@ -164,12 +166,18 @@ def test_webhooks_are_for_tenant_keys_and_the_operator(house: House, neighbour: 
 
 
 def test_changed_policy_files_are_told_to_every_tenant_with_an_endpoint(tmp_path: Path) -> None:
-    """Once: a start with the same files tells nothing."""
+    """Once, by the background work behind the start: one with the same files tells nothing."""
     policies = tmp_path / "policies"
     shutil.copytree(ROOT / "policies", policies)
 
     def waiting() -> list[str]:
-        with Door(tmp_path, policies) as door, door._worker.store.read() as txn:  # noqa: SLF001 -- no call shows the outbox
+        with Door(tmp_path, policies) as door:
+            store = door._worker.store  # noqa: SLF001 -- no call shows the outbox
+            assert not door.run(Announcer(store).announce_some(NOON_US))
+            return events(store)
+
+    def events(store: LmdbStore) -> list[str]:
+        with store.read() as txn:
             parts = [txn.of(tenant) for tenant in txn.tenants.after(0)]
             lanes = [(part, interest.lane) for part in parts for interest in part.webhooks.interests()]
             return [event.type for part, lane in lanes for event in part.outbox.due(lane, 2**62, 9)]

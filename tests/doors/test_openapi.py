@@ -151,7 +151,7 @@ WEBHOOK = "POST /v1/webhooks"
 
 AUTHORIZE = "POST /v1/authorize"
 BATCH = "POST /v1/authorize/batch"
-BY_OPERATOR = {"PATCH /v1/tenants/{tenant_id}"}
+BY_OPERATOR = {"PATCH /v1/tenants/{tenant_id}", "POST /v1/policies/reload"}
 SETTLE = "POST /v1/decisions/{decision_id}/settle"
 BEFORE = {"POST /v1/decisions/{decision_id}/refund": SETTLE}
 """Calls that need another one first."""
@@ -164,8 +164,8 @@ forbid (principal, action == Action::"card.authorize", resource) when { context.
 """
 
 ANSWERED = {(call, example) for call, examples in EXAMPLES.items() for example in range(len(examples))}
-COUNTED = {"revision", "entity_revision", "seq", "entries_checked"}
-"""Fields that say how much happened before."""
+COUNTED = {"revision", "entity_revision", "seq", "entries_checked", "files", "loaded_at", "seconds"}
+"""Fields that say how much happened before, or how long something took."""
 
 MASKS = (
     (r"\b(pol|bud|dec|tok|card|wh|evt)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),

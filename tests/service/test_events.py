@@ -9,12 +9,14 @@ from sidecar.core.cards import ExternalRef
 from sidecar.core.errors import Conflict
 from sidecar.core.rules import Rules
 from sidecar.core.webhooks import Webhook
-from sidecar.service.events import announce, tell_policy_files
+from sidecar.service.announcement import Announcer
+from sidecar.service.events import announce
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.treasury import CardDesk, CardDraft
-from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, tool_call
+from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
 from tests.service.mailroom import Mailroom, opened
 from tests.state.builders import rows
 
@@ -170,7 +172,9 @@ def test_the_kill_switch_is_one_event_however_many_cards_there_are(world: World,
 def test_policies_are_told_by_api_and_by_file(world: World, mail: Mailroom, hook: Webhook) -> None:
     policy_id = world.grant(rules=Rules(actions=("tool.call",)))
     world.run(world.legislator.delete(OPERATOR, "t_one", policy_id, world.now_us))
-    world.write(lambda txn: tell_policy_files(txn, b"\x01\x02", world.now_us))
+    digest = shipped_files().digest()
+    world.write(lambda txn: txn.keep_policies_loaded(PoliciesLoaded(digest, 1, "watch", world.now_us)))
+    assert not world.run(Announcer(world.store).announce_some(world.now_us))
     told = mail.told(hook)
     assert [name for name, _ in told] == ["policy.changed"] * 3
     assert [(data["policy_id"], data["change"]) for _, data in told] == [
@@ -178,7 +182,7 @@ def test_policies_are_told_by_api_and_by_file(world: World, mail: Mailroom, hook
         (policy_id, "deleted"),
         (None, "files"),
     ]
-    assert told[2][1]["digest"] == "0102"
+    assert told[2][1]["digest"] == digest.hex()
 
 
 # --- Decisions --------------------------------------------------------------------------------------------------------

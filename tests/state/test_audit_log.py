@@ -9,8 +9,9 @@ from sidecar.core.audit import encode_hash, fact_hash, genesis, link_of
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.core.verification import Anchor, verify
-from sidecar.state.audit_log import TILE, AuditLog, clock_event
+from sidecar.state.audit_log import TILE, AuditLog
 from sidecar.state.environment import Environment
+from sidecar.state.notices import notices
 from tests.state.builders import a_tenant, reading, rows, store_in, writing
 
 
@@ -118,8 +119,7 @@ def test_of_several_jumps_the_newest_is_told(tmp_path: Path) -> None:
         with writing(environment) as txn:
             txn.keep_clock_event(100, 200)
             txn.keep_clock_event(300, 50)
-            event = clock_event(txn._txn, environment.tables["meta"])  # noqa: SLF001 -- read where it lies
-            assert event is not None
+            event = notices(txn._txn, environment.tables["meta"])  # noqa: SLF001 -- read where it lies
             assert (event.number, event.expected_us, event.seen_us) == (2, 300, 50)
             txn.of(a_tenant()).audit.append("settle", 300, {})
         assert [record["type"] for record in log_of(environment)] == ["open", "clock_event", "settle"]

@@ -637,6 +637,31 @@ def test_two_committers_take_turns_at_the_turnstile(tmp_path: Path) -> None:
         bench.committer.close()
 
 
+def test_a_worker_alone_passes_the_turnstile_only_while_another_process_writes(tmp_path: Path) -> None:
+    """It pays for no turn at other times, and its event loop stands still at no time."""
+    with store_in(tmp_path) as environment:
+        bench = Bench(environment)
+        other = Turnstile(environment.path.with_name(TURNSTILE))
+        other.enter()
+        assert run(bench.committer.submit(add(1))) == 1
+
+        async def beside() -> None:
+            with bench.committer.beside_others():
+                waiting = asyncio.create_task(bench.committer.submit(add(2)))
+                await asyncio.sleep(0.05)
+                assert not waiting.done()
+                other.leave()
+                assert await waiting == 2
+
+        run(beside())
+        other.enter()
+        assert run(bench.committer.submit(add(3))) == 3
+        other.close()
+        other.close()
+        bench.committer.close()
+        assert bench.stored() == [1, 2, 3]
+
+
 def test_who_stands_at_the_turnstile_too_long_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was stopped inside stops the writes of the others, and none of their loops."""
     monkeypatch.setattr(work, "WAIT_SECONDS_MAX", 0.01)

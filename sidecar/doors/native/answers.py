@@ -177,6 +177,45 @@ class Alive(TypedDict):
     timestamp: Instant
 
 
+FilesRevision: TypeAlias = Annotated[
+    str | None,
+    Meta(description="`sha256:` of the policy and schema files of all tenants; a decision's names those of its tenant"),
+]
+
+
+class ReloadedPolicies(TypedDict):
+    """What became of the policy files; ``policy_revision`` is of those that hold now."""
+
+    outcome: Literal["loaded", "unchanged"]
+    policy_revision: FilesRevision
+    previous_revision: FilesRevision
+    files: int
+    seconds: Exact
+
+
+class LastReload(TypedDict):
+    """How the newest reload since the start ended; ``reason`` says why files were refused."""
+
+    at: Instant
+    outcome: Literal["loaded", "unchanged", "refused"]
+    by: str
+    reason: str | None
+
+
+class HoldingPolicies(TypedDict):
+    """The policy files that decide, also while others are refused."""
+
+    revision: FilesRevision
+    loaded_at: Instant | None
+    last_reload: LastReload | None
+
+
+class Ready(Alive):
+    """Decisions can be made and recorded."""
+
+    policies: HoldingPolicies
+
+
 class NotReady(TypedDict):
     """The process cannot decide, and why."""
 

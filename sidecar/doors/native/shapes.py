@@ -208,6 +208,10 @@ class BatchBody(_Body, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class EmptyBody(_Body, frozen=True, kw_only=True):
+    """A call that is told everything by its path."""
+
+
 class TenantOnlyBody(_Body, frozen=True, kw_only=True):
     """A call that needs nothing but, from the operator, the tenant."""
 

@@ -32,6 +32,7 @@ _RESERVATION: Final = {
     "late": False,
     "overdrawn": False,
 }
+_HOLDING: Final = {"revision": POLICY_REVISION, "loaded_at": AT, "last_reload": None}
 _ENDED: Final = {"decision_id": DECISION_ID} | _RESERVATION | {"held": 0}
 _PERMIT: Final = {
     "decision_id": DECISION_ID,
@@ -172,6 +173,6 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         ),
         "GET /v1/health": (Example("Alive", answer={"status": "ok", "service": "sidecar", "timestamp": AT}),),
         "GET /livez": (Example("Alive", answer={"status": "ok", "timestamp": AT}),),
-        "GET /readyz": (Example("Ready", answer={"status": "ok", "timestamp": AT}),),
+        "GET /readyz": (Example("Ready", answer={"status": "ok", "timestamp": AT, "policies": _HOLDING}),),
     }
 )

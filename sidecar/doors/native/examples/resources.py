@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples.scene import AGENT, AT, BUDGET_ID, POLICY_ID, TOKEN_ID, page
+from sidecar.doors.native.examples.scene import AGENT, AT, BUDGET_ID, POLICY_ID, POLICY_REVISION, TOKEN_ID, page
 from sidecar.doors.wire.openapi import Example
 
 _TENANT: Final = {
@@ -161,6 +161,19 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                 "Revoke an agent",
                 {},
                 _IDENTITY | {"status": "revoked", "effective_status": "revoked", "blocked_by": AGENT} | {"affected": 1},
+            ),
+        ),
+        "POST /v1/policies/reload": (
+            Example(
+                "Files that hold already",
+                {},
+                {
+                    "outcome": "unchanged",
+                    "policy_revision": POLICY_REVISION,
+                    "previous_revision": POLICY_REVISION,
+                    "files": 4,
+                    "seconds": 0.62,
+                },
             ),
         ),
         "POST /v1/policies": (
