@@ -36,11 +36,14 @@ $(STAMP): pyproject.toml requirements/build.lock requirements/dev.lock
 demo: setup ## start a real server in a temporary folder and walk through the main job
 	@$(PY) scripts/demo.py
 
-test: setup ## check form, types and imports, then run every test
+test: setup ## check form, types, imports and policies, then run every test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/sidecar check --strict
+	$(BIN)/sidecar fmt --check
+	$(BIN)/sidecar test --coverage-min 100
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest --numprocesses $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 	$(BIN)/coverage combine --quiet

@@ -110,23 +110,21 @@ class Books:
 
 def _transition(reservation: Reservation, ended: Ended) -> Transition:
     """Return what a record makes of a reservation, from the figures that it had before and has after."""
-    match ended.kind:
-        case "release":
-            return release(reservation)
-        case "expire":
-            return expire(reservation, max(ended.ts_us, reservation.expires_at_us))
-        case "refund":
-            back = {name: refunded for name, _, _, _, refunded in ended.measures}
-            measure = reservation.measures.get(AMOUNT)
-            return refund(reservation, 0 if measure is None else back.get(AMOUNT, 0) - measure.refunded)
-        case "settle":
-            measures = reservation.measures
-            parts = {
-                name: settled - measures[name].settled
-                for name, _, _, settled, _ in ended.measures
-                if name in measures and name != COUNT
-            }
-            return settle(reservation, parts, final=ended.state == "settled")
+    measures = reservation.measures
+    if ended.kind == "release":
+        return release(reservation)
+    if ended.kind == "expire":
+        return expire(reservation, max(ended.ts_us, reservation.expires_at_us))
+    if ended.kind == "refund":
+        before = {name: measure.refunded for name, measure in measures.items()}
+        back = {name: refunded - before.get(name, 0) for name, _, _, _, refunded in ended.measures}
+        return refund(reservation, back.get(AMOUNT, 0))
+    parts = {
+        name: settled - measures[name].settled
+        for name, _, _, settled, _ in ended.measures
+        if name in measures and name != COUNT
+    }
+    return settle(reservation, parts, final=ended.state == "settled")
 
 
 def _claim(budget_id: str, start_us: int | None, asked: int, find: Callable[[str], Budget | None]) -> Claim:

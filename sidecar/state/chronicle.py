@@ -15,7 +15,7 @@ from sidecar.state.environment import Environment
 from sidecar.state.transaction import Transaction
 
 CHUNK: Final = 8 * TILE
-"""Records read in one transaction, with their requests."""
+"""Records read in one transaction; also those whose requests are, once the first of them is asked for."""
 
 
 class StoredChronicle:
@@ -29,6 +29,7 @@ class StoredChronicle:
         self._environment = environment
         self._tenant = tenant
         self._requests: dict[bytes, bytes] = {}
+        self._requests_from = -1
         self.tenant_id = tenant.tenant_id
         with environment.read() as txn:
             log = Transaction(txn, environment.tables).of(tenant).audit
@@ -54,12 +55,15 @@ class StoredChronicle:
     def _read(self, start: int) -> list[tuple[int, bytes]]:
         with self._environment.read() as txn:
             log = Transaction(txn, self._environment.tables).of(self._tenant).audit
-            rows = [row for row in log.read(start, min(CHUNK, self.size - start)) if row[0] < self.size]
-            self._requests = dict(log.requests(rows[0][0], rows[-1][0] + 1)) if rows else {}
-            return rows
+            return [row for row in log.read(start, min(CHUNK, self.size - start)) if row[0] < self.size]
 
     def fact(self, digest: bytes, seq: int) -> bytes | None:
         """Return the bytes that record ``seq`` refers to, None when they were erased."""
+        if seq - seq % CHUNK != self._requests_from:
+            self._requests_from = seq - seq % CHUNK
+            with self._environment.read() as txn:
+                log = Transaction(txn, self._environment.tables).of(self._tenant).audit
+                self._requests = dict(log.requests(self._requests_from, self._requests_from + CHUNK))
         content = self._requests.get(digest)
         if content is None:
             with self._environment.read() as txn:
