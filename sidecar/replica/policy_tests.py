@@ -87,6 +87,7 @@ def cases(folder: Path, files: PolicyFiles) -> Iterator[Case]:
 def first_failure(folder: Path, files: PolicyFiles) -> str | None:
     """Return None when all test files below ``folder`` pass against ``files``, or there are none.
 
+    The files must have passed ``sidecar.core.policy_files.check_files``.
     Otherwise one sentence: the first test that fails, or file that is broken, with its place, and how many fail.
     """
     try:

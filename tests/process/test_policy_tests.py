@@ -124,7 +124,7 @@ def test_coverage_names_what_was_never_tried(tmp_path: Path) -> None:
     """Below the wanted share the run fails, whatever its tests say."""
     result = run(folder(tmp_path, a=GOOD), "--coverage-min", "90")
     assert code(result) == 1
-    assert "policies/tools.cedar:22: `tools/no-shell` never decided anything" in result.stdout
+    assert re.search(r"policies/tools\.cedar:\d+: `tools/no-shell` never decided anything", result.stdout)
     assert "`tools/no-shell`: never true: [Tool::" in result.stdout
     assert "expected at least 90 %" in result.stderr
     assert code(run(tmp_path / "policies", "--coverage-min", "1")) == 0

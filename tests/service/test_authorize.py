@@ -212,7 +212,7 @@ def test_forbidden_by_a_file_names_file_line_and_advice(world: World) -> None:
     assert (reason.code, reason.policy_id, reason.source) == (
         "forbidden",
         "spend/no-gambling-or-cash",
-        "policies/spend.cedar:19",
+        "policies/spend.cedar:20",
     )
     assert reason.advice == "choose another merchant, no budget or approval lifts this"
 
