@@ -29,7 +29,7 @@ from sidecar.service.policy_store import Outcome
 from sidecar.state.environment import Durability, Environment, StoreError, open_environment, translate
 
 CPU_SECONDS_MAX: Final = 900
-"""Of processor time: enough for a million policies, and an end to whatever never ends by itself."""
+"""Of processor time: enough for whatever fits into the memory, and an end to what never ends by itself."""
 
 DATA_BYTES_MAX: Final = 4 << 30
 """Memory of its own; the store's map is not part of it."""
