@@ -3,8 +3,8 @@
 ``policies/*.cedar`` hold for every tenant, ``policies/<tenant id>/*.cedar`` for one; ``schemas/*.cedarschema`` are one
 schema. Files are read in the order of their names. Parsing and validating them is the core's.
 
-No file is left out in silence, since without a prohibition more is permitted: a link that leads nowhere is refused where
-it is named as a file that is read, or as a tenant's folder may be. Editors lay hidden ones beside a file: those are not.
+No file is left out in silence, since without a prohibition more is permitted: a link that leads nowhere is refused
+where it is named as a file that is read, or as a tenant's folder may be. Hidden ones, as editors lay, are not.
 """
 
 import os
