@@ -89,11 +89,13 @@ class Reloader:
         if finding.outcome == "unavailable":
             raise Unavailable(f"the policy files could not be loaded: {finding.reason}")
         seconds = time.monotonic() - began
-        await self._note(finding.outcome, finding.reason, by, content if finding.is_whole else UNTRIED)
         self._tell(finding, finding.outcome, by, seconds)
-        if finding.outcome == "loaded":
-            while await self._announcer.announce_some(self._clock()):
+        try:
+            await self._note(finding.outcome, finding.reason, by, content if finding.is_whole else UNTRIED)
+            while finding.outcome == "loaded" and await self._announcer.announce_some(self._clock()):
                 pass
+        except Unavailable as error:  # what came of the files is known: the background work tells the tenants then
+            log.warning("policy_reload_not_noted", by=by, reason=error.message)
         return Reloaded(
             finding.outcome, _revision(self._digests()[0]), _revision(before), finding.files, seconds, finding.reason
         )

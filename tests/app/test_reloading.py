@@ -199,6 +199,22 @@ def test_a_wish_that_a_full_disk_keeps_back_is_counted_and_logged(office: Office
     assert [(line["event"], line["reason"]) for line in logs] == [("policy_files_not_looked_at", "the disk is full")]
 
 
+def test_a_load_that_cannot_be_noted_is_a_load(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may fill up behind the switch: the files hold, and whoever asked is told so."""
+    files = only_schemas()
+    office.switch(files)
+
+    async def full(_run: object) -> None:
+        raise Unavailable("the disk is full")
+
+    monkeypatch.setattr(office.world.store, "write", full)
+    with capture_logs() as logs:
+        found = Finding("loaded", None, files.digest(), shipped_files().digest(), 5)
+        done = office.world.run(office.answering(found)("watch"))
+    assert (done.outcome, office.counted) == ("loaded", ["loaded"])
+    assert [line["event"] for line in logs] == ["policy_files_loaded", "policy_reload_not_noted"]
+
+
 def test_what_nobody_could_look_at_is_unavailable_and_counts_as_untried(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
