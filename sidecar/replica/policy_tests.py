@@ -63,6 +63,8 @@ def _below(folder: Path) -> Iterator[Path]:
 def read_test_file(file: PolicyTestFile, schema: SchemaModel) -> tuple[Case, ...]:
     """Return the cases of one file. Raises ConfigurationInvalid, naming the place of the first mistake."""
     try:
+        if file.path.exists() and not file.path.is_file():  # a pipe would keep whoever opens it for good
+            raise ConfigurationInvalid(f"{file.shown}: cannot be read: not a regular file")
         with file.path.open("rb") as opened:
             content = opened.read(TEXT_BYTES_MAX + 1)  # one more than is taken, so that the reader refuses it
         text = content.decode("utf-8-sig", errors="strict") if len(content) <= TEXT_BYTES_MAX else " " * len(content)

@@ -1,5 +1,6 @@
 """Test files are read with what they share, table by table, and every mistake in one is a sentence with its place."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,11 @@ def test_the_cases_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
     top = folder(tmp_path, a=DENIED, acme__b=DENIED)
     found = list(cases(top, shipped_files()))
     assert [case.setting.tenant.tenant_id for case in found] == [TENANT, "acme"]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_a_test_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.test.yaml")
+    (found,) = find_test_files(tmp_path)
+    with pytest.raises(ConfigurationInvalid, match=r"a\.test\.yaml: cannot be read: not a regular file"):
+        read_test_file(found, SCHEMA)
