@@ -2,8 +2,12 @@
 
 ``policies/*.cedar`` hold for every tenant, ``policies/<tenant id>/*.cedar`` for one; ``schemas/*.cedarschema`` are one
 schema. Files are read in the order of their names. Parsing and validating them is the core's.
+
+No file is left out in silence, since without a prohibition more is permitted: a link that leads nowhere is refused
+where it is named as a file that is read, or as a tenant's folder may be. Hidden ones, as editors lay, are not.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -47,13 +51,20 @@ def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[Source
     base = folder if top is None else top
     total = 0
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == suffix and path.is_file())
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix == suffix and _leads(path, suffix) and path.is_file()
+        )
         for path in paths:
             text = path.read_bytes()
             total += len(text)
             if total > POLICY_BYTES_PER_TENANT_MAX:
                 raise ConfigurationInvalid(f"the files in `{folder}` are over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
-            yield SourceFile(str(Path(base.name) / path.relative_to(base)), text.decode())
+            shown = str(Path(base.name) / path.relative_to(base))
+            shown.encode()
+            yield SourceFile(shown, text.decode())
+    except UnicodeEncodeError as error:
+        place = os.fsencode(folder).decode(errors="replace")
+        raise ConfigurationInvalid(f"the name of a file in `{place}` is not UTF-8") from error
     except UnicodeDecodeError as error:
         raise ConfigurationInvalid(f"a file in `{folder}` is not UTF-8 at byte {error.start}") from error
     except OSError as error:
@@ -62,6 +73,21 @@ def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[Source
 
 def _folders(policies: Path) -> list[Path]:
     try:
-        return sorted(path for path in policies.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(
+            path for path in policies.iterdir() if _leads(path, "") and path.is_dir() and not _is_hidden(path)
+        )
     except OSError as error:
         raise ConfigurationInvalid(f"`{policies}` cannot be read: {error.strerror}") from error
+
+
+def _leads(path: Path, suffix: str) -> bool:
+    """Return whether a path leads somewhere; raises ConfigurationInvalid for a link with that suffix that does not."""
+    if path.exists():
+        return True
+    if path.is_symlink() and path.suffix == suffix and not _is_hidden(path):
+        raise ConfigurationInvalid(f"`{path}` is a link that leads nowhere, expected a file or folder")
+    return False
+
+
+def _is_hidden(path: Path) -> bool:
+    return path.name.startswith(".")
