@@ -66,9 +66,9 @@ def forks(tree: ast.AST) -> bool:
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    if starts_anew(tree):
-        names.discard("multiprocessing")
     keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    if starts_anew(tree):
+        names -= {"multiprocessing"} | ({"concurrent.futures"} if "mp_context" in keywords else set())
     return bool(names & {"fork", "forkpty", "multiprocessing", "concurrent.futures"}) or "preexec_fn" in keywords
 
 
