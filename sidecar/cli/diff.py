@@ -142,7 +142,8 @@ def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what cl
 def _requests(asked: Asked) -> Requests:
     folder = asked.data_dir or asked.export
     history = None if folder is None else Source(folder, asked.export)
-    return Requests(asked.tests, history, asked.tenant_id)
+    policies = tuple(path for path in map(Path, (asked.new, asked.old, asked.policies)) if path.is_dir())
+    return Requests(asked.tests, policies, history, asked.tenant_id)
 
 
 def _read(name: str, policies: str, schemas: str | None) -> PolicyFiles:

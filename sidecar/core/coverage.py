@@ -118,9 +118,7 @@ def _name(unit: PolicyUnit) -> tuple[str, str]:
     return unit.source, unit.id
 
 
-def _walk(
-    part: Part, name: tuple[str, str], truths: Mapping[str, bool | None], found: set[Mark]
-) -> bool | None:
+def _walk(part: Part, name: tuple[str, str], truths: Mapping[str, bool | None], found: set[Mark]) -> bool | None:
     """Return what a condition is, as Cedar comes to it, and mark what was looked at on the way."""
     truth: bool | None
     if part.joint is None:

@@ -31,7 +31,7 @@ def read_policies(folder: Path) -> PolicyFiles:
     return PolicyFiles(
         schemas=(),
         shared=tuple(_read(folder, POLICY_SUFFIX)),
-        by_tenant={own.name: files for own in _folders(folder) if (files := tuple(_read(own, POLICY_SUFFIX, folder)))},
+        by_tenant={own.name: files for own in folders(folder) if (files := tuple(_read(own, POLICY_SUFFIX, folder)))},
     )
 
 
@@ -60,7 +60,8 @@ def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[Source
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
 
 
-def _folders(policies: Path) -> list[Path]:
+def folders(policies: Path) -> list[Path]:
+    """Return the folders of tenants in a folder of policies; raises ConfigurationInvalid when it cannot be read."""
     try:
         return sorted(path for path in policies.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
