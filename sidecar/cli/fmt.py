@@ -113,6 +113,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would keep everybody waiting
+        raise ConfigurationInvalid(f"`{path}` is no file")
     try:
         return path.read_bytes()
     except OSError as error:

@@ -47,17 +47,34 @@ def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[Source
     base = folder if top is None else top
     total = 0
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix == suffix and path.is_file())
-        for path in paths:
-            text = path.read_bytes()
-            total += len(text)
+        for path in sorted(path for path in folder.iterdir() if path.suffix == suffix and _is_meant(path)):
+            content = path.read_bytes()
+            total += len(content)
             if total > POLICY_BYTES_PER_TENANT_MAX:
                 raise ConfigurationInvalid(f"the files in `{folder}` are over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
-            yield SourceFile(str(Path(base.name) / path.relative_to(base)), text.decode())
-    except UnicodeDecodeError as error:
-        raise ConfigurationInvalid(f"a file in `{folder}` is not UTF-8 at byte {error.start}") from error
+            yield SourceFile(str(Path(base.name) / path.relative_to(base)), _text(path, content))
     except OSError as error:
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
+
+
+def _is_meant(path: Path) -> bool:
+    """Whether something with the suffix of a file is to be read as one.
+
+    A link that leads nowhere may be a `forbid` that got lost, so it is refused, as is what is neither file nor folder.
+    Only editors make hidden ones, to say that they have a file open.
+    """
+    if path.is_file():
+        return True
+    if path.is_dir() or path.name.startswith("."):
+        return False
+    raise ConfigurationInvalid(f"`{path}` is {'a link that leads nowhere' if path.is_symlink() else 'no file'}")
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationInvalid(f"`{path}` is not UTF-8 at byte {error.start}") from error
 
 
 def folders(policies: Path) -> list[Path]:

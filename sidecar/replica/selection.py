@@ -191,4 +191,5 @@ def below(root: Path) -> Iterator[Path]:
 
     for folder, inner, names in os.walk(root, onerror=refuse):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(names) if name.endswith(POLICY_SUFFIX))
+        found = (Path(folder) / name for name in sorted(names) if name.endswith(POLICY_SUFFIX))
+        yield from (path for path in found if path.is_file() or not path.name.startswith("."))  # no editor's marks
