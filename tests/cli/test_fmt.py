@@ -142,6 +142,23 @@ def test_a_file_that_cannot_be_replaced_stays_whole(terminal: Terminal, monkeypa
     assert [path.name for path in Path("policies/t_1").iterdir()] == ["b.cedar"]
 
 
+def test_none_is_replaced_where_one_cannot_be(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gets full on the way leaves all files as they were, and nothing beside them."""
+    Path("policies/c.cedar").write_text(RAW)
+    room, fsync = [1], os.fsync
+
+    def fail(file: int) -> None:
+        fsync(file)
+        if not room:
+            raise OSError(28, "No space left on device", "c.cedar")
+        room.pop()
+
+    monkeypatch.setattr(os, "fsync", fail)
+    assert terminal("fmt").code == 2
+    found = {path.name: path.read_text() for path in Path("policies").rglob("*") if path.is_file()}
+    assert found == {"a.cedar": LAID, "b.cedar": RAW, "c.cedar": RAW}
+
+
 def test_lines_can_be_wider(terminal: Terminal) -> None:
     """Where a repository writes wider ones."""
     wide = (
