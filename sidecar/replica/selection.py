@@ -110,8 +110,7 @@ def policies_around(paths: Sequence[Path], usual: Path) -> Path:
     """Return the folder of policies that tests in ``paths`` are about: the one that is named, or ``usual``.
 
     What lies in ``usual`` is about all of it. Elsewhere, a folder beside policies that hold for all tenants is one
-    tenant's and stands for both, and one that holds only a folder ``policies`` stands for that. Raises
-    ConfigurationInvalid for a folder that cannot be read.
+    tenant's and stands for both. Raises ConfigurationInvalid for a folder that cannot be read.
     """
     named = [path for path in paths if path.is_dir()]
     if len(named) != 1 or named[0].resolve().is_relative_to(usual.resolve()):
@@ -120,9 +119,17 @@ def policies_around(paths: Sequence[Path], usual: Path) -> Path:
     if _holds(folder, POLICY_SUFFIX):
         above = folder.absolute().parent
         return above if _holds(above, POLICY_SUFFIX) and not _holds_tenants(folder) else folder
-    if (folder / _POLICIES).is_dir():
-        return folder / _POLICIES
-    return folder if _holds_tenants(folder) else usual
+    inner = policies_in(folder)
+    return inner if inner != folder or _holds_tenants(folder) else usual
+
+
+def policies_in(folder: Path) -> Path:
+    """Return the folder of policies that ``folder`` stands for: itself, or as the top of a repository its `policies`.
+
+    Raises ConfigurationInvalid for a folder that cannot be read.
+    """
+    inner = folder / _POLICIES
+    return inner if inner.is_dir() and not _holds(folder, POLICY_SUFFIX) else folder
 
 
 def _holds_tenants(folder: Path) -> bool:
