@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from rich.console import Console
+from rich.progress import track
 
 from sidecar.core.coverage import Coverage, Mark, Prober, cover
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, SidecarError
@@ -24,6 +26,8 @@ from sidecar.replica.files import read_files
 from sidecar.replica.policy_tests import TEST_SUFFIX, PolicyTestFile, chosen_test_files, read_test_file
 from sidecar.replica.selection import policies_around
 from sidecar.service.policy_tests import Bench, Case, Decided, Result
+
+Step = TypeVar("Step")
 
 CASES_PER_PROCESS_MIN: Final = 1_000
 """Cases that are worth a process of its own: starting one takes as long as deciding them."""
@@ -145,7 +149,7 @@ def _share_out(
 ) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
     processes = min(wanted.jobs or os.cpu_count() or 1, -(-len(cases) // CASES_PER_PROCESS_MIN))
     if processes <= 1:
-        return _decide(compiled, cases, wanted.coverage)
+        return _decide(compiled, _shown(cases, len(cases)), wanted.coverage)
     share = -(-len(cases) // processes)
     shares = [(files, cases[start : start + share], wanted.coverage) for start in range(0, len(cases), share)]
     context = multiprocessing.get_context("spawn")  # the engine has threads of its own, which a fork would lose
@@ -153,11 +157,17 @@ def _share_out(
     ending = (signal.SIGINT, signal.SIG_DFL)
     try:
         with ProcessPoolExecutor(processes, context, signal.signal, ending) as pool:
-            done = list(pool.map(_decide_share, shares))
+            done = list(_shown(pool.map(_decide_share, shares), len(shares)))
     except BrokenProcessPool as error:
         raise ConfigurationInvalid("a process that ran tests ended before it was done") from error
     timed = tuple(each for some, _ in done for each in some)
     return timed, frozenset[Mark]().union(*(marks for _, marks in done))
+
+
+def _shown(steps: Iterable[Step], total: int) -> Iterable[Step]:
+    """Yield what is given while a terminal is shown how far it got."""
+    terminal = Console(stderr=True)
+    return track(steps, "testing", total, console=terminal, transient=True, disable=not terminal.is_terminal)
 
 
 def _decide_share(share: tuple[PolicyFiles, Sequence[Case], bool]) -> tuple[tuple[Timed, ...], frozenset[Mark]]:

@@ -1,7 +1,7 @@
 """Policy tests from files: which there are in a folder of policies, what is in them, and whether they pass.
 
-A test file is ``*.test.yaml`` anywhere below the folder, except in folders whose names begin with a dot (Kubernetes
-keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
+A test file is ``*.test.yaml`` or ``*.test.yml`` anywhere below the folder, except in folders whose names begin with a dot
+(Kubernetes keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
 """
 
 import os
@@ -19,6 +19,8 @@ from sidecar.replica.yaml_tree import TEXT_BYTES_MAX
 from sidecar.service.policy_tests import Bench, Case
 
 TEST_SUFFIX: Final = ".test.yaml"
+TEST_SUFFIXES: Final = (TEST_SUFFIX, ".test.yml")
+"""How files of tests end. Some write the second by habit, and a test that is never run looks as if it passed."""
 
 TENANT: Final = "t_test"
 """The tenant of a file that names none and lies in no tenant's folder: no policy of one tenant alone holds for it."""
@@ -80,7 +82,7 @@ def _below(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder, onerror=refuse):
         inner = [name for name in folders if not name.startswith(".")]
         folders[:] = sorted(inner)
-        yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
+        yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIXES))
         if Path(base) == folder:  # a tenant's folder may be a link, as its policies are read through one
             for link in (folder / name for name in inner if (folder / name).is_symlink()):
                 if not folder.resolve().is_relative_to(link.resolve()):

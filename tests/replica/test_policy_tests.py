@@ -313,11 +313,13 @@ def test_files_are_found_below_a_folder(tmp_path: Path) -> None:
     (top / "loop").symlink_to(top)
     (top / "other").symlink_to(top / "acme")
     (top / "notes.yaml").write_text("no test")
+    (top / "c.test.yml").write_text(DENIED)
     found = find_test_files(top, None)
     assert [(each.shown, each.tenant_id) for each in found] == [
         ("policies/acme/a.test.yaml", "acme"),
         ("policies/acme/deep/c.test.yaml", "acme"),
         ("policies/b.test.yaml", TENANT),
+        ("policies/c.test.yml", TENANT),
         ("policies/other/a.test.yaml", "other"),
         ("policies/other/deep/c.test.yaml", "other"),
     ]
