@@ -165,6 +165,8 @@ def _look_up(revision: Revision, paths: Sequence[str], suffix: str = "") -> list
         words = line.split()
         if words[0] == _OUTSIDE and PurePosixPath(path).suffix in {"", suffix}:
             raise ConfigurationInvalid(f"the link `{path}` leads out of `{revision.name}`")
+        if words[0] in _UNFOUND and path.endswith(suffix or "/") and not PurePosixPath(path).name.startswith("."):
+            raise ConfigurationInvalid(f"the link `{path}` leads nowhere in `{revision.name}`")
         if words[0] == _OUTSIDE or words[0] in _UNFOUND:
             rest = rest[int(words[1]) + 1 :]
         elif words[-1] != b"missing":
