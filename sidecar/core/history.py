@@ -159,6 +159,10 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
     **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
 }
+_decided: Final = msgspec.json.Decoder(Decided)
+_DECISION: Final = b'"type":"decision","v":'
+"""What the record of a decision has and no other: keys are sorted, and in a resource nothing follows its type."""
+
 _changed: Final = msgspec.json.Decoder(Changed)
 _manifest: Final = msgspec.json.Decoder(Manifest)
 
@@ -169,6 +173,8 @@ def read_event(body: bytes) -> Event:
     Raises ValidationFailed for a record that lacks what its kind has.
     """
     try:
+        if _DECISION in body:
+            return _decided.decode(body)
         return _readers.get(_kind.decode(body).kind, _changed).decode(body)
     except msgspec.DecodeError as error:
         raise ValidationFailed(f"the record cannot be read: {error}") from error
