@@ -106,7 +106,7 @@ def test_a_denied_claim_is_told_when_enough_has_left_the_window() -> None:
 
 
 def test_what_was_swept_is_gone_for_an_earlier_second_as_well() -> None:
-    """As in the ledger: a changed limit lets go what has left by then, and what is booked there later counts no more."""
+    """As in the ledger: a changed limit lets go what has left by then; what is booked there later counts no more."""
     counters = Counters()
     counters.grant(posting("rolling_24h", 5, 0, 40))
     counters.sweep("bud_1", (5 + DAY_S) * SECOND_US)
