@@ -1,7 +1,7 @@
 """Policy tests from files: which there are in a folder of policies, what is in them, and whether they pass.
 
-A test file is ``*.test.yaml`` or ``*.test.yml`` anywhere below the folder, except in folders whose names begin with a dot
-(Kubernetes keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
+A test file is ``*.test.yaml`` or ``*.test.yml`` anywhere below the folder, except in folders whose names begin with a
+dot (Kubernetes keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
 """
 
 import os
