@@ -156,7 +156,7 @@ def _share_out(
     # Ctrl-C reaches every process of the terminal: these end by it without a word.
     ending = (signal.SIGINT, signal.SIG_DFL)
     try:
-        with ProcessPoolExecutor(processes, context, signal.signal, ending) as pool:
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=signal.signal, initargs=ending) as pool:
             done = list(_shown(pool.map(_decide_share, shares), len(shares)))
     except BrokenProcessPool as error:
         raise ConfigurationInvalid("a process that ran tests ended before it was done") from error

@@ -4,6 +4,7 @@
 schema. Files are read in the order of their names. Parsing and validating them is the core's.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -52,7 +53,7 @@ def _read(folder: Path, suffix: str, top: Path | None = None) -> Iterator[Source
             total += len(content)
             if total > POLICY_BYTES_PER_TENANT_MAX:
                 raise ConfigurationInvalid(f"the files in `{folder}` are over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
-            yield SourceFile(str(Path(base.name) / path.relative_to(base)), _text(path, content))
+            yield SourceFile(_shown(Path(base.name) / path.relative_to(base)), _text(path, content))
     except OSError as error:
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
 
@@ -70,6 +71,16 @@ def _is_meant(path: Path) -> bool:
     raise ConfigurationInvalid(f"`{path}` is {'a link that leads nowhere' if path.is_symlink() else 'no file'}")
 
 
+def _shown(path: Path) -> str:
+    """Return a path as reasons show it. Raises ConfigurationInvalid for a name that is no text."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="replace")
+        raise ConfigurationInvalid(f"the name of the file `{shown}` is not UTF-8") from error
+    return str(path)
+
+
 def _text(path: Path, content: bytes) -> str:
     try:
         return content.decode()
@@ -80,6 +91,13 @@ def _text(path: Path, content: bytes) -> str:
 def folders(policies: Path) -> list[Path]:
     """Return the folders of tenants in a folder of policies; raises ConfigurationInvalid when it cannot be read."""
     try:
-        return sorted(path for path in policies.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path for path in policies.iterdir() if not path.name.startswith(".") and _is_folder(path))
     except OSError as error:
         raise ConfigurationInvalid(f"`{policies}` cannot be read: {error.strerror}") from error
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder, perhaps behind a link; raises ConfigurationInvalid for a link that leads nowhere."""
+    if path.is_symlink() and not path.suffix and not path.exists():
+        raise ConfigurationInvalid(f"`{path}` is a link that leads nowhere, expected a folder")
+    return path.is_dir()
