@@ -13,9 +13,9 @@ import httpx
 import msgspec
 from rich.console import Console
 
-from bench import contest, cores, day, machine, report, results, scaling, steps, tables
+from bench import contest, cores, day, machine, replay, report, results, scaling, steps, tables
 from bench.generator import GeneratorDiedError
-from bench.results import Part, Setting, Steps
+from bench.results import Part, Replays, Setting, Steps
 from bench.servers import ROOT, NotReadyError
 from bench.stages import NoSuchStepError
 from bench.steps import StepsFailedError
@@ -102,6 +102,24 @@ def scaling_command(**options: Any) -> None:  # noqa: ANN401  # as above
 def steps_command(**options: Any) -> None:  # noqa: ANN401  # as above
     """What each step of a decision costs, without a network."""
     _steps(**options)
+
+
+@main.command("replay")
+@click.option("--decisions", type=click.IntRange(100), default=100_000, show_default=True, help="In the history.")
+@click.option("--tenants", type=click.IntRange(1), default=1, show_default=True, help="That they are spread over.")
+@_data_dir
+def replay_command(decisions: int, tenants: int, data_dir: Path | None) -> None:
+    """How long a long history takes to be proven, and decided again by other policy files."""
+    set_up_logs("error")  # the history is made by the project's own services, in this process
+    before, console = machine.strain(), Console(stderr=True)
+    try:
+        timed = replay.run(decisions, tenants, data_dir, lambda what: console.print(f"replay: {what}", style="dim"))
+    except replay.ReplayFailedError as error:
+        raise click.ClickException(str(error)) from error
+    strain = machine.strain().told_since(before)
+    setting = Setting(machine.describe(_folder(data_dir)), "on all cores", strain, 0.0, _command())
+    results.save("replay", kept := Replays(setting=setting, tenants=tenants, timed=tuple(timed)))
+    report.print_replays(kept, report.console())
 
 
 @main.command("day")
@@ -235,9 +253,10 @@ def _is_right(part: Part) -> bool:
 
 def _report(path: Path) -> None:
     peers, scaled, found = results.part("peers"), results.part("scaling"), results.steps()
-    if peers is None and scaled is None and found is None:
+    replays = results.replays()
+    if peers is None and scaled is None and found is None and replays is None:
         raise click.ClickException("nothing was measured yet: run `python -m bench all`, or parts of it")
-    report.write(path, peers, scaled, found)
+    report.write(path, peers, scaled, found, replays)
     click.echo(f"wrote {path}")
 
 

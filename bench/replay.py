@@ -16,10 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-import msgspec
-
 from bench.bulk import ROOT, SPAN_US, Bulk
 from bench.population import OPERATOR, Filled, Founder
+from bench.results import Timed
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
@@ -29,7 +28,7 @@ from sidecar.service.identities import IdentityDraft
 from sidecar.service.settlement import Settler, Wanted
 
 AGENTS: Final = 50
-TTL_SECONDS: Final = 3_600
+TTL_SECONDS: Final = 7 * 86_400
 CANDIDATE: Final = """
 @id("candidate/less-per-payment")
 @description("no payment of more than 150")
@@ -39,20 +38,15 @@ when { context.amount > 15000 };
 SEED: Final = 5
 
 
-class Timed(msgspec.Struct, frozen=True):
-    """How long one command took, and what it said."""
-
-    name: str
-    seconds: float
-    decisions: int
-    flips: int
+class ReplayFailedError(Exception):
+    """A command did not do what is measured of it."""
 
 
 class Clerks:
     """The agents of one tenant at work."""
 
     def __init__(self, bulk: Bulk, filled: Filled, step_us: int) -> None:
-        """Let each hold of the tenant's first team be asked for by one of its agents."""
+        """Hire agents in the first team, with a budget each; two things happen ``step_us`` apart."""
         self._bulk = bulk
         self._tenant_id = filled.tenant_id
         self._step_us = step_us
@@ -160,10 +154,10 @@ def _timed(name: str, *arguments: str) -> Timed:
     )
     seconds = time.perf_counter() - began
     if done.returncode not in {0, 1} or not done.stdout:
-        raise RuntimeError(f"`{name}` ended with {done.returncode}: {done.stderr}")
+        raise ReplayFailedError(f"`{name}` ended with {done.returncode}: {done.stderr}")
     found = [json.loads(line) for line in done.stdout.splitlines()]
     if not all(each.get("exact", True) and each.get("proof", {}).get("exact", True) for each in found):
-        raise RuntimeError(f"`{name}` found a difference: {done.stdout[:500]}")
+        raise ReplayFailedError(f"`{name}` found a difference: {done.stdout[:500]}")
     decisions = sum(each["decisions"] for each in found)
     return Timed(name, seconds, decisions, sum(len(each.get("flips", ())) for each in found))
 

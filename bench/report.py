@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as ConsoleTable
 
 from bench import plots, tables
-from bench.results import Part, Steps
+from bench.results import Part, Replays, Steps
 from bench.tables import Table
 
 WIDTH_UNKNOWN: Final = 240
@@ -39,13 +39,22 @@ def print_steps(steps: Steps, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
+def print_replays(replays: Replays, console: Console) -> None:
+    """Print how long replays take."""
+    console.print(_for_console(tables.replays(replays)))
+    for line in tables.told(replays):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
 def console() -> Console:
     """Return where tables are printed: as wide as they need where no terminal limits them."""
     found = Console()
     return found if found.is_terminal else Console(width=WIDTH_UNKNOWN)
 
 
-def write(path: Path, peers: Part | None, scaling: Part | None, steps: Steps | None) -> None:
+def write(
+    path: Path, peers: Part | None, scaling: Part | None, steps: Steps | None, replays: Replays | None = None
+) -> None:
     """Write the Markdown to ``path`` and its plots to the folder beside it; a ``REACH`` beside it becomes its end."""
     folder = path.parent / PLOTS
     drawn = plots.draw(folder, peers, scaling, steps)
@@ -61,6 +70,8 @@ def write(path: Path, peers: Part | None, scaling: Part | None, steps: Steps | N
     if steps is not None:
         blocks += ["## Where the time goes", _list(_setting(steps)), _for_markdown(tables.steps(steps))]
         blocks += [_plot(name, title) for name, title in drawn if name.startswith("steps")]
+    if replays is not None:
+        blocks += ["## A history decided again", _list(_setting(replays)), _for_markdown(tables.replays(replays))]
     reach = path.with_name(REACH)
     if reach.exists():
         blocks.append(reach.read_text().strip())
@@ -71,7 +82,7 @@ def _about(part: Part) -> Iterator[str]:
     yield _list((*_setting(part), *tables.notes(part)))
 
 
-def _setting(part: Part | Steps) -> Iterator[str]:
+def _setting(part: Part | Steps | Replays) -> Iterator[str]:
     yield f"`{part.setting.command}`"
     yield from tables.told(part)
 

@@ -63,7 +63,24 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
 
 
-def save(name: str, part: Part | Steps, folder: Path = FOLDER) -> None:
+class Timed(msgspec.Struct, frozen=True):
+    """How long one command took over a history, and how much it said."""
+
+    name: str
+    seconds: float
+    decisions: int
+    flips: int
+
+
+class Replays(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a history takes to be decided again; ``tenants`` are those that it is spread over."""
+
+    setting: Setting
+    tenants: int
+    timed: tuple[Timed, ...]
+
+
+def save(name: str, part: Part | Steps | Replays, folder: Path = FOLDER) -> None:
     """Keep a part under ``name``; an earlier one of that name goes."""
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(part)))
@@ -79,3 +96,9 @@ def steps(folder: Path = FOLDER) -> Steps | None:
     """Return the stages of a decision, None when they were never measured."""
     path = folder / "steps.json"
     return msgspec.json.decode(path.read_bytes(), type=Steps) if path.exists() else None
+
+
+def replays(folder: Path = FOLDER) -> Replays | None:
+    """Return how long replays take, None when they were never measured."""
+    path = folder / "replay.json"
+    return msgspec.json.decode(path.read_bytes(), type=Replays) if path.exists() else None

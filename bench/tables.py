@@ -7,7 +7,7 @@ import msgspec
 
 from bench import contest, own
 from bench.measure import Figures
-from bench.results import Line, Part, Steps
+from bench.results import Line, Part, Replays, Steps
 
 ANSWERS_MIN: Final = 100
 """With fewer answers, a p99 is the slowest of them, and the row says so."""
@@ -118,6 +118,16 @@ def steps(found: Steps) -> Table:
     return Table("Where the time of one decision goes, in µs", ("step", *kinds), tuple(rows))
 
 
+def replays(found: Replays) -> Table:
+    """Return how long each command takes."""
+    rows = []
+    for each in found.timed:
+        rate = each.decisions / each.seconds
+        rows.append((each.name, f"{each.decisions:,}", f"{each.seconds:.1f}", f"{rate:,.0f}", f"{each.flips:,}"))
+    of = "one tenant" if found.tenants == 1 else f"{found.tenants} tenants"
+    return Table(f"A history of {of}, decided again", ("command", "decisions", "s", "per s", "flips"), tuple(rows))
+
+
 def notes(part: Part) -> Iterator[str]:
     """Yield what has to be known to believe the figures."""
     measured = [(line, count, figures) for line in part.lines for count, figures in line.figures.items()]
@@ -135,7 +145,7 @@ def notes(part: Part) -> Iterator[str]:
     yield from part.wrong
 
 
-def told(part: Part | Steps) -> Iterator[str]:
+def told(part: Part | Steps | Replays) -> Iterator[str]:
     """Yield what a part was measured on."""
     setting = part.setting
     machine = setting.machine

@@ -56,13 +56,14 @@ def _table_of_groups(groups: list[Group], limit: int) -> Table:
 
 
 def _table_of_flips(flips: list[Flip], limit: int) -> Table:
-    table = Table("record", "at", "identity", "action", "resource", box=None, pad_edge=False)
+    table = Table("tenant", "record", "at", "identity", "action", "resource", box=None, pad_edge=False)
     table.add_column("amount", justify="right")
     table.add_column("then")
     table.add_column("now")
     for flip in flips[:limit]:
         told = (
-            f"{flip.tenant_id}:{flip.seq}",
+            flip.tenant_id,
+            str(flip.seq),
             utc_text(flip.now_us),
             flip.identity_id,
             flip.action,

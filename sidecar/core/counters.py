@@ -40,10 +40,13 @@ class _Rolling:
         self._read = floor_s, total
         return total
 
-    def post(self, second: int, settled: int, held: int, *, floor_s: int) -> None:
+    def sweep(self, now_s: int) -> None:
+        floor_s = now_s - ROLLING_SECONDS + 1
         if floor_s > self._floor_s:
-            self._total = self.usage_at(floor_s + ROLLING_SECONDS - 1)
+            self._total = self.usage_at(now_s)
             self._floor_s = floor_s
+
+    def post(self, second: int, settled: int, held: int) -> None:
         row = self._rows.get(second)
         if row is None:
             insort(self._seconds, second)
@@ -98,15 +101,20 @@ class Counters:
         """Book what became of a claim, in the window of the hold."""
         self._post(posting, grants=False)
 
+    def sweep(self, budget_id: str, now_us: int) -> None:
+        """Let go what has left a rolling window by now, for good: as when a limit is changed."""
+        self._rolling.setdefault(budget_id, _Rolling()).sweep(now_us // SECOND_US)
+
     def _post(self, posting: Posting, *, grants: bool) -> None:
         claim = posting.claim
         if claim.window_start_us is None:
             return
         if claim.period == "rolling_24h":
             second = claim.window_start_us // SECOND_US
-            floor_s = second - ROLLING_SECONDS + 1 if grants else 0
             rolling = self._rolling.setdefault(claim.budget_id, _Rolling())
-            rolling.post(second, posting.settled, posting.held, floor_s=floor_s)
+            if grants:
+                rolling.sweep(second)
+            rolling.post(second, posting.settled, posting.held)
             return
         key = (claim.budget_id, claim.window_start_us)
         used = self._windows.get(key, Usage())

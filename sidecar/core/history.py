@@ -25,9 +25,10 @@ Figures: TypeAlias = tuple[str, int, int, int, int]
 """A measure of a reservation after a call: dimension, asked, held, settled, refunded."""
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True):
+class Opened(msgspec.Struct, frozen=True, kw_only=True, rename={"ts_us": "ts"}):
     """Record 0: whose log it is, and what every ruling in it depends on."""
 
+    ts_us: int
     tenant_id: str
     root: str
     time_zone: str
@@ -103,15 +104,20 @@ class Ended(
     ts_us: int
     kind: Ending
     decision_id: str
+    identity: str
     state: str
     measures: tuple[Figures, ...]
+    currency: str | None = None
     late: bool = False
 
 
-class Changed(msgspec.Struct, frozen=True, kw_only=True, rename={"seq": "i", "kind": "type"}):
-    """Another version of identities, budgets or cards; ``identity`` and ``card`` say whom a budget belongs to."""
+class Changed(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"seq": "i", "ts_us": "ts", "now_us": "now", "kind": "type"}
+):
+    """Another version of identities, budgets or cards; ``identity`` and ``card`` say whose it is."""
 
     seq: int
+    ts_us: int
     kind: str
     chain: tuple[Named, ...] = ()
     budgets: tuple[Named, ...] = ()
@@ -119,15 +125,41 @@ class Changed(msgspec.Struct, frozen=True, kw_only=True, rename={"seq": "i", "ki
     text: str | None = None
     identity: str | None = None
     card: str | None = None
+    revision: int | None = None
+    status: str | None = None
+    now_us: int | None = None
 
 
-class BudgetDeleted(msgspec.Struct, frozen=True):
+class BudgetDeleted(msgspec.Struct, frozen=True, rename={"ts_us": "ts", "kind": "type"}):
     """A budget that governs nothing from here on."""
 
+    ts_us: int
+    kind: str
     budget: str
 
 
 Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted
+
+
+RAISING: Final = frozenset(
+    f"{of}_{change}"
+    for of, changes in {
+        "identity": ("created", "updated", "suspended", "revoked"),
+        "budget": ("created", "updated", "deleted"),
+        "card": ("created", "frozen", "unfrozen", "closed"),
+        "policy": ("created", "deleted"),
+        "token": ("created", "updated", "rotated", "revoked"),
+    }.items()
+    for change in changes
+) | {"kill_switch", "tenant_updated"}
+"""Kinds of records that each tell of one step of the tenant's revision."""
+
+KINDS: Final = (
+    RAISING
+    | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
+    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
+)
+"""All kinds of records: one that is not known might change what nobody here would notice."""
 
 
 class ApiPolicy(msgspec.Struct, frozen=True, array_like=True):
@@ -159,6 +191,10 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
     **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
 }
+_decided: Final = msgspec.json.Decoder(Decided)
+_DECISION: Final = b'"type":"decision","v":'
+"""What the record of a decision has and no other: keys are sorted, and in a resource nothing follows its type."""
+
 _changed: Final = msgspec.json.Decoder(Changed)
 _manifest: Final = msgspec.json.Decoder(Manifest)
 
@@ -166,10 +202,15 @@ _manifest: Final = msgspec.json.Decoder(Manifest)
 def read_event(body: bytes) -> Event:
     """Return what a record tells. One of a kind that changes nothing here is a ``Changed`` without a version.
 
-    Raises ValidationFailed for a record that lacks what its kind has.
+    Raises ValidationFailed for a record that lacks what its kind has, and for one of a kind that is not known.
     """
     try:
-        return _readers.get(_kind.decode(body).kind, _changed).decode(body)
+        if _DECISION in body:
+            return _decided.decode(body)
+        kind = _kind.decode(body).kind
+        if kind not in KINDS:
+            raise ValidationFailed(f"the record is of type `{kind}`, which this version does not have")
+        return _readers.get(kind, _changed).decode(body)
     except msgspec.DecodeError as error:
         raise ValidationFailed(f"the record cannot be read: {error}") from error
 

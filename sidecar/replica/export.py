@@ -217,9 +217,9 @@ class ExportedChronicle:
             line = file.readline()
         try:
             fact = msgspec.json.decode(line, type=_Fact)
-        except msgspec.DecodeError as error:
+            return b64decode(fact.base64) if fact.base64 is not None else (fact.content or "").encode()
+        except ValueError as error:  # no JSON, no base64, or half a character
             raise ConfigurationInvalid(f"`{self._facts}:{number}`: no fact can be read: {error}") from error
-        return b64decode(fact.base64) if fact.base64 is not None else (fact.content or "").encode()
 
     def place(self, seq: int) -> str:
         """Return where record ``seq`` lies, as messages name it."""
@@ -229,12 +229,19 @@ class ExportedChronicle:
 def exported(folder: Path, tenant_id: str | None) -> list[ExportedChronicle]:
     """Return the histories of an export, or the one of ``tenant_id``; ``folder`` may be that of one tenant as well.
 
-    Raises ConfigurationInvalid as ``ExportedChronicle`` does, and where there is none.
+    Raises ConfigurationInvalid as ``ExportedChronicle`` does, where there is none, and where a tenant has two.
     """
     if not folder.is_dir():
         raise ConfigurationInvalid(f"`{folder}` is no folder, expected an export")
     folders = [folder] if (folder / MANIFEST).is_file() else sorted(each for each in folder.iterdir() if each.is_dir())
     found = [ExportedChronicle(each) for each in folders]
+    own: dict[str, Path] = {}
+    for place, each in zip(folders, found, strict=True):
+        if each.tenant_id in own:
+            raise ConfigurationInvalid(
+                f"`{own[each.tenant_id]}` and `{place}` are both of tenant `{each.tenant_id}`, expected one"
+            )
+        own[each.tenant_id] = place
     chosen = [each for each in found if tenant_id in {None, each.tenant_id}]
     if not found:
         raise ConfigurationInvalid(f"`{folder}` holds no export, expected a folder per tenant with a `{MANIFEST}`")

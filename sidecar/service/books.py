@@ -85,9 +85,11 @@ class Books:
             after = self._end(ended)
         except Conflict as error:
             raise ValidationFailed(error.message) from error
-        recorded = (ended.state, sorted(ended.measures), ended.late)
-        measures = [(name, each.asked, each.held, each.settled, each.refunded) for name, each in after.measures.items()]
-        found = (after.state, sorted(measures), after.late)
+        recorded = (ended.identity, ended.currency, ended.state, list(ended.measures), ended.late)
+        measures = [
+            (name, each.asked, each.held, each.settled, each.refunded) for name, each in sorted(after.measures.items())
+        ]
+        found = (after.identity_id, after.currency, after.state, measures, after.late)
         if recorded != found:
             raise ValidationFailed(f"`{ended.kind}` is recorded as `{recorded}`, and came out as `{found}`")
 
@@ -114,7 +116,7 @@ def _transition(reservation: Reservation, ended: Ended) -> Transition:
     if ended.kind == "release":
         return release(reservation)
     if ended.kind == "expire":
-        return expire(reservation, max(ended.ts_us, reservation.expires_at_us))
+        return expire(reservation, ended.ts_us)
     if ended.kind == "refund":
         before = {name: measure.refunded for name, measure in measures.items()}
         back = {name: refunded - before.get(name, 0) for name, _, _, _, refunded in ended.measures}

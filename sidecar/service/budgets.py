@@ -275,6 +275,8 @@ def _record(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us:
         body["identity"] = budget.identity_id
     if budget.card_id is not None:
         body["card"] = budget.card_id
+    if kind == "budget_updated":
+        body["now"] = now_us  # may be before that of the record, and says what a rolling window still counted
     part.audit.append(kind, now_us, body)
 
 

@@ -67,6 +67,9 @@ class Course(Protocol):
     def end(self, ended: Ended) -> None:
         """Go on from what became of a hold."""
 
+    def sweep(self, budget_id: str, now_us: int) -> None:
+        """Let go what has left a rolling window by now."""
+
     def grounds(self, decided: Decided, outcome: Outcome) -> tuple[Ground, ...]:
         """Return why it came out so, the most important first."""
 
@@ -94,6 +97,9 @@ class Recorded:
     def end(self, ended: Ended) -> None:
         """As ``book``."""
 
+    def sweep(self, budget_id: str, now_us: int) -> None:
+        """As ``book``."""
+
     def grounds(self, decided: Decided, _outcome: Outcome) -> tuple[Ground, ...]:
         """Return the recorded codes, with the policies and budgets behind them."""
         found: list[Ground] = []
@@ -111,7 +117,7 @@ class Recorded:
     def _named(self, decided: Decided, code: str, unit_id: str) -> Ground:
         try:
             return _of_unit(code, self._past.statutes.of(decided).policies.unit(unit_id))
-        except (FactMissing, ValidationFailed):  # its name stands in the record, its text was erased
+        except (FactMissing, ValidationFailed, KeyError):  # its text was erased, or the record names what never was
             return Ground(code=code, policy_id=unit_id)
 
     def _refusing(self, decided: Decided) -> list[Budget]:
@@ -139,12 +145,24 @@ class Candidate:
         self._parsed = ParsedPolicies()
         self._newest: TenantPolicies | None = None
         self._made: Recent[tuple[str, tuple[ApiPolicy, ...]], TenantPolicies] = Recent(REVISIONS_MAX)
+        self._at: Recent[tuple[str, str], TenantPolicies] = Recent(REVISIONS_MAX)
 
     def policies(self, tenant_id: str, statutes: Statutes, decided: Decided) -> TenantPolicies:
         """Return the policies of a tenant at a decision.
 
         Raises FactMissing, ConfigurationInvalid for a policy made by the API that does not go with the files.
         """
+        at = (
+            tenant_id,
+            decided.policies,
+        )  # ten thousand policies take longer to be compared than a request to be decided
+        known = self._at.get(at)
+        if known is None:
+            known = self._make(tenant_id, statutes, decided)
+            self._at.keep(at, known)
+        return known
+
+    def _make(self, tenant_id: str, statutes: Statutes, decided: Decided) -> TenantPolicies:
         api = statutes.manifest(decided).api
         made = self._made.get((tenant_id, api))
         if made is None:
@@ -202,6 +220,10 @@ class Retrial:
     def end(self, ended: Ended) -> None:
         """Book what became of a hold that this course gave as well."""
         self._books.end(ended)
+
+    def sweep(self, budget_id: str, now_us: int) -> None:
+        """Let go what has left a rolling window by now."""
+        self._books.counters.sweep(budget_id, now_us)
 
     def grounds(self, _decided: Decided, outcome: Outcome) -> tuple[Ground, ...]:
         """Return the reasons of the judgement."""

@@ -8,7 +8,8 @@ import msgspec
 from sidecar.core.budget import Budget, card_owner
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.history import BudgetDeleted, Changed, Event, Opened
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.history import RAISING, BudgetDeleted, Changed, Event, Named, Opened
 from sidecar.service.chronicle import FactMissing, Facts
 from sidecar.service.scene import Scene, Shelf
 from sidecar.service.statutes import Statutes
@@ -119,12 +120,19 @@ class Past:
         self.facts = facts
         self.statutes = Statutes(opened.tenant_id, facts)
         self.lost: list[tuple[int, str]] = []
+        self.revision = 0
+        self.rebound: tuple[str, int] | None = None
 
     def take(self, event: Event) -> None:
         """Change the scene as a record says; what a decision did to it stands in the records behind it.
 
-        A version whose fact was erased is noted in ``lost``. Raises ValidationFailed for a fact that was changed.
+        A version whose fact was erased is noted in ``lost``; ``rebound`` is the rolling budget whose bound this record
+        changed, with the time: what has left its window by then counts for no earlier request either. Raises
+        ValidationFailed for a fact that was changed, and for one that is not what the record says of it.
         """
+        if isinstance(event, Changed | BudgetDeleted) and event.kind in RAISING:
+            self.revision += 1
+        self.rebound = None
         if isinstance(event, Changed):
             self._change(event)
         elif isinstance(event, BudgetDeleted):
@@ -132,25 +140,64 @@ class Past:
 
     def _change(self, event: Changed) -> None:
         scene, facts, seq = self.scene, self.facts, event.seq
+        _require_named(event, self.revision)
         for key, revision, address in event.chain:
             what = f"identity `{key}` at revision {revision}"
             try:
-                scene.put(facts.value(_identity, address, seq, what))
+                identity = facts.value(_identity, address, seq, what)
+                _require_same(
+                    (event.identity, key, revision, event.status),
+                    (identity.identity_id, identity.identity_id, identity.revision, identity.status),
+                    what,
+                )
+                scene.put(identity)
             except FactMissing:
                 scene.lose_identity(key, what)
                 self.lost.append((seq, what))
         for key, revision, address in event.cards:
             what = f"card `{key}` at revision {revision}"
             try:
-                scene.put(facts.value(_card, address, seq, what))
+                card = facts.value(_card, address, seq, what)
+                _require_same(
+                    (event.identity, key, revision, event.status),
+                    (card.identity_id, card.card_id, card.revision, card.status),
+                    what,
+                )
+                scene.put(card)
             except FactMissing:
                 scene.lose_card(key, what)
                 self.lost.append((seq, what))
         for key, revision, address in event.budgets:
             what = f"budget `{key}` at revision {revision}"
             try:
-                scene.put(facts.value(_budget, address, seq, what))
+                budget = facts.value(_budget, address, seq, what)
+                _require_same((key, revision), (budget.budget_id, budget.revision), what)
+                _require_same((event.identity, event.card), (budget.identity_id, budget.card_id), what)
+                if budget.period == "rolling_24h" and event.kind == "budget_updated":
+                    old = scene.budgets.get(key)
+                    if old is not None and (old.limit, old.on_exceeded) != (budget.limit, budget.on_exceeded):
+                        self.rebound = key, event.ts_us if event.now_us is None else event.now_us
+                scene.put(budget)
             except FactMissing:
                 owner = card_owner(event.card) if event.card is not None else event.identity or ""
                 scene.lose_budget(key, owner, what)
                 self.lost.append((seq, what))
+
+
+def _require_named(event: Changed, revision: int) -> None:
+    """Raise ValidationFailed where a record does not name the one version that a change of its kind makes.
+
+    That of a budget, a card or an identity has the revision that the tenant came to with it.
+    """
+    of = "identity" if event.kind == "kill_switch" else event.kind.partition("_")[0]
+    versions: dict[str, tuple[Named, ...]] = {"identity": event.chain, "budget": event.budgets, "card": event.cards}
+    for name, found in versions.items():
+        if len(found) != (name == of):
+            raise ValidationFailed(f"a record of type `{event.kind}` names {len(found)} versions of kind `{name}`")
+        for key, at, _ in found:
+            _require_same((at, event.revision), (revision, revision), f"the revision of `{key}`")
+
+
+def _require_same(recorded: tuple[object, ...], found: tuple[object, ...], what: str) -> None:
+    if recorded != found:
+        raise ValidationFailed(f"{what} is recorded as `{recorded}`, and its fact says `{found}`")

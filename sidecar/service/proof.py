@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import orjson
 
-from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.audit import Body, DecisionFacts, Verdict, decision_body, encode_hash
 from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, SidecarError, StoreUnusable, ValidationFailed
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
@@ -135,6 +135,7 @@ class Prover:
                 if course is None:
                     course = _Course(chronicle, opening(event))
                 difference = self._take(course, event, body)
+                course.last_us = max(course.last_us, event.ts_us)
             except FAILURES as error:
                 difference = _broken(seq, None, error)
             if difference is not None:
@@ -150,7 +151,7 @@ class Prover:
             course.books.end_exactly(event)
             return None
         known = len(course.past.lost)
-        course.past.take(event)
+        course.take(event)
         for seq, what in course.past.lost[known:]:
             self._note(Missing(seq=seq, decision_id=None, what=what))
         return None
@@ -195,7 +196,14 @@ class _Course:
     def __init__(self, chronicle: Chronicle, opened: Opened) -> None:
         self.past = Past(opened, Facts(chronicle))
         self.books = Books(reopened(chronicle))
+        self.last_us = 0
         self._trial: Trial | None = None
+
+    def take(self, event: Event) -> None:
+        """Change the scene, and what rolling budgets still count, as a record says."""
+        self.past.take(event)
+        if self.past.rebound is not None:
+            self.books.counters.sweep(*self.past.rebound)
 
     def decide(self, decided: Decided) -> bytes:
         """Decide again, book what comes of it, and return the body of the record that it makes."""
@@ -212,10 +220,12 @@ class _Course:
         self.books.permit(placed)
         visible = placed is not None and placed.reservation.is_visible
         expires_us = placed.reservation.expires_at_us if placed is not None and visible else None
-        return _body(decided, request, judgement, expires_us)
+        fields = _fields(decided, request, judgement, expires_us)
+        fields |= decided.frame | {"ts": max(self.last_us, decided.now_us), "entity_revision": past.revision}
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
-def _body(decided: Decided, request: AuthorizeRequest, judgement: Judgement, expires_us: int | None) -> bytes:
+def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, expires_us: int | None) -> Body:
     """Return the body of a decision's record; what no ruling makes is taken from the one that lies there."""
     proposal, findings = judgement.proposal, judgement.findings
     view = proposal.view
@@ -237,7 +247,7 @@ def _body(decided: Decided, request: AuthorizeRequest, judgement: Judgement, exp
         others=tuple(identity_version(identity) for identity in proposal.others),
         card=view.card_version,
     )
-    fields = decision_body(
+    return decision_body(
         request=request,
         verdict=verdict,
         claimed=findings.claimed,
@@ -247,7 +257,6 @@ def _body(decided: Decided, request: AuthorizeRequest, judgement: Judgement, exp
         now_us=decided.now_us,
         entity_revision=decided.entity_revision,
     )
-    return orjson.dumps(fields | decided.frame, option=orjson.OPT_SORT_KEYS)
 
 
 def _difference(decided: Decided, body: bytes, made: bytes) -> Difference:

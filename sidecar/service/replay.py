@@ -135,6 +135,9 @@ class _Comparing:
             case _:
                 known = len(self._past.lost)
                 self._past.take(event)
+                if self._past.rebound is not None:
+                    self._before.sweep(*self._past.rebound)
+                    self._after.sweep(*self._past.rebound)
                 for _, what in self._past.lost[known:]:
                     self._note(Missing(seq=seq, decision_id=None, what=what))
 

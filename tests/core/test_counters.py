@@ -92,6 +92,15 @@ def test_a_reading_of_a_later_second_takes_nothing_from_an_earlier_one() -> None
     assert counters.usage(claim_at("rolling_24h", 0)) == Usage(2, 7)
 
 
+def test_what_is_booked_in_a_second_that_has_left_the_window_counts_nowhere() -> None:
+    """The money of a late settlement has its row, and takes no room from anybody."""
+    counters = Counters()
+    counters.grant(posting("rolling_24h", 0, 0, 7))
+    counters.grant(posting("rolling_24h", 3 * DAY_S, 0, 5))
+    counters.book(posting("rolling_24h", 0, 7, -7))
+    assert counters.usage(claim_at("rolling_24h", 3 * DAY_S)) == Usage(0, 5)
+
+
 def test_a_denied_claim_is_told_when_enough_has_left_the_window() -> None:
     counters = Counters()
     for second, amount in ((0, 60), (100, 40)):
@@ -103,3 +112,15 @@ def test_a_denied_claim_is_told_when_enough_has_left_the_window() -> None:
     assert counters.frees_at(Claim(claim.budget, None, 1), 500) == DAY_S * SECOND_US
     assert FREEING_ROWS_MAX == 1_000
     assert Window(0, None) == window_at("total", 5, UTC)
+
+
+def test_what_was_swept_is_gone_for_an_earlier_second_as_well() -> None:
+    """As in the ledger: a changed limit lets go what has left by then; what is booked there later counts no more."""
+    counters = Counters()
+    counters.grant(posting("rolling_24h", 5, 0, 40))
+    counters.sweep("bud_1", (5 + DAY_S) * SECOND_US)
+    counters.sweep("bud_1", 6 * SECOND_US)
+    counters.sweep("bud_2", 6 * SECOND_US)
+    assert counters.usage(claim_at("rolling_24h", 4 + DAY_S)) == Usage()
+    counters.book(posting("rolling_24h", 5, 30, -40))
+    assert counters.usage(claim_at("rolling_24h", 4 + DAY_S)) == Usage()

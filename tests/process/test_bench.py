@@ -12,7 +12,22 @@ import orjson
 import pytest
 from rich.console import Console
 
-from bench import contest, cores, disk, load, measure, own, report, results, scaling, stages, steps, tables, workload
+from bench import (
+    contest,
+    cores,
+    disk,
+    load,
+    measure,
+    own,
+    replay,
+    report,
+    results,
+    scaling,
+    stages,
+    steps,
+    tables,
+    workload,
+)
 from bench.day import HOURS, Day
 from bench.generator import VARIANTS, Generator, Outcome, Plan, generator, requests
 from bench.machine import Machine
@@ -20,7 +35,7 @@ from bench.measure import Figures, Kind
 from bench.memory import resident_mib
 from bench.peers import cedar_text, deciders, install, rego
 from bench.peers.contestants import Contestant, contestants
-from bench.results import Line, Part, Setting, Step, Steps
+from bench.results import Line, Part, Replays, Setting, Step, Steps
 from bench.servers import NotReadyError, running
 from bench.subjects import Terms
 
@@ -227,6 +242,22 @@ def test_the_report_is_written_from_what_was_kept(tmp_path: Path) -> None:
         assert "</svg>" in drawing
         assert "<script" not in drawing
     assert "Cedar" in (tmp_path / "plots" / "steps.svg").read_text()
+
+
+def test_a_history_is_made_and_decided_again(tmp_path: Path) -> None:
+    """Each command is timed over all of it, proven by it, and reported; the candidate flips something."""
+    timed = replay.run(150, 2, tmp_path, lambda _what: None)
+    assert [each.decisions for each in timed] == [150, 150, 150]
+    assert timed[0].flips == 0
+    assert timed[1].flips == timed[2].flips > 0
+    assert list(tmp_path.iterdir()) == []
+    found = Replays(setting=SETTING, tenants=2, timed=tuple(timed))
+    assert results.replays(tmp_path / "kept") is None
+    results.save("replay", found, tmp_path / "kept")
+    assert results.replays(tmp_path / "kept") == found
+    report.write(tmp_path / "RESULTS.md", None, None, None, found)
+    assert "| replay: proof and candidate | 150 |" in (tmp_path / "RESULTS.md").read_text()
+    report.print_replays(found, report.console())
 
 
 def test_a_report_of_nothing_is_short(tmp_path: Path) -> None:

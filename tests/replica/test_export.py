@@ -1,6 +1,7 @@
 """An export is the log it was made from, and says where it is not whole."""
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -86,6 +87,13 @@ def test_nothing_is_left_of_an_export_that_failed(world: World, tmp_path: Path) 
         write_exports([chronicle(world)], tmp_path / "store", NOON, lambda _tenant, _done: None)
 
 
+def test_two_exports_of_one_tenant_are_refused(folder: Path) -> None:
+    """Nobody could say which of them is meant."""
+    shutil.copytree(folder / "t_one", folder / "copy")
+    with pytest.raises(ConfigurationInvalid, match=r"copy` and `.*t_one` are both of tenant `t_one`, expected one"):
+        exported(folder, None)
+
+
 def damaged(path: Path, change: Callable[[bytes], bytes]) -> None:
     path.write_bytes(change(path.read_bytes()))
 
@@ -131,9 +139,10 @@ def test_an_export_that_was_changed_is_found_out(folder: Path) -> None:
     difference = prove(exported(folder, "t_one")[0]).difference
     assert difference is not None
     assert "its content has another hash" in difference.sentence
-    facts.write_bytes(stored.replace(line, line[:54] + b" oops}"))
-    with pytest.raises(ConfigurationInvalid, match=rf"{FACTS}:\d+`: no fact can be read"):
-        prove(exported(folder, "t_one")[0])
+    for rest in (b" oops}", b',"base64":"a"}', b',"content":"\\ud800"}'):
+        facts.write_bytes(stored.replace(line, line[: len(b'{"hash":""') + 43] + rest))
+        with pytest.raises(ConfigurationInvalid, match=rf"{FACTS}:\d+`: no fact can be read"):
+            prove(exported(folder, "t_one")[0])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Policy and schema files of a folder: which are read, and that none is left out in silence."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -67,5 +68,19 @@ def test_the_lock_of_an_editor_is_none_of_the_files(folder: Path) -> None:
 
 def test_a_name_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / "\udcff.cedar").write_text("")
-    with pytest.raises(ConfigurationInvalid, match=r"the name of a file in `.*policies` is not UTF-8"):
+    with pytest.raises(ConfigurationInvalid, match=r"the name of the file `policies/.*` is not UTF-8"):
         read_policies(folder)
+
+
+def test_what_would_keep_a_reader_waiting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t_1").mkdir()
+    os.mkfifo(tmp_path / "t_1/pipe.cedar")
+    with pytest.raises(ConfigurationInvalid, match=r"t_1/pipe\.cedar` is no file"):
+        read_policies(tmp_path)
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.cedar").touch()
+    (tmp_path / "b.cedar").write_bytes(b"ab\xff")
+    with pytest.raises(ConfigurationInvalid, match=r"b\.cedar` is not UTF-8 at byte 2"):
+        read_policies(tmp_path)

@@ -15,13 +15,16 @@ from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.history import digest
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
+from sidecar.service.budgets import BudgetPatch
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.proof import MISSING_MAX, Prover, joined, verify_chain
 from sidecar.service.treasury import CardDesk, CardDraft
 from tests.service.builders import (
     DAY,
     HOUR,
+    NOON,
     OPERATOR,
+    SECOND,
     World,
     key_for,
     limit,
@@ -164,6 +167,8 @@ def changing(seq: int, **fields: object) -> Callable[[dict[str, Any]], object]:
         ("identity", "root"),
         ("action", "tool.call"),
         ("chain", []),
+        ("entity_revision", 3),
+        ("ts", NOON + 5),
     ],
 )
 def test_a_changed_field_of_a_decision_is_named(told: World, field: str, value: object) -> None:
@@ -194,6 +199,9 @@ def test_a_changed_figure_of_a_budget_is_named(told: World) -> None:
         ("settle", {"late": True}, "is recorded as"),
         ("settle", {"decision": "dec_unknown"}, "of a hold that decision `dec_unknown` does not have"),
         ("settle", {"state": "released"}, "is recorded as"),
+        ("settle", {"identity": "root"}, "is recorded as"),
+        ("settle", {"currency": "EUR"}, "is recorded as"),
+        ("settle", {"type": "settled"}, "of type `settled`, which this version does not have"),
         ("refund", {"measures": [["amount", 2000, 0, 2000, 3000]]}, "cannot refund"),
         ("release", {"state": "settled"}, "is recorded as"),
         ("release", {"measures": 5}, "the record cannot be read"),
@@ -212,16 +220,83 @@ def test_a_changed_ending_is_named(told: World, kind: str, fields: dict[str, obj
 
 
 def test_a_removed_change_is_noticed(told: World) -> None:
-    """Without the record of an identity, what it asked for cannot be decided."""
+    """Each record of a kind names the one version that it made."""
     seq = next(body["i"] for body in told.bodies() if body["type"] == "identity_created" and body["identity"] == "bob")
     assert isinstance(seq, int)
     difference = prove(Doctored(chronicle(told), edit=changing(seq, chain=[]))).difference
     assert difference is not None
-    assert difference.sentence.endswith("unknown identity `bob`")
+    assert difference.sentence.endswith("of type `identity_created` names 0 versions of kind `identity`")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("identity_created", {"identity": "somebody"}),
+        ("identity_created", {"status": "suspended"}),
+        ("identity_created", {"revision": 99}),
+        ("identity_created", {"type": "token_created"}),
+        ("budget_created", {"identity": None}),
+        ("budget_created", {"card": "card_x"}),
+        ("card_created", {"identity": "root"}),
+        ("card_created", {"status": "closed"}),
+    ],
+)
+def test_a_record_that_says_other_than_its_fact_is_named(told: World, kind: str, fields: dict[str, object]) -> None:
+    draft = CardDraft(identity_id="bob", currency="CAD")
+    told.run(CardDesk(told.store, told.treasurer, told.ids).create(OPERATOR, "t_one", draft, None, told.now_us))
+    told.decide(payment("1", "bob"))
+    seq = told.kinds().index(kind)
+    difference = prove(Doctored(chronicle(told), edit=changing(seq, **fields))).difference
+    assert difference is not None
+    assert (difference.seq, difference.decision_id) == (seq, None)
+
+
+def test_a_fact_of_another_version_is_named(told: World) -> None:
+    """Its hash is right, and it is not what the record says that it is."""
+    bodies: list[dict[str, Any]] = [dict(body) for body in told.bodies() if body["type"] == "identity_created"]
+    edit = changing(bodies[0]["i"], chain=[[*bodies[0]["chain"][0][:2], bodies[1]["chain"][0][2]]])
+    difference = prove(Doctored(chronicle(told), edit=edit)).difference
+    assert difference is not None
+    assert "at revision 1 is recorded as" in difference.sentence
+
+
+def test_every_change_that_raises_the_revision_is_counted(world: World) -> None:
+    """A record that is gone is noticed by the next decision, whether or not that needs it."""
+    world.tenant()
+    world.token(None)
+    world.identity("bob")
+    assert world.decide(tool_call("bob")).allowed
+    assert prove(chronicle(world)).is_exact
+    for kind in ("token_created", "policy_created"):
+        seq = world.kinds().index(kind)
+        difference = prove(Doctored(chronicle(world), edit=changing(seq, type="webhook_created"))).difference
+        assert difference is not None
+        assert "revision" in difference.sentence
+
+
+def test_a_window_that_was_swept_by_a_changed_limit_stays_swept(world: World) -> None:
+    """A request that is older than the change by a moment is decided behind it; its record says so."""
+    world.tenant()
+    world.identity("bob")
+    budget = world.budget(limit(80, "bob", period="rolling_24h")).budget.budget_id
+    world.decide(payment("20.00", "bob"))
+    early = world.now_us + DAY - 1
+    for ahead_us, room in ((DAY, "90"), (DAY + SECOND // 2, "91")):
+        world.now_us = early - DAY + 1 + ahead_us
+        patch = BudgetPatch(Major(room), None, None, None)
+        world.run(world.treasurer.change(OPERATOR, "t_one", budget, patch, world.now_us))
+        world.now_us = early
+        assert world.decide(payment("75.00", "bob")).allowed is (room == "90")
+    patch = BudgetPatch(None, "another name", None, None)
+    world.run(world.treasurer.change(OPERATOR, "t_one", budget, patch, early + DAY))
+    assert not world.decide(payment("75.00", "bob")).allowed
+    proof = prove(chronicle(world))
+    assert proof.difference is None, proof.difference.sentence
+    assert retried(chronicle(world), shipped_files()).flips == ()
 
 
 def test_a_record_0_that_opens_nothing_is_named(told: World) -> None:
-    edit = changing(0, type="note")
+    edit = changing(0, type="clock_event")
     difference = prove(Doctored(chronicle(told), edit=edit)).difference
     assert difference is not None
     assert difference.sentence == "record 0: record 0 does not open a log"
@@ -317,12 +392,12 @@ def test_a_permit_that_holds_nothing_is_missing_without_a_booking(world: World) 
 
 def test_a_decision_whose_budget_nobody_made_is_not_booked(told: World) -> None:
     """What becomes of its hold is let pass; the next decision shows that a record is gone."""
-    first, _, third, _ = decisions(told)
-    seq = told.kinds().index("budget_created")
-    proof = prove(Doctored(chronicle(told), edit=changing(seq, budgets=[]), erased={first["request"]}))
+    first, *_, last = decisions(told)
+    rows = [["bud_nobody", *first["budgets"][0][1:]]]
+    proof = prove(Doctored(chronicle(told), edit=changing(first["i"], budgets=rows), erased={first["request"]}))
     assert [each.what for each in proof.missing] == ["the request"]
     assert proof.difference is not None
-    assert proof.difference.seq < third["i"]
+    assert proof.difference.seq <= last["i"]
 
 
 def test_a_record_that_only_looks_like_an_ending_is_let_pass(told: World) -> None:
