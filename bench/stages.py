@@ -32,7 +32,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
     "view: chain, budgets and policies of the asker": ("sidecar.service.snapshots:Snapshots.current",),
     "rule: question, slice, reasons": ("sidecar.service.authorize:rule",),
     "Cedar": ("cedarpy._internal:is_authorized_batch",),
-    "claims: read the counters of the budgets": ("sidecar.service.authorize:consult",),
+    "claims: read the counters of the budgets": ("sidecar.service.judgement:consult",),
     "reserve: counters and reservation": ("sidecar.service.authorize:_reserve",),
     "facts behind the record": ("sidecar.service.authorize:_facts",),
     "body of the record": ("sidecar.service.authorize:decision_body",),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -23,12 +24,12 @@ from sidecar.app.shadowing import load_shadow
 from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, SidecarError
 from sidecar.core.snapshot import PolicyFiles
-from sidecar.replica.files import read_files
+from sidecar.replica.files import read_files, read_policies
 from sidecar.service.policy_store import Outcome
 from sidecar.state.environment import Durability, Environment, StoreError, open_environment, translate
 
 CPU_SECONDS_MAX: Final = 900
-"""Of processor time: enough for a million policies, and an end to whatever never ends by itself."""
+"""Of processor time: enough for whatever fits into the memory, and an end to what never ends by itself."""
 
 DATA_BYTES_MAX: Final = 4 << 30
 """Memory of its own; the store's map is not part of it."""
@@ -38,6 +39,15 @@ AGREE_SECONDS: Final = 0.1
 
 LOOKS_MAX: Final = 50
 EXIT_ORPHAN: Final = 3
+
+REASON_CHARACTERS_MAX: Final = 2_000
+"""A reason quotes from the files, in which a name has no bound, and is stored, logged and shown by ``/readyz``."""
+
+UNTRIED: Final = b""
+"""Stands for no content of any folder, so that whatever lies there is tried."""
+
+FAULTS: Final = (StoreError, SidecarError, OSError, MemoryError)
+"""What ends an errand and is a finding."""
 
 
 class Errand(msgspec.Struct, frozen=True):
@@ -57,7 +67,12 @@ class Errand(msgspec.Struct, frozen=True):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What came of it; ``unavailable`` says that nothing is known of the files. ``digest`` is of those that hold."""
+    """What came of it; ``unavailable`` says that nothing is known of the files. ``digest`` is of those that hold.
+
+    ``shadow`` is the digest of shadow files that were loaded, None where none were. ``is_whole`` says that all files
+    were looked at: where it is not so, they are to be tried again as they are. Of files that were loaded, ``reason``
+    says why the shadow files among them were not.
+    """
 
     outcome: Outcome | Literal["unavailable"]
     reason: str | None = None
@@ -65,6 +80,8 @@ class Finding(msgspec.Struct, frozen=True):
     before: bytes | None = None
     files: int = 0
     strangers: tuple[str, ...] = ()
+    shadow: bytes | None = None
+    is_whole: bool = True
 
 
 def run(errand: Errand, trial: Trial, wait: Callable[[float], None] = time.sleep) -> Finding:
@@ -73,36 +90,57 @@ def run(errand: Errand, trial: Trial, wait: Callable[[float], None] = time.sleep
         files = settled(lambda: read_files(errand.policies, errand.schemas), wait)
         environment = open_environment(errand.store, durability=errand.durability, map_size=errand.map_size)
         with closing(environment):
-            done = load(environment, files, trial, Wish(errand.by, errand.content))
+            # With shadow files to come, the content counts as tried only when they were looked at too.
             missing = tuple(strangers(environment, files))
-            outcome, reason = _with_shadow(environment, errand, done.outcome, wait)
-    except ConfigurationInvalid as error:
-        return Finding("refused", error.message)
-    except StoreError as error:
+            # With shadow files to come, the content counts as tried only when they were looked at too.
+            content = errand.content if errand.shadow is None else UNTRIED
+            done = load(environment, files, trial, Wish(errand.by, content))
+            found = Finding(done.outcome, None, done.digest, done.before, len(files.all), missing)
+            if errand.shadow is None:
+                return found
+            return _with_shadow(environment, found, partial(_shadow_files, errand.shadow, files), wait)
+    except FAULTS as error:
+        return _fault(error)
+
+
+def _fault(error: Exception) -> Finding:
+    """Return what an error says of the files."""
+    if isinstance(error, ConfigurationInvalid):
+        return Finding("refused", _short(error.message))
+    if isinstance(error, StoreError):
         return Finding("unavailable", translate(error).message)
-    except SidecarError as error:
+    if isinstance(error, SidecarError):
         return Finding("unavailable", error.message)
-    except (OSError, MemoryError) as error:
-        return Finding("unavailable", f"the files could not be looked at: {type(error).__name__} {error}".rstrip())
-    return Finding(outcome, reason, done.digest, done.before, len(files.all), missing)
+    return Finding("unavailable", f"the files could not be looked at: {type(error).__name__} {error}".rstrip())
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= REASON_CHARACTERS_MAX else reason[:REASON_CHARACTERS_MAX] + "…"
+
+
+def _shadow_files(folder: Path, live: PolicyFiles) -> PolicyFiles:
+    """Return the shadow files; the schema is the one that the live files were checked with, whatever came since."""
+    return msgspec.structs.replace(read_policies(folder), schemas=live.schemas)
 
 
 def _with_shadow(
-    environment: Environment, errand: Errand, outcome: Outcome, wait: Callable[[float], None]
-) -> tuple[Outcome, str | None]:
-    """Load the shadow policies as well, and return what became of all files, given what became of the live ones.
+    environment: Environment, found: Finding, read: Callable[[], PolicyFiles], wait: Callable[[float], None]
+) -> Finding:
+    """Load the shadow policies as well, and return what became of all files, ``found`` being that of the live ones.
 
     Shadow files that may not be loaded keep no live ones back: they are refused by themselves, and the reason says so.
     """
-    folder = errand.shadow
-    if folder is None:
-        return outcome, None
     try:
-        changed = load_shadow(environment, settled(lambda: read_files(folder, errand.schemas), wait))
-    except ConfigurationInvalid as error:
-        reason = f"the shadow policies were refused: {error.message}"
-        return ("refused" if outcome == "unchanged" else outcome), reason
-    return ("loaded" if changed else outcome), None
+        files = settled(read, wait)
+        if load_shadow(environment, files):
+            return msgspec.structs.replace(found, outcome="loaded", shadow=files.digest())
+    except FAULTS as error:
+        fault = _fault(error)
+        is_whole = fault.outcome == "refused"
+        reason = f"the shadow policies were {'refused' if is_whole else 'not loaded'}: {fault.reason}"
+        outcome = found.outcome if found.outcome == "loaded" else fault.outcome
+        return msgspec.structs.replace(found, outcome=outcome, reason=reason, is_whole=is_whole)
+    return found
 
 
 def settled(read: Callable[[], PolicyFiles], wait: Callable[[float], None]) -> PolicyFiles:
@@ -122,12 +160,19 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS_MAX, CPU_SECONDS_MAX))
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES_MAX, DATA_BYTES_MAX))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    answer = _kept_output()
     errand = msgspec.json.decode(sys.stdin.buffer.readline(), type=Errand, dec_hook=_decode)
     threading.Thread(target=_end_with_asker, daemon=True).start()
     finding = run(errand, trial_in(errand.policies))
-    with suppress(BrokenPipeError):
-        sys.stdout.buffer.write(msgspec.json.encode(finding) + b"\n")
-        sys.stdout.buffer.flush()
+    with suppress(BrokenPipeError), os.fdopen(answer, "wb") as output:
+        output.write(msgspec.json.encode(finding) + b"\n")
+
+
+def _kept_output() -> int:
+    """Return a descriptor of standard output for the answer, and send whatever else is printed to standard error."""
+    answer = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return answer
 
 
 def _decode(wanted: type, value: object) -> object:

@@ -20,7 +20,7 @@ from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, try_lock
 from sidecar.app.shadowing import load_shadow, require_shadow
 from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
-from sidecar.replica.files import read_files
+from sidecar.replica.files import read_files, read_policies
 from sidecar.replica.watched import content_of
 from sidecar.service.policy_store import Tried
 from sidecar.settings import Settings
@@ -66,7 +66,8 @@ def prepare(settings: Settings) -> Settings:
 def _load(settings: Settings) -> None:
     content = content_of(settings.policy_folders)  # before the files: what comes in between is seen by the watcher
     files = read_files(settings.policies, settings.schemas)
-    shadow = None if settings.shadow_policies is None else read_files(settings.shadow_policies, settings.schemas)
+    folder = settings.shadow_policies
+    shadow = None if folder is None else msgspec.structs.replace(read_policies(folder), schemas=files.schemas)
     trial = trial_in(settings.policies)
     if settings.store.exists():
         probe(settings.store)
@@ -80,7 +81,8 @@ def _load(settings: Settings) -> None:
         if shadow is not None:
             require_shadow(environment, shadow)
         done = load(environment, files, trial)
-        load_shadow(environment, shadow)
+        if load_shadow(environment, shadow) and shadow is not None:
+            log.info("shadow_files_loaded", files=len(shadow.policies), digest=shadow.digest().hex())
         with closing(Writer(environment)) as writer:
             writer.write(lambda txn, _raw: txn.keep_policies_tried(Tried(content)))
         if done.outcome == "loaded":

@@ -18,7 +18,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from sidecar.app.errand import Errand, Finding
+from sidecar.app.errand import UNTRIED, Errand, Finding
 from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, try_lock
 from sidecar.core.errors import Unavailable
 from sidecar.replica.watched import content_of
@@ -31,6 +31,9 @@ from sidecar.state.store import LmdbStore
 log: Final = structlog.get_logger("sidecar.reload")
 
 COMMAND: Final = (sys.executable, "-m", "sidecar.app.errand")
+
+ANSWER_BYTES_MAX: Final = 1 << 26
+"""Of the process: a finding names every folder that no tenant has, and there may be a hundred thousand."""
 
 PATIENCE_SECONDS: Final = 1_800.0
 """How long the process may take, whatever it waits for; its processor time has a limit of its own."""
@@ -64,39 +67,41 @@ class Reloader:
         without an answer although the files had nothing to do with it.
         """
         async with self._turn:
-            self._store.require_room()
-            lock = await _locked(self._settings.data_dir / RELOAD_LOCK)
             try:
-                with self._store.beside_others():
-                    return await self._load(by, lock)
+                self._store.require_room()
+                lock = await _locked(self._settings.data_dir / RELOAD_LOCK)
+                try:
+                    with self._store.beside_others():
+                        return await self._load(by, lock)
+                finally:
+                    os.close(lock)
             except Unavailable as error:
                 self._count("unavailable")
                 log.warning("policy_files_not_looked_at", by=by, reason=error.message)
                 raise
-            finally:
-                os.close(lock)
 
     async def _load(self, by: str, lock: int) -> Reloaded:
         began = time.monotonic()
-        before = self._digest()
+        before, shadow_before = self._digests()
         # Before the process reads them: what is written in between is found to differ by the next look.
         content = await asyncio.to_thread(content_of, self._settings.policy_folders)
-        finding = self._judged(await self._found(self._errand(by, content), lock), before)
+        finding = self._judged(await self._found(self._errand(by, content), lock), before, shadow_before)
         if finding.outcome == "unavailable":
             raise Unavailable(f"the policy files could not be loaded: {finding.reason}")
         seconds = time.monotonic() - began
-        await self._note(finding.outcome, finding.reason, by, content)
+        await self._note(finding.outcome, finding.reason, by, content if finding.is_whole else UNTRIED)
         self._tell(finding, finding.outcome, by, seconds)
         if finding.outcome == "loaded":
             while await self._announcer.announce_some(self._clock()):
                 pass
         return Reloaded(
-            finding.outcome, _revision(self._digest()), _revision(before), finding.files, seconds, finding.reason
+            finding.outcome, _revision(self._digests()[0]), _revision(before), finding.files, seconds, finding.reason
         )
 
-    def _digest(self) -> bytes | None:
+    def _digests(self) -> tuple[bytes | None, bytes | None]:
+        """Return what stands for the live files and for the shadow files as they are loaded now."""
         with self._store.read() as txn:
-            return txn.policy_files_digest()
+            return txn.policy_files_digest(), txn.shadow_files.digest()
 
     def _errand(self, by: str, content: bytes) -> bytes:
         own = self._settings
@@ -115,6 +120,7 @@ class Reloader:
                 stderr=asyncio.subprocess.DEVNULL,
                 pass_fds=(lock,),
                 start_new_session=True,  # a signal to the group of the server is none to it
+                limit=ANSWER_BYTES_MAX,
             )
         except OSError as error:
             raise Unavailable("no process could be started to load the policy files in") from error
@@ -128,15 +134,22 @@ class Reloader:
                     process.kill()
                 await process.wait()
 
-    def _judged(self, found: Finding | int, before: bytes | None) -> Finding:
-        """Return the finding; of a process that ended without any, what the store and its end tell."""
+    def _judged(self, found: Finding | int, before: bytes | None, shadow_before: bytes | None) -> Finding:
+        """Return the finding; of a process that ended without any, what the store and its end tell.
+
+        Live files come first, so where they were loaded and no shadow files were, these may have ended it.
+        """
         if isinstance(found, Finding):
             return found
-        digest = self._digest()
-        if digest != before:
-            return Finding("loaded", None, digest, before)
         how = f"signal {-found}" if found < 0 else f"exit code {found}"
-        return Finding("refused", f"the process that checked the files ended with {how}, they cannot be read safely")
+        reason = f"the process that checked the files ended with {how}, they cannot be read safely"
+        digest, shadow = self._digests()
+        if shadow != shadow_before:
+            return Finding("loaded", None, digest, before, shadow=shadow)
+        if digest == before:
+            return Finding("refused", reason)
+        has_shadow = self._settings.shadow_policies is not None
+        return Finding("loaded", f"the shadow policies were refused: {reason}" if has_shadow else None, digest, before)
 
     async def _note(self, outcome: Outcome, reason: str | None, by: str, content: bytes) -> None:
         last = LastReload(self._clock(), outcome, by, reason)
@@ -150,8 +163,10 @@ class Reloader:
         if outcome == "refused":
             log.warning("policy_files_refused", reason=finding.reason, **said)
         elif outcome == "loaded":
-            digest = None if finding.digest is None else finding.digest.hex()
-            log.info("policy_files_loaded", files=finding.files, digest=digest, **said)
+            if finding.digest is not None and finding.digest != finding.before:
+                log.info("policy_files_loaded", files=finding.files, digest=finding.digest.hex(), **said)
+            if finding.shadow is not None:
+                log.info("shadow_files_loaded", digest=finding.shadow.hex(), **said)
             if finding.reason is not None:
                 log.warning("shadow_files_refused", reason=finding.reason, **said)
         else:
@@ -166,7 +181,7 @@ async def _answer(process: asyncio.subprocess.Process, errand: bytes) -> Finding
         process.stdin.write(errand)
         await process.stdin.drain()
     line = await process.stdout.readline()
-    if line:
+    if line.endswith(b"\n"):  # else it was killed while it wrote
         return msgspec.json.decode(line, type=Finding)
     return await process.wait()
 

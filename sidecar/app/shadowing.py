@@ -7,17 +7,12 @@ ones go on where they were. As with live files, what takes long is done before t
 
 from contextlib import closing
 from functools import partial
-from typing import Final
-
-import structlog
 
 from sidecar.app.loading import Stored, checked, forget_read, keep_read, stamp
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.state.environment import Environment, Txn
 from sidecar.state.transaction import Transaction
 from sidecar.state.writer import Writer
-
-log: Final = structlog.get_logger("sidecar.boot")
 
 
 def require_shadow(environment: Environment, files: PolicyFiles) -> None:
@@ -50,8 +45,6 @@ def load_shadow(environment: Environment, files: PolicyFiles | None) -> bool:
         keep_read(writer, (), wanted - known - live_ones)
         writer.write(partial(_exchange, files=files))
         forget_read(writer, known - wanted - live_ones)
-    if files is not None:
-        log.info("shadow_files_loaded", files=len(files.policies), digest=files.digest().hex())
     return True
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -92,8 +92,12 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
 
 async def _reload(worker: Worker) -> None:
     """Load the policy files; how that ended is logged where it ends."""
-    with suppress(SidecarError):
+    try:
         await worker.reloader("SIGHUP")
+    except SidecarError:
+        pass  # told
+    except Exception:
+        log.exception("policy_files_not_looked_at", by="SIGHUP")
 
 
 def _ignore() -> None:

@@ -22,6 +22,7 @@ from sidecar.core.schema_difference import compare_schemas
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica import files
 from sidecar.replica.revisions import find_revision, read_revision
+from sidecar.replica.selection import policies_in
 
 Read = TypeVar("Read")
 
@@ -131,6 +132,8 @@ def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what cl
     asked = Asked(**given)
     if asked.data_dir is not None and asked.export is not None:
         raise click.UsageError("--data-dir and --export exclude each other")
+    if asked.tenant_id is not None and asked.data_dir is None and asked.export is None:
+        raise click.UsageError("--tenant chooses from a history, expected --data-dir or --export")
     before = _read(asked.old, asked.policies, asked.old_schemas or asked.schemas)
     after = _read(asked.new, asked.policies, asked.new_schemas or asked.schemas)
     old, new = (asked.old, before), (asked.new, after)
@@ -142,13 +145,17 @@ def diff(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what cl
 def _requests(asked: Asked) -> Requests:
     folder = asked.data_dir or asked.export
     history = None if folder is None else Source(folder, asked.export)
-    return Requests(asked.tests, history, asked.tenant_id)
+    policies = tuple(policies_in(path) for path in map(Path, (asked.new, asked.old, asked.policies)) if path.is_dir())
+    return Requests(asked.tests, policies, history, asked.tenant_id)
 
 
 def _read(name: str, policies: str, schemas: str | None) -> PolicyFiles:
     """Return the files of a set, without a schema where none is named and none lies beside a folder of policies."""
+    if not name:  # an unset variable of a script, which as a path is the folder where it runs
+        raise ConfigurationInvalid("OLD and NEW are folders or git revisions, got an empty name")
     folder = Path(name).absolute()  # `.` has a name then
     if folder.is_dir():
+        folder = policies_in(folder)
         beside = folder.parent / _SCHEMAS
         if schemas is None and not beside.is_dir():
             return files.read_policies(folder)

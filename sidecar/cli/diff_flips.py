@@ -12,7 +12,7 @@ from sidecar.cli.histories import Source
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.policy_files import check_files
 from sidecar.core.snapshot import CompiledFiles, PolicyFiles, compile_files
-from sidecar.replica.policy_tests import TENANT, PolicyTestFile, cases, read_test_file
+from sidecar.replica.policy_tests import chosen_test_files, read_test_file
 from sidecar.service.courses import Candidate
 from sidecar.service.flips import Flips, flips_of_history, flips_of_tests
 from sidecar.service.policy_tests import Case
@@ -32,9 +32,13 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Requests(msgspec.Struct, frozen=True):
-    """Where requests come from: a test file or a folder of them, and a history, of one tenant or of all."""
+    """Where requests come from: a test file or a folder of them, and a history, of one tenant or of all.
+
+    ``policies`` are the folders in which a test is about the tenant whose folder it lies in.
+    """
 
     tests: Path | None
+    policies: tuple[Path, ...]
     history: Source | None
     tenant_id: str | None
 
@@ -47,7 +51,7 @@ def try_out(requests: Requests, old: tuple[str, PolicyFiles], new: tuple[str, Po
     if requests.tests is None and requests.history is None:
         return Tried()
     before, after = _compiled(*old), _compiled(*new)
-    tests = None if requests.tests is None else flips_of_tests(_cases(requests.tests, new[1], after), before, after)
+    tests = None if requests.tests is None else flips_of_tests(_cases(requests, after), before, after)
     history = None
     if requests.history is not None:
         history = flips_of_history(_compared(requests.history, requests.tenant_id, (old[1], new[1])))
@@ -64,10 +68,10 @@ def _compiled(name: str, found: PolicyFiles) -> CompiledFiles:
         raise ConfigurationInvalid(f"the set `{name}` decides nothing: {error.message}") from error
 
 
-def _cases(tests: Path, files: PolicyFiles, compiled: CompiledFiles) -> Iterator[Case]:
-    if tests.is_dir():
-        return cases(tests, files)
-    return iter(read_test_file(PolicyTestFile(tests, str(tests), TENANT), compiled.schema.model))
+def _cases(requests: Requests, compiled: CompiledFiles) -> Iterator[Case]:
+    assert requests.tests is not None  # noqa: S101 - INVARIANT: asked for only where there are some
+    for file in chosen_test_files(requests.tests, requests.policies):
+        yield from read_test_file(file, compiled.schema.model)
 
 
 def _compared(source: Source, tenant_id: str | None, sets: tuple[PolicyFiles, PolicyFiles]) -> list[Comparison]:

@@ -56,9 +56,9 @@ def _amount(flip: Flip) -> str | None:
 
 def text(tried: Tried) -> Iterator[tuple[str, str]]:
     """Yield the lines, each behind the mark that its colour stands for."""
-    for title, found in _asked(tried):
+    for title, found, lacking in _asked(tried):
         yield "", ""
-        yield "", f"{title}: {_counted(found)}"
+        yield "", f"{title}: {_counted(found, lacking)}"
         for flip in found.flips[:SHOWN_MAX]:
             mark = "+" if flip.new.verdict == "allow" else "-"
             yield mark, f"{mark} {_direction(flip)} {_asked_for(flip)} ({plain(flip.place)}, {plain(flip.name)})"
@@ -70,8 +70,8 @@ def text(tried: Tried) -> Iterator[tuple[str, str]]:
 
 def markdown(tried: Tried) -> Iterator[str]:
     """Yield a table for each set of requests."""
-    for title, found in _asked(tried):
-        yield from ("", f"**{title}**: {_counted(found)}.")
+    for title, found, lacking in _asked(tried):
+        yield from ("", f"**{title}**: {_counted(found, lacking)}.")
         if found.flips:
             yield from ("", "| | Request | Because | Where |", "|---|---|---|---|")
         for flip in found.flips[:SHOWN_MAX]:
@@ -83,15 +83,19 @@ def markdown(tried: Tried) -> Iterator[str]:
             yield from ("", f"And {len(found.flips) - SHOWN_MAX} more.")
 
 
-def _asked(tried: Tried) -> list[tuple[str, Flips]]:
-    both = ("requests of tests", tried.tests), ("decisions of the history", tried.history)
-    return [(title, found) for title, found in both if found is not None]
+def _asked(tried: Tried) -> list[tuple[str, Flips, str]]:
+    """Return what was asked for: what it is called, what came of it, and what is wrong with those that are missing."""
+    both = (
+        ("requests of tests", tried.tests, "cannot be decided by either"),
+        ("decisions of the history", tried.history, "cannot be decided again, facts are missing"),
+    )
+    return [(title, found, lacking) for title, found, lacking in both if found is not None]
 
 
-def _counted(found: Flips) -> str:
+def _counted(found: Flips, lacking: str) -> str:
     directions = Counter((flip.old.verdict, flip.new.verdict) for flip in found.flips)
     told = [f"{count} from {old} to {new}{_money(found, old, new)}" for (old, new), count in directions.items()]
-    missing = [f"{found.missing} cannot be decided again, facts are missing"] if found.missing else []
+    missing = [f"{found.missing} {lacking}"] if found.missing else []
     return ", ".join([f"{found.requests} decided by both", *(told or ["none flips"]), *missing])
 
 

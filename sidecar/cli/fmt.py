@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from difflib import unified_diff
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -81,8 +82,7 @@ def fmt(
     if is_stream:
         click.echo(found[0].layout.text, nl=False)
         return
-    for each in changed:
-        _write(each.path, each.layout.text)
+    _write(changed)
     _tell(changed, "reformatted", is_diff=False)
 
 
@@ -113,6 +113,8 @@ def _files(path: Path) -> list[Path]:
 
 
 def _bytes(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would keep everybody waiting
+        raise ConfigurationInvalid(f"`{path}` is no file")
     try:
         return path.read_bytes()
     except OSError as error:
@@ -151,19 +153,32 @@ def _diff(each: Formatted) -> str:
     return "".join(piece if piece.endswith("\n") else f"{piece}\n\\ No newline at end of file\n" for piece in pieces)
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file whole, so that nobody reads half of it; behind a link, the file that it leads to."""
-    target = path.resolve()
+def _write(changed: list[Formatted]) -> None:
+    """Replace files whole, so that nobody reads half of one, once all of them are on the disk.
+
+    Where a path is a link, the file that it leads to is replaced.
+    """
+    with ExitStack() as begun:
+        written = [(begun.enter_context(_beside(each)), each.path.resolve()) for each in changed]
+        for file, target in written:
+            file.replace(target)
+
+
+@contextmanager
+def _beside(each: Formatted) -> Iterator[Path]:
+    """Give a new file with the text, owner and mode of the old one beside it, and leave none behind."""
+    target = each.path.resolve()
     old = target.stat()
     with NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        path = Path(file.name)
         try:
-            file.write(text.encode())
+            file.write(each.layout.text.encode())
             file.flush()
             os.fsync(file.fileno())
             os.fchmod(file.fileno(), old.st_mode)
             with suppress(PermissionError):  # only root gives files to others
                 os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
+            file.close()
+            yield path
+        finally:
+            path.unlink(missing_ok=True)

@@ -61,7 +61,8 @@ def main() -> None:
         _complain(error)
         sys.exit(EXIT_BAD)
     except OSError as error:
-        click.echo(f"sidecar: `{error.filename}`: {error.strerror}", err=True)
+        place = "" if error.filename is None else f"`{error.filename}`: "  # such as an output on a full disk
+        click.echo(f"sidecar: {place}{error.strerror or error}", err=True)
         sys.exit(EXIT_USAGE)
     sys.exit(code if isinstance(code, int) else 0)
 

@@ -12,24 +12,29 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+from rich.console import Console
+from rich.progress import track
 
 from sidecar.core.coverage import Coverage, Mark, Prober, cover
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, SidecarError
 from sidecar.core.policy_files import check_files
 from sidecar.core.snapshot import CompiledFiles, PolicyFiles, TenantPolicies, compile_files
 from sidecar.replica.files import read_files
-from sidecar.replica.policy_tests import TENANT, TEST_SUFFIX, PolicyTestFile, find_test_files, read_test_file
+from sidecar.replica.policy_tests import TEST_SUFFIX, PolicyTestFile, chosen_test_files, read_test_file
+from sidecar.replica.selection import policies_around
 from sidecar.service.policy_tests import Bench, Case, Decided, Result
+
+Step = TypeVar("Step")
 
 CASES_PER_PROCESS_MIN: Final = 1_000
 """Cases that are worth a process of its own: starting one takes as long as deciding them."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What to run. ``policies`` None is the one folder among ``paths``, or the folder `policies`."""
+    """What to run. ``policies`` None is the folder that ``paths`` belong to, or the folder `policies`."""
 
     paths: tuple[Path, ...]
     policies: Path | None
@@ -41,10 +46,7 @@ class Wanted(msgspec.Struct, frozen=True):
     @property
     def policies_folder(self) -> Path:
         """The folder of the policies that are tested."""
-        folders = [path for path in self.paths if path.is_dir()]
-        if self.policies is not None:
-            return self.policies
-        return folders[0] if len(folders) == 1 else Path("policies")
+        return policies_around(self.paths, Path("policies")) if self.policies is None else self.policies
 
 
 class Timed(msgspec.Struct, frozen=True):
@@ -113,20 +115,12 @@ def _found(wanted: Wanted) -> list[PolicyTestFile]:
     for path in wanted.paths:
         if not path.exists():
             raise ConfigurationInvalid(f"`{path}` does not exist")
-        several = find_test_files(path, str(path)) if path.is_dir() else (_single(path, wanted.policies_folder),)
-        for each in several:
+        for each in chosen_test_files(path, (wanted.policies_folder,)):
             found.setdefault(each.path.absolute(), each)
     if not found:
         shown = ", ".join(f"`{path}`" for path in wanted.paths)
         raise ConfigurationInvalid(f"no tests in {shown}, expected files called `*{TEST_SUFFIX}`")
     return list(found.values())
-
-
-def _single(path: Path, policies: Path) -> PolicyTestFile:
-    """Return a file that was named by itself; below the folder of a tenant it is about that tenant."""
-    absolute, top = path.absolute(), policies.absolute()
-    inner = absolute.relative_to(top).parts if absolute.is_relative_to(top) else ()
-    return PolicyTestFile(path, str(path), inner[0] if len(inner) > 1 else TENANT)
 
 
 def _read(found: Iterable[PolicyTestFile], compiled: CompiledFiles) -> list[Case]:
@@ -155,19 +149,25 @@ def _share_out(
 ) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
     processes = min(wanted.jobs or os.cpu_count() or 1, -(-len(cases) // CASES_PER_PROCESS_MIN))
     if processes <= 1:
-        return _decide(compiled, cases, wanted.coverage)
+        return _decide(compiled, _shown(cases, len(cases)), wanted.coverage)
     share = -(-len(cases) // processes)
     shares = [(files, cases[start : start + share], wanted.coverage) for start in range(0, len(cases), share)]
     context = multiprocessing.get_context("spawn")  # the engine has threads of its own, which a fork would lose
     # Ctrl-C reaches every process of the terminal: these end by it without a word.
     ending = (signal.SIGINT, signal.SIG_DFL)
     try:
-        with ProcessPoolExecutor(processes, context, signal.signal, ending) as pool:
-            done = list(pool.map(_decide_share, shares))
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=signal.signal, initargs=ending) as pool:
+            done = list(_shown(pool.map(_decide_share, shares), len(shares)))
     except BrokenProcessPool as error:
         raise ConfigurationInvalid("a process that ran tests ended before it was done") from error
     timed = tuple(each for some, _ in done for each in some)
     return timed, frozenset[Mark]().union(*(marks for _, marks in done))
+
+
+def _shown(steps: Iterable[Step], total: int) -> Iterable[Step]:
+    """Yield what is given while a terminal is shown how far it got."""
+    terminal = Console(stderr=True)
+    return track(steps, "testing", total, console=terminal, transient=True, disable=not terminal.is_terminal)
 
 
 def _decide_share(share: tuple[PolicyFiles, Sequence[Case], bool]) -> tuple[tuple[Timed, ...], frozenset[Mark]]:
@@ -220,7 +220,7 @@ def fingerprint(wanted: Wanted) -> tuple[tuple[str, bytes], ...]:
     paths = [*policies.glob("*.cedar"), *policies.glob("*/*.cedar"), *schemas.glob("*.cedarschema")]
     for path in wanted.paths:
         try:
-            paths += [each.path for each in find_test_files(path, None)] if path.is_dir() else [path]
+            paths += [each.path for each in chosen_test_files(path, ())]
         except ConfigurationInvalid:  # what is being replaced is there at the next look
             continue
     return tuple((str(path), _content(path)) for path in sorted(paths))

@@ -29,7 +29,7 @@ FOLDER: Final = click.Path(path_type=Path, file_okay=False)
     "--policies",
     type=FOLDER,
     envvar="SIDECAR_POLICIES",
-    help="Folder of the policies under test [default: the folder in PATHS, else policies].",
+    help="Folder of the policies under test [default: the one that the folder in PATHS lies in, else policies].",
 )
 @click.option(
     "--schemas",

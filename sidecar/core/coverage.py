@@ -27,8 +27,11 @@ DECIDED: Final = -1
 TEXT_SHOWN_MAX: Final = 120
 """Characters of a condition that a gap shows."""
 
-Mark: TypeAlias = tuple[str, int, bool]
-"""A policy's id, the number of a condition in it, and what that was; or ``DECIDED`` and true."""
+Mark: TypeAlias = tuple[str, str, int, bool]
+"""A policy's source and id, the number of a condition in it, and what that was; or ``DECIDED`` and true.
+
+Policies of two tenants may have the same id, and two policies may begin in the same line.
+"""
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -78,10 +81,10 @@ class Prober:
             probes = self._probes(positions)
             self._kept.keep(positions, probes)
         truths = self._truths(probes, request, entities)
-        found = {(entry.unit.id, DECIDED, True) for entry, _ in probes.trees if entry.id in ruling.determining}
+        found = {(*_name(entry.unit), DECIDED, True) for entry, _ in probes.trees if entry.id in ruling.determining}
         for entry, trees in probes.trees:
             for clause in trees:
-                if _walk(clause.whole, entry.unit.id, truths, found) is not (clause.kind == "when"):
+                if _walk(clause.whole, _name(entry.unit), truths, found) is not (clause.kind == "when"):
                     break
         return frozenset(found)
 
@@ -110,7 +113,12 @@ class Prober:
         return {text: None if at in faults else at in said.determining for text, at in numbered.items()}
 
 
-def _walk(part: Part, policy_id: str, truths: Mapping[str, bool | None], found: set[Mark]) -> bool | None:
+def _name(unit: PolicyUnit) -> tuple[str, str]:
+    """Return what tells a policy of files from all others of its set."""
+    return unit.source, unit.id
+
+
+def _walk(part: Part, name: tuple[str, str], truths: Mapping[str, bool | None], found: set[Mark]) -> bool | None:
     """Return what a condition is, as Cedar comes to it, and mark what was looked at on the way."""
     truth: bool | None
     if part.joint is None:
@@ -119,11 +127,11 @@ def _walk(part: Part, policy_id: str, truths: Mapping[str, bool | None], found: 
         neutral = part.joint == "&&"
         truth = neutral
         for operand in part.operands:
-            truth = _walk(operand, policy_id, truths, found)
+            truth = _walk(operand, name, truths, found)
             if truth is not neutral:
                 break
     if truth is not None:
-        found.add((policy_id, part.number, truth))
+        found.add((*name, part.number, truth))
     return truth
 
 
@@ -133,13 +141,14 @@ def cover(units: Iterable[PolicyUnit], marks: frozenset[Mark]) -> Coverage:
     gaps: list[Gap] = []
     for unit in units:
         wanted += 1
-        if (unit.id, DECIDED, True) in marks:
+        name = _name(unit)
+        if (*name, DECIDED, True) in marks:
             seen += 1
         else:
             gaps.append(Gap(unit.id, unit.source, ("decided",)))
         for clause in clauses(unit.text):
             for part in parts(clause.whole):
-                missing = tuple(str(v).lower() for v in (True, False) if (unit.id, part.number, v) not in marks)
+                missing = tuple(str(v).lower() for v in (True, False) if (*name, part.number, v) not in marks)
                 wanted += 2
                 seen += 2 - len(missing)
                 if missing:

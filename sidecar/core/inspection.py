@@ -11,9 +11,18 @@ from typing import Final
 import msgspec
 
 from sidecar.core import policy, policy_tree
-from sidecar.core.fault_span import entity_span, fault_span, first_section
+from sidecar.core.condition_tree import clauses
+from sidecar.core.fault_span import entity_span, fault_span, first_section, head_span
 from sidecar.core.findings import Finding, Inspection, Source, together
-from sidecar.core.lints import Lint, annotation_lints, annotation_span, lints, never_applies
+from sidecar.core.lints import (
+    Lint,
+    annotation_lints,
+    annotation_span,
+    never_applies,
+    spending,
+    template_lint,
+    unconditional_spend,
+)
 from sidecar.core.policy import CompiledSchema
 from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id
 from sidecar.core.policy_scope import scope_of
@@ -125,11 +134,30 @@ def _validated(source: Source, parsed: Sequence[Parsed], compiled: CompiledSchem
             yield _misfit(source, parsed[index], message, compiled)
     fitting = [each for index, each in enumerate(parsed) if index not in said]
     reached = _reached("\n".join(_probed(each.text) for each in fitting), compiled)
+    yield from _spending(source, fitting, compiled)
     for index, each in enumerate(fitting):
-        yield from _told(source, each, lints(each.text, each.tree, each.id, compiled.model))
+        if policy_tree.slots(each.tree):
+            yield from _told(source, each, [template_lint(each.text, each.id)])
         if index not in reached:
             section = first_section(each.text, lambda cut: not _reached(_probed(cut), compiled))
             yield from _told(source, each, [never_applies(each.effect, section)])
+
+
+def _spending(source: Source, fitting: Sequence[Parsed], compiled: CompiledSchema) -> Iterator[Finding]:
+    """Yield what is said against permits to spend whose conditions the validator knows to be true, as when none is."""
+    covered = ((each, spending(each.tree, compiled.model)) for each in fitting if not policy_tree.slots(each.tree))
+    asked = [(each, names) for each, names in covered if names]
+    limited = _reached("\n".join(_denied(each.text) for each, _ in asked), compiled)
+    for index, (each, names) in enumerate(asked):
+        if index not in limited:
+            yield from _told(source, each, [unconditional_spend(each.text, names)])
+
+
+def _denied(text: str) -> str:
+    """Return a probe that the validator does not get to where it knows the conditions of a policy to be true."""
+    bodies = [(clause.kind, clause.whole.text) for clause in clauses(text)]
+    held = " && ".join(["true", *(f"({body})" if kind == "when" else f"!({body})" for kind, body in bodies)])
+    return f"{text[: head_span(text)[1]]} when {{ !({held}) }}{_PROBE}"
 
 
 def _told(source: Source, each: Parsed, found: Iterable[Lint]) -> Iterator[Finding]:

@@ -5,10 +5,10 @@ strict validator. What two policies do to each other is for
 ``sidecar.core.inspection``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from itertools import pairwise
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -29,8 +29,6 @@ SPEND: Final = "spend"
 _NEAR: Final = 0.75
 """How alike two names must be for one to be taken for the other misspelt: `desciption`, but not `reason`."""
 
-_TRUE: Final = ({"kind": "when", "body": {"Value": True}}, {"kind": "unless", "body": {"Value": False}})
-
 
 class Lint(msgspec.Struct, frozen=True):
     """A finding about the text of one statement; ``span`` counts from the statement's first character."""
@@ -41,26 +39,32 @@ class Lint(msgspec.Struct, frozen=True):
     hint: str | None = None
 
 
-def lints(text: str, tree: Tree, name: str, model: SchemaModel) -> Iterator[Lint]:
-    """Yield what is dangerous about one policy; ``name`` is its id, ``tree`` its JSON form."""
-    if policy_tree.slots(tree):
-        yield Lint(
-            "unlinked_template",
-            head_span(text),
-            f"nothing links the template `{name}`, so it never applies",
-            "name the principal, or make the policy over the API, which links it to an identity",
-        )
-        return
-    if tree["effect"] == "permit" and _is_unconditional(tree):
-        names = [action.name for action in _spending(scope_of(tree), model)]
-        if names:
-            listed = ", ".join(f"`{each}`" for each in names)
-            yield Lint(
-                "unconditional_spend",
-                head_span(text),
-                f"permits {listed} without conditions, so only budgets limit what is spent",
-                "add `when { context.amount <= … }`, or what else must hold",
-            )
+def template_lint(text: str, name: str) -> Lint:
+    """Return the lint for a template in a file, which is called ``name``."""
+    return Lint(
+        "unlinked_template",
+        head_span(text),
+        f"nothing links the template `{name}`, so it never applies",
+        "name the principal, or make the policy over the API, which links it to an identity",
+    )
+
+
+def spending(tree: Tree, model: SchemaModel) -> tuple[str, ...]:
+    """Return the actions that move money and that a policy covers by its scope, where it permits."""
+    if tree["effect"] != "permit":
+        return ()
+    return tuple(action.name for action in _spending(scope_of(tree), model))
+
+
+def unconditional_spend(text: str, names: Iterable[str]) -> Lint:
+    """Return the lint for a permit of the actions ``names``, whose conditions are true whatever is asked."""
+    listed = ", ".join(f"`{each}`" for each in names)
+    return Lint(
+        "unconditional_spend",
+        head_span(text),
+        f"permits {listed} without conditions, so only budgets limit what is spent",
+        "add `when { context.amount <= … }`, or what else must hold",
+    )
 
 
 def never_applies(effect: Effect, span: Span) -> Lint:
@@ -93,10 +97,6 @@ def annotation_lints(text: str, tree: Tree, name: str) -> Iterator[Lint]:
         if near and near[0] not in written:
             message = f"`@{annotation}` is no annotation that the sidecar reads"
             yield Lint("unknown_annotation", annotation_span(text, annotation), message, f"did you mean `@{near[0]}`?")
-
-
-def _is_unconditional(tree: Tree) -> bool:
-    return all(condition in _TRUE for condition in cast("list[Tree]", tree["conditions"]))
 
 
 def _spending(scope: Scope, model: SchemaModel) -> list[Action]:

@@ -1,7 +1,7 @@
 """Policy tests from files: which there are in a folder of policies, what is in them, and whether they pass.
 
-A test file is ``*.test.yaml`` anywhere below the folder, except in folders whose names begin with a dot (Kubernetes
-keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
+A test file is ``*.test.yaml`` or ``*.test.yml`` anywhere below the folder, except in folders whose names begin with a
+dot (Kubernetes keeps the versions of a ConfigMap in such). One in the folder of a tenant is about that tenant.
 """
 
 import os
@@ -19,6 +19,8 @@ from sidecar.replica.yaml_tree import TEXT_BYTES_MAX
 from sidecar.service.policy_tests import Bench, Case
 
 TEST_SUFFIX: Final = ".test.yaml"
+TEST_SUFFIXES: Final = (TEST_SUFFIX, ".test.yml")
+"""How files of tests end. Some write the second by habit, and a test that is never run looks as if it passed."""
 
 TENANT: Final = "t_test"
 """The tenant of a file that names none and lies in no tenant's folder: no policy of one tenant alone holds for it."""
@@ -41,9 +43,36 @@ def find_test_files(folder: Path, shown: str | None = None) -> tuple[PolicyTestF
     found = []
     for path in sorted(_below(folder)):
         inner = path.relative_to(folder)
-        tenant_id = inner.parts[0] if len(inner.parts) > 1 else TENANT
-        found.append(PolicyTestFile(path, str(named / inner), tenant_id))
+        found.append(PolicyTestFile(path, str(named / inner), _tenant(inner)))
     return tuple(found)
+
+
+def chosen_test_files(path: Path, policies: Sequence[Path]) -> tuple[PolicyTestFile, ...]:
+    """Return the test file at ``path``, or those below it, called as ``path`` is.
+
+    One that lies in a folder of ``policies`` is about the tenant in whose folder it is there, however little of that
+    ``path`` names. Raises ConfigurationInvalid for a folder that cannot be read.
+    """
+    found = find_test_files(path, str(path)) if path.is_dir() else (PolicyTestFile(path, str(path), TENANT),)
+    return tuple(msgspec.structs.replace(each, tenant_id=_owner(each, policies)) for each in found)
+
+
+def _owner(file: PolicyTestFile, policies: Sequence[Path]) -> str:
+    inner = next((inner for folder in policies if (inner := _inside(file.path, folder)) is not None), None)
+    return file.tenant_id if inner is None else _tenant(inner)
+
+
+def _inside(path: Path, folder: Path) -> Path | None:
+    """Return where ``path`` is below ``folder``; a link on the way is a folder like others."""
+    for whole in (os.path.abspath, os.path.realpath):
+        inner, top = Path(whole(path)), Path(whole(folder))
+        if inner.is_relative_to(top):
+            return inner.relative_to(top)
+    return None
+
+
+def _tenant(inner: Path) -> str:
+    return inner.parts[0] if len(inner.parts) > 1 else TENANT
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -53,7 +82,7 @@ def _below(folder: Path) -> Iterator[Path]:
     for base, folders, names in os.walk(folder, onerror=refuse):
         inner = [name for name in folders if not name.startswith(".")]
         folders[:] = sorted(inner)
-        yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIX))
+        yield from (Path(base) / name for name in names if name.endswith(TEST_SUFFIXES))
         if Path(base) == folder:  # a tenant's folder may be a link, as its policies are read through one
             for link in (folder / name for name in inner if (folder / name).is_symlink()):
                 if not folder.resolve().is_relative_to(link.resolve()):
@@ -71,17 +100,6 @@ def read_test_file(file: PolicyTestFile, schema: SchemaModel) -> tuple[Case, ...
     except OSError as error:
         raise ConfigurationInvalid(f"{file.shown}: cannot be read: {error.strerror}") from error
     return tuple(read_cases(text, file.shown, file.tenant_id, schema))
-
-
-def cases(folder: Path, files: PolicyFiles) -> Iterator[Case]:
-    """Yield the cases of every test file below ``folder``, each request with its tenant and time.
-
-    They are read against the schema of ``files``; ``sidecar.service.policy_tests.Bench`` decides them by any set of
-    policies. Raises ConfigurationInvalid for a file that is broken, PolicyInvalid for files that do not compile.
-    """
-    schema = compile_files(files).schema.model
-    for file in find_test_files(folder):
-        yield from read_test_file(file, schema)
 
 
 def first_failure(folder: Path, files: PolicyFiles) -> str | None:

@@ -163,8 +163,11 @@ def _look_up(revision: Revision, paths: Sequence[str], suffix: str = "") -> list
     for path in asked:
         line, _, rest = rest.partition(b"\n")
         words = line.split()
-        if words[0] == _OUTSIDE and PurePosixPath(path).suffix in {"", suffix}:
+        is_meant = PurePosixPath(path).suffix in {"", suffix} and not PurePosixPath(path).name.startswith(".")
+        if words[0] == _OUTSIDE and is_meant:
             raise ConfigurationInvalid(f"the link `{path}` leads out of `{revision.name}`")
+        if words[0] in _UNFOUND and suffix and is_meant:
+            raise ConfigurationInvalid(f"the link `{path}` leads nowhere in `{revision.name}`")
         if words[0] == _OUTSIDE or words[0] in _UNFOUND:
             rest = rest[int(words[1]) + 1 :]
         elif words[-1] != b"missing":

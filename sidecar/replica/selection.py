@@ -15,7 +15,7 @@ import msgspec
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.limits import POLICY_BYTES_PER_TENANT_MAX
 from sidecar.core.snapshot import PolicyFiles, SourceFile
-from sidecar.replica.files import POLICY_SUFFIX, SCHEMA_SUFFIX, read_policies, read_schemas
+from sidecar.replica.files import POLICY_SUFFIX, SCHEMA_SUFFIX, folders, read_policies, read_schemas
 
 _POLICIES: Final = "policies"
 _SCHEMAS: Final = "schemas"
@@ -82,8 +82,8 @@ class _Chosen:
         """Return the schema that was named, otherwise that of the folder of schemas."""
         if not self.schema_folders and not self.schema_files:
             return _named(self._schemas, read_schemas(self._schemas))
-        folders = (file for folder in self.schema_folders for file in _named(folder, read_schemas(folder)))
-        return (*folders, *map(_read, self.schema_files))
+        found = (file for folder in self.schema_folders for file in _named(folder, read_schemas(folder)))
+        return (*found, *map(_read, self.schema_files))
 
 
 def select(paths: Sequence[Path], policies: Path, schemas: Path) -> tuple[Selection, ...]:
@@ -104,6 +104,36 @@ def select(paths: Sequence[Path], policies: Path, schemas: Path) -> tuple[Select
         files = PolicyFiles(schemas=(), shared=tuple(map(_read, chosen.loose)), by_tenant={})
         selections.append(Selection(_with(files, chosen.schema())))
     return tuple(selections)
+
+
+def policies_around(paths: Sequence[Path], usual: Path) -> Path:
+    """Return the folder of policies that tests in ``paths`` are about: the one that is named, or ``usual``.
+
+    What lies in ``usual`` is about all of it. Elsewhere, a folder beside policies that hold for all tenants is one
+    tenant's and stands for both. Raises ConfigurationInvalid for a folder that cannot be read.
+    """
+    named = [path for path in paths if path.is_dir()]
+    if len(named) != 1 or named[0].resolve().is_relative_to(usual.resolve()):
+        return usual
+    (folder,) = named
+    if _holds(folder, POLICY_SUFFIX):
+        above = folder.absolute().parent
+        return above if _holds(above, POLICY_SUFFIX) and not _holds_tenants(folder) else folder
+    inner = policies_in(folder)
+    return inner if inner != folder or _holds_tenants(folder) else usual
+
+
+def policies_in(folder: Path) -> Path:
+    """Return the folder of policies that ``folder`` stands for: itself, or as the top of a repository its `policies`.
+
+    Raises ConfigurationInvalid for a folder that cannot be read.
+    """
+    inner = folder / _POLICIES
+    return inner if inner.is_dir() and not _holds(folder, POLICY_SUFFIX) else folder
+
+
+def _holds_tenants(folder: Path) -> bool:
+    return any(_holds(own, POLICY_SUFFIX) for own in folders(folder))
 
 
 def _selection(root: Path, chosen: _Chosen, own: Path | None) -> Selection:
@@ -166,6 +196,7 @@ def below(root: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise ConfigurationInvalid(f"`{error.filename}` cannot be read: {error.strerror}") from error
 
-    for folder, folders, names in os.walk(root, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(names) if name.endswith(POLICY_SUFFIX))
+    for folder, inner, names in os.walk(root, onerror=refuse):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        found = (Path(folder) / name for name in sorted(names) if name.endswith(POLICY_SUFFIX))
+        yield from (path for path in found if path.is_file() or not path.name.startswith("."))  # no editor's marks

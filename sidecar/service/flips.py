@@ -46,7 +46,8 @@ class Flip(msgspec.Struct, frozen=True, kw_only=True):
 class Flips(msgspec.Struct, frozen=True):
     """What came of a set of requests: how many were decided by both, and the flips, those to ``allow`` first.
 
-    ``missing`` counts what could not be decided again because facts of then are gone.
+    ``missing`` counts, apart from these, what neither set decides: of tests, requests that fit neither schema, and of
+    a history, decisions that lack facts of then.
     """
 
     requests: int
@@ -61,16 +62,19 @@ class Flips(msgspec.Struct, frozen=True):
 def flips_of_tests(cases: Iterable[Case], old: CompiledFiles, new: CompiledFiles) -> Flips:
     """Return which requests of policy tests two sets decide differently; what the tests expect is not looked at."""
     before, after = Bench(old), Bench(new)
-    requests = 0
+    requests = missing = 0
     found: list[Flip] = []
     for case in cases:
         outcomes = zip(case.steps, _outcomes(before, case), _outcomes(after, case), strict=True)
         for step, one, other in outcomes:
+            if one.verdict == other.verdict == "undecided":
+                missing += 1
+                continue
             requests += 1
             if one.verdict != other.verdict:
                 name = f"{case.name} / {step.name}" if step.name else case.name
                 found.append(_flip(step.request, step.place, name, (one, other)))
-    return Flips(requests, _ordered(found))
+    return Flips(requests, _ordered(found), missing)
 
 
 def _outcomes(bench: Bench, case: Case) -> Iterator[Outcome]:

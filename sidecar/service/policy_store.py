@@ -37,7 +37,10 @@ class PoliciesLoaded(msgspec.Struct, frozen=True):
 
 
 class LastReload(msgspec.Struct, frozen=True):
-    """How the newest reload since the start ended; ``reason`` says why files were refused."""
+    """How the newest reload since the start ended.
+
+    ``reason`` says why files were refused, or of those that were loaded, why the shadow files among them were not.
+    """
 
     at_us: int
     outcome: Outcome

@@ -18,7 +18,10 @@ from sidecar.service.store import Store, Transaction
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What became of the files, as revisions of all of them: that which holds now, and which held before."""
+    """What became of the files, as revisions of all of them: that which holds now, and which held before.
+
+    ``reason`` says why files were refused, or of those that were loaded, why the shadow files among them were not.
+    """
 
     outcome: Outcome
     revision: str | None

@@ -136,6 +136,69 @@ def test_a_process_that_was_killed_behind_the_switch_has_loaded(
     assert (done.outcome, done.revision) == ("loaded", f"sha256:{files.digest().hex()}")
 
 
+def test_a_process_that_ends_behind_the_live_files_leaves_the_shadow_files_refused(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shadow files may be what ended it; where there are none, nothing is said of them."""
+    files = only_schemas()
+
+    async def switching(_errand: bytes, _lock: int) -> int:
+        await office.world.store.write(lambda txn: txn.keep_policy_files(files))
+        return -11
+
+    office.settings = msgspec.structs.replace(office.settings, shadow_policies=office.settings.policies)
+    reloader = office.reloader("")
+    monkeypatch.setattr(reloader, "_found", switching)
+    with capture_logs() as logs:
+        done = office.world.run(reloader("watch"))
+    assert done.outcome == "loaded"
+    assert done.reason is not None
+    assert done.reason.startswith("the shadow policies were refused: the process that checked the files ended with sig")
+    assert [line["event"] for line in logs] == ["policy_files_loaded", "shadow_files_refused"]
+
+
+def test_a_load_of_shadow_files_alone_is_told_as_such(office: Office) -> None:
+    live = shipped_files().digest()
+    with capture_logs() as logs:
+        office.world.run(office.answering(Finding("loaded", None, live, live, 5, shadow=b"\1"))("watch"))
+    assert [(line["event"], line["digest"]) for line in logs] == [("shadow_files_loaded", "01")]
+
+
+def test_what_was_not_looked_at_whole_is_left_to_be_tried_again(office: Office) -> None:
+    finding = Finding("loaded", "the shadow policies were not loaded: full", b"new", b"old", is_whole=False)
+    office.world.run(office.answering(finding)("watch"))
+    tried = office.tried()
+    assert tried is not None
+    assert tried.content != content_of(office.settings.policy_folders)
+    assert tried.last is not None
+    assert (tried.last.outcome, tried.last.reason) == ("loaded", finding.reason)
+
+
+def test_a_long_answer_is_taken(office: Office) -> None:
+    """Each of very many folders may belong to no tenant."""
+    finding = Finding("unchanged", strangers=tuple(f"t_{number:010}" for number in range(20_000)))
+    answer = office.settings.data_dir / "answer"
+    answer.write_bytes(msgspec.json.encode(finding) + b"\n")
+    office.world.run(office.reloader(f"import sys; sys.stdin.readline(); print(open({str(answer)!r}).read())")("watch"))
+    assert office.counted == ["unchanged"]
+
+
+def test_an_answer_that_broke_off_is_none(office: Office) -> None:
+    done = office.world.run(office.reloader(ANSWER.format('{"outcome": "unch'))("watch"))
+    assert (done.outcome, "exit code 0" in str(done.reason)) == ("refused", True)
+
+
+def test_a_wish_that_a_full_disk_keeps_back_is_counted_and_logged(office: Office) -> None:
+    def full() -> None:
+        raise Unavailable("the disk is full")
+
+    office.world.store.require_room = full  # type: ignore[method-assign]
+    with capture_logs() as logs, pytest.raises(Unavailable):
+        office.world.run(office.answering(Finding("unchanged"))("SIGHUP"))
+    assert office.counted == ["unavailable"]
+    assert [(line["event"], line["reason"]) for line in logs] == [("policy_files_not_looked_at", "the disk is full")]
+
+
 def test_what_nobody_could_look_at_is_unavailable_and_counts_as_untried(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:

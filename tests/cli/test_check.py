@@ -141,3 +141,14 @@ def test_folders_are_named_by_the_environment(terminal: Terminal, monkeypatch: p
     monkeypatch.setenv("SIDECAR_POLICIES", "elsewhere")
     monkeypatch.setenv("SIDECAR_SCHEMAS", "schemas")
     assert terminal("check").out.splitlines()[-1] == "1 error, 0 warnings in 2 files"
+
+
+def test_an_output_that_cannot_be_written_is_one_sentence(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that is full, which has no name."""
+
+    def fail(*_given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sidecar.cli.check.show", fail)
+    ended = terminal("check")
+    assert (ended.code, ended.err) == (2, "sidecar: No space left on device\n")

@@ -60,6 +60,14 @@ def test_the_report_is_the_comment_and_the_summary(folder: Path) -> None:
     assert (folder / "summary").read_text() == text
 
 
+def test_a_part_that_failed_is_told(folder: Path) -> None:
+    """A comment that lacks it would read as if nothing flipped."""
+    (folder / "report/replay.md").unlink()
+    done = bash(step("Put the report together"), folder, RUN_URL="run", GITHUB_STEP_SUMMARY="summary")
+    assert done.returncode == 0, done.stderr
+    assert f"{MARK}\n**The replay failed**, the run says why.\n\nwhat differs\n" in (folder / "summary").read_text()
+
+
 def test_a_report_that_is_too_long_for_a_comment_stays_in_the_summary(folder: Path) -> None:
     (folder / "report/diff.md").write_text("x" * 70_000)
     done = bash(step("Put the report together"), folder, RUN_URL="run", GITHUB_STEP_SUMMARY="summary")

@@ -230,9 +230,17 @@ def test_a_folder_wins_over_a_revision_of_the_same_name(run: Run, repository: Pa
     assert run("main", "policies", "--old-schemas", "schemas")[1].startswith("main → policies: 1 added, 3 unchanged")
 
 
+def test_the_top_of_a_repository_stands_for_its_policies(run: Run, sets: Path) -> None:
+    """As for `sidecar check`: its folder of policies is no tenant's."""
+    assert sets.is_dir()
+    told = run("one", "two")[1].replace("one → two", "").splitlines()[1:]
+    assert told == run("one/policies", "two/policies")[1].splitlines()[1:]
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
+        (("", "policies"), "sidecar: OLD and NEW are folders or git revisions, got an empty name"),
         (("nope", "policies"), "sidecar: `nope` is neither a folder nor a revision that git knows"),
         (("HEAD:nope", "policies"), "sidecar: `HEAD` has no folder `nope`"),
         (("HEAD", "policies", "--schemas", "nope"), "sidecar: `HEAD` has no folder `nope`"),
@@ -267,7 +275,9 @@ def test_a_set_that_does_not_parse_is_named_and_nothing_is_written(
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("words", [(), ("one",), ("one", "two", "three"), ("a", "b", "--format", "xml")])
+@pytest.mark.parametrize(
+    "words", [(), ("one",), ("one", "two", "three"), ("a", "b", "--format", "xml"), ("a", "b", "--tenant", "t")]
+)
 def test_wrong_words_are_wrong_usage(run: Run, words: tuple[str, ...]) -> None:
     code, told, said = run(*words)
     assert (code, told) == (2, "")

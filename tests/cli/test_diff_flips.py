@@ -71,6 +71,23 @@ def test_requests_of_tests_that_flip_are_told(run: Run, tests: str) -> None:
     )
 
 
+@pytest.mark.parametrize("tests", ["two/t_1/pay.test.yaml", "two/t_1", "two"])
+def test_a_tenants_tests_are_about_its_policies_however_they_are_named(run: Run, tests: str) -> None:
+    Path("two/t_1").mkdir()
+    Path("two/t_1/own.cedar").write_text(PAYS.replace("pays", "own").format(9_000))
+    Path("pay.test.yaml").rename("two/t_1/pay.test.yaml")
+    assert "3 decided by both, 2 from deny to allow (66 CAD)" in run(*BOTH, "--tests", tests)[1]
+
+
+def test_requests_that_neither_set_decides_are_told(run: Run) -> None:
+    text = TESTS.replace("currency: CAD}", "currency: CAD}\n      context: {nope: <amount>}")
+    Path("pay.test.yaml").write_text(text)
+    assert (
+        "requests of tests: 0 decided by both, none flips, 3 cannot be decided by either"
+        in run(*BOTH, "--tests", "pay.test.yaml")[1]
+    )
+
+
 def test_the_other_way_round_is_less(run: Run) -> None:
     code, told, _ = run("diff", "two", "one", "--schemas", "s", "--tests", "pay.test.yaml")
     assert code == 1

@@ -105,6 +105,7 @@ def test_a_link_stays_a_link(terminal: Terminal) -> None:
         (["notes.txt"], "sidecar: `notes.txt` is neither a folder nor a `*.cedar` file"),
         (["binary.cedar", "policies"], "sidecar: `binary.cedar` is not UTF-8 at byte 0"),
         (["dangling.cedar"], "sidecar: `dangling.cedar` cannot be read: No such file or directory"),
+        (["pipe.cedar"], "sidecar: `pipe.cedar` is no file"),
         (["-", "policies"], "Error: standard input is formatted alone, without other PATHS"),
         (["--stdin", "policies"], "Error: standard input is formatted alone, without other PATHS"),
     ],
@@ -115,10 +116,17 @@ def test_what_cannot_be_read_is_a_wrong_usage(terminal: Terminal, paths: list[st
     Path("notes.txt").write_text("")
     Path("binary.cedar").write_bytes(b"\xff")
     Path("dangling.cedar").symlink_to("nowhere")
+    os.mkfifo("pipe.cedar")
     before = times()
     ended = terminal("fmt", *paths)
     assert (ended.code, ended.out, ended.err.splitlines()[-1]) == (2, "", sentence)
     assert times() == before
+
+
+def test_an_editors_mark_is_no_policy(terminal: Terminal) -> None:
+    """Emacs marks a file that it has open with a hidden link that leads nowhere."""
+    Path("policies/.#a.cedar").symlink_to("somebody@machine.1234")
+    assert terminal("fmt", "--check").out == "would reformat policies/t_1/b.cedar\n"
 
 
 def test_a_file_that_cannot_be_replaced_stays_whole(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +140,23 @@ def test_a_file_that_cannot_be_replaced_stays_whole(terminal: Terminal, monkeypa
     assert (ended.code, ended.err) == (2, "sidecar: `b.cedar`: No space left on device\n")
     assert Path("policies/t_1/b.cedar").read_text() == RAW
     assert [path.name for path in Path("policies/t_1").iterdir()] == ["b.cedar"]
+
+
+def test_none_is_replaced_where_one_cannot_be(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that gets full on the way leaves all files as they were, and nothing beside them."""
+    Path("policies/c.cedar").write_text(RAW)
+    room, fsync = [1], os.fsync
+
+    def fail(file: int) -> None:
+        fsync(file)
+        if not room:
+            raise OSError(28, "No space left on device", "c.cedar")
+        room.pop()
+
+    monkeypatch.setattr(os, "fsync", fail)
+    assert terminal("fmt").code == 2
+    found = {path.name: path.read_text() for path in Path("policies").rglob("*") if path.is_file()}
+    assert found == {"a.cedar": LAID, "b.cedar": RAW, "c.cedar": RAW}
 
 
 def test_lines_can_be_wider(terminal: Terminal) -> None:

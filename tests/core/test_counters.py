@@ -92,6 +92,15 @@ def test_a_reading_of_a_later_second_takes_nothing_from_an_earlier_one() -> None
     assert counters.usage(claim_at("rolling_24h", 0)) == Usage(2, 7)
 
 
+def test_what_is_booked_in_a_second_that_has_left_the_window_counts_nowhere() -> None:
+    """The money of a late settlement has its row, and takes no room from anybody."""
+    counters = Counters()
+    counters.grant(posting("rolling_24h", 0, 0, 7))
+    counters.grant(posting("rolling_24h", 3 * DAY_S, 0, 5))
+    counters.book(posting("rolling_24h", 0, 7, -7))
+    assert counters.usage(claim_at("rolling_24h", 3 * DAY_S)) == Usage(0, 5)
+
+
 def test_a_denied_claim_is_told_when_enough_has_left_the_window() -> None:
     counters = Counters()
     for second, amount in ((0, 60), (100, 40)):

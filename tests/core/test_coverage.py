@@ -40,7 +40,7 @@ def seen(text: str, *amounts: int) -> set[tuple[str, bool]]:
     """The conditions that were looked at, by their text and value; the policy itself as its id."""
     (unit,) = units_of(f"{HEAD} {text};")
     texts = {part.number: part.text for clause in clauses(unit.text) for part in parts(clause.whole)}
-    return {(texts.get(number, "p"), truth) for _, number, truth in marks_of([unit], *amounts)}
+    return {(texts.get(number, "p"), truth) for _, _, number, truth in marks_of([unit], *amounts)}
 
 
 SMALL, LARGE = "context.amount < 10", "context.amount > 5"
@@ -81,7 +81,16 @@ def test_a_policy_whose_scope_does_not_match_is_not_tried() -> None:
 
 def test_a_permit_that_a_forbid_overrules_has_not_decided() -> None:
     units = units_of(f'{HEAD}; @id("f") forbid (principal, action, resource);')
-    assert marks_of(units, 1) == {("f", DECIDED, True)}
+    assert marks_of(units, 1) == {("policies/p.cedar:1", "f", DECIDED, True)}
+
+
+def test_policies_of_two_tenants_with_the_same_id_are_two() -> None:
+    """What one of them decided says nothing of the other."""
+    (mine,) = compile_statements(f"{HEAD} when {{ {SMALL} }};", "policies/t_1/p.cedar", SCHEMA, shared=False)
+    (other,) = compile_statements(f"{HEAD} when {{ {SMALL} }};", "policies/t_2/p.cedar", SCHEMA, shared=False)
+    found = cover((mine, other), marks_of([mine], 1, 10))
+    assert {gap.source for gap in found.gaps} == {"policies/t_2/p.cedar:1"}
+    assert (found.seen, found.wanted) == (3, 6)
 
 
 def test_policies_of_the_api_are_not_watched() -> None:

@@ -57,6 +57,35 @@ def test_all_that_is_wrong_is_told_in_the_order_of_the_places() -> None:
 
 
 @pytest.mark.parametrize(
+    "conditions",
+    [
+        "",
+        " when { true } unless { false }",
+        " when { context has amount }",
+        " when { context.amount > 3 || true } when { 1 == 1 }",
+        " unless { context has nothing }",
+    ],
+)
+def test_spending_on_conditions_that_are_always_true_is_told(conditions: str) -> None:
+    """They look as if something limited it; one that can be false is a condition, whatever is beside it."""
+    policy = f'@id("a") permit ({CARD}){conditions}'
+    assert codes(f"{policy};") == ["unconditional_spend"]
+    assert codes(f"{policy} when {{ context.amount < 5 }};") == []
+    assert codes(f"{policy};".replace("permit", "forbid")) == []
+
+
+def test_only_the_permit_that_nothing_limits_is_told() -> None:
+    """Of several in a file, at its place."""
+    found = review(f'{GOOD}\n@id("all") permit (principal, action, resource);\n{GOOD.replace("good", "more")}')
+    assert [(each.code, each.line) for each in found] == [("unconditional_spend", 2)]
+
+
+def test_a_template_in_a_file_is_told() -> None:
+    """Nothing links it; whether it has conditions does not matter then."""
+    assert codes('@id("a") permit (principal in ?principal, action, resource);') == ["unlinked_template"]
+
+
+@pytest.mark.parametrize(
     ("condition", "meant"),
     [
         ("context.amount > 1 && false", "false"),

@@ -3,14 +3,21 @@
 import pytest
 
 from sidecar.core import policy
-from sidecar.core.lints import annotation_lints, annotation_span, lints, never_applies
+from sidecar.core.lints import (
+    annotation_lints,
+    annotation_span,
+    never_applies,
+    spending,
+    template_lint,
+    unconditional_spend,
+)
 from tests.core.builders import SCHEMA
 
 
 def found(text: str) -> list[tuple[str, str, str]]:
     """Rule, marked text and hint of each lint about one policy."""
     (tree,) = policy.trees(text)
-    told = [*annotation_lints(text, tree, "f.cedar#1"), *lints(text, tree, "f.cedar#1", SCHEMA.model)]
+    told = annotation_lints(text, tree, "f.cedar#1")
     return [(each.code, text[slice(*each.span)], each.hint or "") for each in told]
 
 
@@ -27,31 +34,31 @@ def found(text: str) -> list[tuple[str, str, str]]:
         ("principal is Team, action, resource", None),
     ],
 )
-@pytest.mark.parametrize("conditions", ["", " when { true } unless { false }"])
-def test_spending_without_a_condition_is_told(scope: str, names: str | None, conditions: str) -> None:
-    """Where the scope lets no spending action in, and where something must hold, it is not."""
-    text = f'@id("a") permit ({scope}){conditions};'
-    expected = [("unconditional_spend", f"permit ({scope})")] if names else []
-    assert [each[:2] for each in found(text)] == expected
-    assert found(text[:-1] + " when { 1 < 2 };") == []
-    assert found(text.replace("permit", "forbid")) == []
+def test_the_spending_that_a_scope_lets_in_is_told(scope: str, names: str | None) -> None:
+    """A forbid lets none in."""
+    text = f'@id("a") permit ({scope});'
+    covered = spending(policy.trees(text)[0], SCHEMA.model)
+    assert ", ".join(f"`{each}`" for each in covered) == (names or "")
+    assert spending(policy.trees(text.replace("permit", "forbid"))[0], SCHEMA.model) == ()
+    lint = unconditional_spend(text, covered)
+    assert text[slice(*lint.span)] == f"permit ({scope})"
+    assert lint.message.startswith(f"permits {names or ''} without conditions")
 
 
 def test_an_action_that_requires_an_amount_spends_whatever_its_group_is() -> None:
     """Groups are the schema's words; the amount is what budgets count."""
     model = policy.compile_schema((("s", _ungrouped()),)).model
     text = '@id("a") permit (principal, action == Action::"card.authorize", resource);'
-    assert [each.code for each in lints(text, policy.trees(text)[0], "a", model)] == ["unconditional_spend"]
+    assert spending(policy.trees(text)[0], model) == ("card.authorize",)
 
 
 def _ungrouped() -> str:
     return SCHEMA.text.replace(" in [spend]", "")
 
 
-def test_a_template_in_a_file_is_told() -> None:
-    """Nothing links it; whether it has conditions does not matter then."""
-    text = '@id("a") permit (principal in ?principal, action, resource);'
-    assert [each[:2] for each in found(text)] == [("unlinked_template", text[9:-1])]
+def test_a_template_is_meant_by_its_head() -> None:
+    text = '@id("a") permit (principal in ?principal, action, resource) when { true };'
+    assert text[slice(*template_lint(text, "a").span)] == text[9:59]
 
 
 def test_a_missing_id_is_told() -> None:

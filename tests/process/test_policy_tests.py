@@ -137,7 +137,10 @@ def test_a_tenants_policies_are_tested_in_its_folder(tmp_path: Path) -> None:
     own.mkdir()
     (own / "own.cedar").write_text('@id("own") permit (principal, action == Action::"tool.call", resource);')
     (own / "own.test.yaml").write_text(GOOD.replace("deny", "{decision: allow, reasons: [{policy: own}]}"))
+    (top / "all.cedar").write_text('@id("all") forbid (principal, action, resource == Tool::"rm");')
+    (own / "all.test.yaml").write_text(GOOD.replace("search}", "rm}"))
     assert code(run(top)) == 0
+    assert code(run(own)) == 0
     assert code(run(own / "own.test.yaml", "--policies", top)) == 0
     result = run(top, "--coverage")
     assert "`tools/no-shell`" in result.stdout

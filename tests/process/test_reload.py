@@ -25,6 +25,7 @@ from tests.process.server import (
     found_acme,
     poll,
     processes,
+    run_sidecar,
     serving,
 )
 
@@ -34,7 +35,7 @@ FAST = ("--durability", "process-crash")
 
 
 class Folders(NamedTuple):
-    """Copies of the shipped policies and schemas, and the flags that name them."""
+    """Copies of the shipped policies and schemas without tests, and the flags that name them."""
 
     policies: Path
     schemas: Path
@@ -55,7 +56,7 @@ class Folders(NamedTuple):
 def folders(tmp_path: Path) -> Folders:
     """Folders of their own."""
     for name in ("policies", "schemas"):
-        shutil.copytree(ROOT / name, tmp_path / name)
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.test.yaml"))
     return Folders(tmp_path / "policies", tmp_path / "schemas")
 
 
@@ -196,6 +197,29 @@ def test_bad_files_are_refused_and_the_next_good_ones_taken(folders: Folders, tm
         assert not decided(operator, acme, 20)[0]
         assert "policy_files_refused" in server.logs()
         assert server.stop() == 0
+
+
+def test_files_whose_tests_fail_neither_take_over_nor_start_a_server(folders: Folders, tmp_path: Path) -> None:
+    """A sentence names the test: by ``/readyz`` and the call beside a running server, with exit code 2 at a start."""
+    shutil.copy(ROOT / "policies" / "spend.test.yaml", folders.policies)
+    failing = "policies/spend.test.yaml:18:9: test `the standard profile pays 199.99 CAD` fails, "
+    with serving(tmp_path, "--workers", "2", *folders.flags) as (server, operator):
+        acme = found_acme(operator)
+        good = revision(operator)
+        folders.write(FORBID.format("own", 1000))
+        poll(lambda: last(operator)["outcome"] == "refused", SECONDS)
+        assert last(operator)["reason"].startswith(failing)
+        answer = operator.call("POST", "/v1/policies/reload")
+        assert (answer.status, failing in answer.document["error"]) == (409, True)
+        assert revision(operator) == good
+        assert decided(operator, acme, 20)[0]
+        assert server.stop() == 0
+    for data_dir in (server.data_dir, tmp_path / "fresh"):
+        done = run_sidecar("serve", "--port", "0", "--data-dir", str(data_dir), *folders.flags)
+        assert done.returncode == 2
+        assert failing in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "fresh" / "db").exists()
 
 
 def test_a_config_map_is_taken_when_its_link_is_swapped(folders: Folders, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from sidecar.doors.native.examples import EXAMPLES
 from tests.process.server import OPERATOR, Client, Document, clean_environment, serving
 
 EXAMPLES_MAX = 5
-SECONDS = 100.0
+SECONDS = 240.0
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

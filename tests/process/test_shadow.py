@@ -1,14 +1,27 @@
 """Shadow policies on real servers: two workers tell one story, bad files end a start, an end loses nothing."""
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.process.server import Acme, Client, Document, Server, check_at_rest, found_acme, poll, run_sidecar, serving
+from tests.process.server import (
+    ROOT,
+    Acme,
+    Client,
+    Document,
+    Server,
+    check_at_rest,
+    found_acme,
+    poll,
+    run_sidecar,
+    serving,
+)
 
 AT_MOST_5 = (
     '@id("at-most-5") forbid (principal, action == Action::"card.authorize", resource) when {{ context.amount > {} }};'
 )
+NEVER = '@id("never") forbid (principal, action == Action::"card.authorize", resource) when { context.amount < 0 };'
 SECONDS = 15.0
 SPREAD = 12
 
@@ -78,6 +91,51 @@ def test_two_workers_add_to_one_list_that_outlives_them(tmp_path: Path) -> None:
             assert seen(again, acme)["summary"]["evaluated"] == 0
             spend(server, acme, 2)
             assert compared(again, acme, 2)["summary"]["allow_to_deny"]["count"] == 2
+        assert server.stop() == 0
+    check_at_rest(server.data_dir)
+
+
+def test_changed_shadow_policies_are_reloaded_for_all_workers_and_bad_ones_are_told(tmp_path: Path) -> None:
+    """Comparison begins anew with other files; refused ones leave the former, and keep no live files back."""
+    for name in ("policies", "schemas"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    folders = ("--policies", str(tmp_path / "policies"), "--schemas", str(tmp_path / "schemas"))
+    shadow = folder_of(tmp_path)
+    flags = ("--workers", "2", "--durability", "process-crash", *folders, "--shadow-policies", str(shadow))
+    with serving(tmp_path, *flags) as (server, client):
+        acme = found_acme(client)
+        spend(server, acme, 4)
+        first = compared(client, acme, 4)["summary"]["shadow_revision"]
+
+        def holding() -> Document:
+            found: Document = client.ok("GET", "/readyz")["policies"]
+            return found
+
+        live = holding()["revision"]
+        folder_of(tmp_path, 300)
+        poll(lambda: seen(client, acme)["summary"]["shadow_revision"] != first, SECONDS)
+        second = seen(client, acme)["summary"]["shadow_revision"]
+        poll(lambda: holding()["last_reload"] is not None, SECONDS)
+        assert (holding()["revision"], holding()["last_reload"]["outcome"]) == (live, "loaded")
+        assert seen(client, acme)["summary"]["evaluated"] == 0
+        spend(server, acme, 10)
+        assert compared(client, acme, 10)["summary"]["allow_to_deny"]["count"] == 10
+
+        (shadow / "cards.cedar").write_text("permit (nobody);")
+        poll(lambda: holding()["last_reload"]["outcome"] == "refused", SECONDS)
+        assert holding()["last_reload"]["reason"].startswith("the shadow policies were refused: candidate/cards.cedar")
+        assert client.call("POST", "/v1/policies/reload").status == 409
+        (tmp_path / "policies" / "more.cedar").write_text(NEVER)
+        answer = client.ok("POST", "/v1/policies/reload")
+        assert answer["policy_revision"] != live
+        poll(lambda: holding()["last_reload"]["reason"] is not None, SECONDS)  # the shadow files come second
+        assert holding()["last_reload"]["outcome"] == "loaded"
+        assert holding()["last_reload"]["reason"].startswith("the shadow policies were refused: candidate/cards.cedar")
+        spend(server, acme, 4)
+        compared(client, acme, 14)
+        assert seen(client, acme)["summary"]["shadow_revision"] == second
+        assert "watch_failed" not in server.logs()
+        assert server.logs().count("shadow_files_refused") == 1
         assert server.stop() == 0
     check_at_rest(server.data_dir)
 

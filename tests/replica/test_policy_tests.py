@@ -8,7 +8,7 @@ from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.instants import parse_utc
 from sidecar.core.snapshot import PolicyFiles, compile_files
 from sidecar.replica.policy_test_cases import read_cases
-from sidecar.replica.policy_tests import TENANT, cases, find_test_files, first_failure, read_test_file
+from sidecar.replica.policy_tests import TENANT, chosen_test_files, find_test_files, first_failure, read_test_file
 from sidecar.service.policy_tests import Case
 from tests.service.builders import ROOT, only_schemas, shipped_files
 
@@ -313,14 +313,32 @@ def test_files_are_found_below_a_folder(tmp_path: Path) -> None:
     (top / "loop").symlink_to(top)
     (top / "other").symlink_to(top / "acme")
     (top / "notes.yaml").write_text("no test")
+    (top / "c.test.yml").write_text(DENIED)
     found = find_test_files(top, None)
     assert [(each.shown, each.tenant_id) for each in found] == [
         ("policies/acme/a.test.yaml", "acme"),
         ("policies/acme/deep/c.test.yaml", "acme"),
         ("policies/b.test.yaml", TENANT),
+        ("policies/c.test.yml", TENANT),
         ("policies/other/a.test.yaml", "other"),
         ("policies/other/deep/c.test.yaml", "other"),
     ]
+
+
+@pytest.mark.parametrize("path", ["policies", "policies/acme", "policies/acme/deep", "policies/acme/deep/c.test.yaml"])
+@pytest.mark.parametrize("root", ["policies", "policies/acme/.."])
+def test_a_test_in_a_tenants_folder_is_about_that_tenant_however_it_is_named(
+    tmp_path: Path, path: str, root: str
+) -> None:
+    folder(tmp_path, acme__deep__c=DENIED)
+    (file,) = chosen_test_files(tmp_path / path, [tmp_path / root])
+    assert (file.tenant_id, file.shown) == ("acme", str(tmp_path / "policies/acme/deep/c.test.yaml"))
+
+
+def test_outside_of_the_policies_the_folder_that_was_named_is_that_of_the_tenants(tmp_path: Path) -> None:
+    top = folder(tmp_path, acme__a=DENIED)
+    assert [each.tenant_id for each in chosen_test_files(top, [tmp_path / "other"])] == ["acme"]
+    assert [each.tenant_id for each in chosen_test_files(top / "acme/a.test.yaml", ())] == [TENANT]
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -362,9 +380,3 @@ def test_the_first_failure_is_one_sentence(tmp_path: Path) -> None:
 def test_policies_that_do_not_compile_fail_first(tmp_path: Path) -> None:
     files = PolicyFiles(schemas=(), shared=(), by_tenant={})
     assert first_failure(folder(tmp_path, a=DENIED), files) is not None
-
-
-def test_the_cases_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
-    top = folder(tmp_path, a=DENIED, acme__b=DENIED)
-    found = list(cases(top, shipped_files()))
-    assert [case.setting.tenant.tenant_id for case in found] == [TENANT, "acme"]

@@ -119,8 +119,7 @@ def test_links_are_followed_within_the_revision(repository: Path) -> None:
     (repository / "policies/linked.cedar").symlink_to("../common/c.cedar")
     (repository / "policies/t_1/linked.cedar").symlink_to("../../common/c.cedar")
     (repository / "policies/t_3").symlink_to("../common")
-    (repository / "policies/gone.cedar").symlink_to("../nowhere.cedar")
-    (repository / "policies/loop.cedar").symlink_to("loop.cedar")
+    (repository / "policies/.#a.cedar").symlink_to("somebody@machine")
     (repository / "policies/NOTES.md").symlink_to("/outside")
     write(repository, {"common/c.cedar": PERMIT, "common/below/d.cedar": "never read"})
     (repository / "elsewhere").symlink_to("policies")
@@ -130,6 +129,26 @@ def test_links_are_followed_within_the_revision(repository: Path) -> None:
     assert sorted(found.by_tenant) == ["t_1", "t_2", "t_3"]
     again = read(repository, policies="elsewhere")
     assert [file.text for file in again.policies] == [file.text for file in found.policies]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("gone.cedar", "../nowhere.cedar"),
+        ("gone", "../nowhere"),
+        ("loop.cedar", "loop.cedar"),
+        ("t_1/x.cedar", "y z.cedar/x"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_refused(repository: Path, name: str, target: str) -> None:
+    """It may be a `forbid` that got lost; a folder says the same."""
+    (repository / "policies" / name).unlink(missing_ok=True)
+    (repository / "policies" / name).symlink_to(target)
+    commit(repository)
+    with pytest.raises(ConfigurationInvalid, match=f"the link `policies/{name}` leads nowhere in `HEAD`"):
+        read(repository)
+    with pytest.raises(ConfigurationInvalid, match=f"policies/{name}` is a link that leads nowhere"):
+        read_files(repository / "policies", repository / "schemas")
 
 
 @pytest.mark.parametrize("name", ["out.cedar", "t_9"])

@@ -8,7 +8,7 @@ import pytest
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.snapshot import SourceFile
 from sidecar.replica import selection
-from sidecar.replica.selection import below, select
+from sidecar.replica.selection import below, policies_around, select
 
 SCHEMA = "schemas/s.cedarschema"
 
@@ -132,3 +132,30 @@ def test_what_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         names("loose/x/l.cedar")
     with pytest.raises(ConfigurationInvalid, match="cannot be read: No such file"):
         list(below(Path("nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        ([], "policies"),
+        (["policies"], "policies"),
+        (["policies/t_1"], "policies"),
+        (["policies/t_1/deep"], "policies"),
+        (["policies/t_1/x.test.yaml"], "policies"),
+        (["."], "policies"),
+        (["other"], "other/policies"),
+        (["other/policies"], "other/policies"),
+        (["other/policies/t_2"], "other/policies"),
+        (["tenants"], "tenants"),
+        (["schemas"], "policies"),
+        (["other", "bare"], "policies"),
+    ],
+)
+def test_tests_are_about_the_whole_folder_of_policies_that_they_lie_in(
+    folder: Path, paths: list[str], expected: str
+) -> None:
+    """A tenant's tests are decided by what holds for all tenants too, and never by no policy at all."""
+    for name in ("other/policies/t_2", "tenants/t_3"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x.cedar").touch()
+    assert policies_around([Path(path) for path in paths], Path("policies")).resolve() == folder / expected

@@ -75,6 +75,13 @@ def test_a_flip_says_what_was_asked_and_both_reasons() -> None:
     assert flip.new.because == ("permitted by `pays` at policies/extra0.cedar:1",)
 
 
+def test_what_neither_set_decides_is_counted_apart() -> None:
+    """It is no request that both decide alike."""
+    unfit = msgspec.structs.replace(tool_call(), context={"nope": 1})
+    found = flips_of_tests([case(payment(1)), case(unfit, payment(2))], compiled(1), compiled(9))
+    assert (found.requests, found.missing, found.flips) == (1, 2, ())
+
+
 def test_each_set_counts_what_it_permits_itself() -> None:
     """The old set denies the first payment, so its budget has room for the second; the new one has spent it."""
     daily = msgspec.structs.replace(budget("daily", limit=8), identity_id="root")

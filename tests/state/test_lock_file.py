@@ -67,12 +67,28 @@ def forks(tree: ast.AST) -> bool:
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     keywords = {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    if starts_anew(tree):
+        names -= {"multiprocessing"} | ({"concurrent.futures"} if "mp_context" in keywords else set())
     return bool(names & {"fork", "forkpty", "multiprocessing", "concurrent.futures"}) or "preexec_fn" in keywords
+
+
+def starts_anew(tree: ast.AST) -> bool:
+    """Whether a module uses of `multiprocessing` only the context that starts an interpreter of its own."""
+    used = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "multiprocessing"
+    ]
+    made = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call) and node.func in used]
+    return len(made) == len(used) and set(made) == {"multiprocessing.get_context('spawn')"}
 
 
 def test_no_process_is_forked_from_one_that_could_have_a_store_open() -> None:
     """Rule 7: an inherited environment can write, so workers are started anew."""
     assert forks(ast.parse("import os; os.fork()"))
+    assert forks(ast.parse("import multiprocessing; multiprocessing.Process()"))
+    assert forks(ast.parse("import multiprocessing; multiprocessing.get_context('fork')"))
+    assert not forks(ast.parse("import multiprocessing; multiprocessing.get_context('spawn')"))
     assert [path for path in MODULES if forks(ast.parse(path.read_text()))] == []
 
 

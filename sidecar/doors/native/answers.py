@@ -184,17 +184,24 @@ FilesRevision: TypeAlias = Annotated[
 
 
 class ReloadedPolicies(TypedDict):
-    """What became of the policy files; ``policy_revision`` is of those that hold now."""
+    """What became of the policy files; ``policy_revision`` is of those that hold now.
+
+    ``reason`` says why the shadow files among them were not loaded, null where they were or where there are none.
+    """
 
     outcome: Literal["loaded", "unchanged"]
     policy_revision: FilesRevision
     previous_revision: FilesRevision
     files: int
     seconds: Exact
+    reason: str | None
 
 
 class LastReload(TypedDict):
-    """How the newest reload since the start ended; ``reason`` says why files were refused."""
+    """How the newest reload since the start ended.
+
+    ``reason`` says why files were refused, or the shadow files among those that were loaded.
+    """
 
     at: Instant
     outcome: Literal["loaded", "unchanged", "refused"]

@@ -93,4 +93,5 @@ def reloaded(value: Reloaded) -> Document:
         "previous_revision": value.previous,
         "files": value.files,
         "seconds": round(value.seconds, 3),
+        "reason": value.reason,
     }

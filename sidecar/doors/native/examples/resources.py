@@ -173,6 +173,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                     "previous_revision": POLICY_REVISION,
                     "files": 4,
                     "seconds": 0.62,
+                    "reason": None,
                 },
             ),
         ),
