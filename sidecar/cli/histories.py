@@ -79,9 +79,22 @@ class ProofJob(msgspec.Struct, frozen=True):
     accept_engine: bool
 
     def run(self, told: Told) -> Proof:
-        """Return the proof."""
+        """Return the proof; a record that cannot be used at all is told as one that was changed where it was."""
         with self.source.opened(self.log.tenant_id, self.log.size) as (chronicle,):
-            return Prover(chronicle, told, accept_engine=self.accept_engine).prove()
+            try:
+                return Prover(chronicle, told, accept_engine=self.accept_engine).prove()
+            except ConfigurationInvalid:
+                chain = verify_chain(chronicle, told)
+                if chain.fault is None:
+                    raise
+                return Proof(
+                    tenant_id=chain.tenant_id,
+                    entries=0,
+                    decisions=0,
+                    missing=(),
+                    missing_count=0,
+                    difference=chain.fault,
+                )
 
 
 class RetrialJob(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ def as_json(found: Replayed) -> str:
             {"tenant_id": each.tenant_id, "decisions": each.decisions, "flips": len(each.flips)}
             for each in found.comparisons
         ],
+        "left_out": found.left_out,
         "proof": {"exact": found.is_exact, "tenants": [proof_told(proof) for proof in found.proofs]},
         "candidate": found.candidate,
         "engine": found.engine,

@@ -51,6 +51,12 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
         return all(proof.is_exact for proof in self.proofs)
 
     @property
+    def left_out(self) -> list[str]:
+        """Tenants whose history could not be read to its end, so that nothing of it was compared."""
+        compared = {each.tenant_id for each in self.comparisons}
+        return [proof.tenant_id for proof in self.proofs if proof.tenant_id not in compared]
+
+    @property
     def missing(self) -> int:
         """How many facts are missing."""
         return sum(each.missing_count for each in self.comparisons)
@@ -98,6 +104,9 @@ def summary(found: Replayed) -> str:
 def remarks(found: Replayed, limit: int) -> list[str]:
     """Return what has to be known beside the outcome: the proof, what is missing, what was not undone."""
     said = [proof_said(found)]
+    left = found.left_out
+    if left:
+        said.append(f"not decided again, and counted nowhere here: the history of tenant {', '.join(left)}")
     if found.missing:
         said.append(f"{found.missing} facts are missing, what needs them is counted apart and not guessed:")
         named = [

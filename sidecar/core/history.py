@@ -122,6 +122,7 @@ class Changed(
     chain: tuple[Named, ...] = ()
     budgets: tuple[Named, ...] = ()
     cards: tuple[Named, ...] = ()
+    policy: str | None = None
     text: str | None = None
     identity: str | None = None
     card: str | None = None

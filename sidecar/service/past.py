@@ -9,7 +9,7 @@ from sidecar.core.budget import Budget, card_owner
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.history import RAISING, BudgetDeleted, Changed, Event, Named, Opened
+from sidecar.core.history import RAISING, BudgetDeleted, Changed, Decided, Event, Named, Opened
 from sidecar.service.chronicle import FactMissing, Facts
 from sidecar.service.scene import Scene, Shelf
 from sidecar.service.statutes import Statutes
@@ -122,6 +122,8 @@ class Past:
         self.lost: list[tuple[int, str]] = []
         self.revision = 0
         self.rebound: tuple[str, int] | None = None
+        self._enacted: dict[str, str | None] = {}
+        self._agreeing: tuple[str, int] | None = None
 
     def take(self, event: Event) -> None:
         """Change the scene as a record says; what a decision did to it stands in the records behind it.
@@ -134,9 +136,30 @@ class Past:
             self.revision += 1
         self.rebound = None
         if isinstance(event, Changed):
+            self._enact(event)
             self._change(event)
         elif isinstance(event, BudgetDeleted):
             self.scene.drop_budget(event.budget)
+
+    def require_enacted(self, decided: Decided) -> None:
+        """Raise ValidationFailed for a decision by other policies than those that the API had made by then.
+
+        Raises FactMissing where nobody knows any more by which.
+        """
+        at = (decided.policies, self.revision)
+        if at == self._agreeing:
+            return
+        named = {each.policy_id: each.text for each in self.statutes.manifest(decided).api}
+        if named != self._enacted:
+            policy_id = min(each for each, _ in {*named.items()} ^ {*self._enacted.items()})
+            raise ValidationFailed(f"the records before tell otherwise of policy `{policy_id}` than its policies do")
+        self._agreeing = at
+
+    def _enact(self, event: Changed) -> None:
+        if event.policy is not None and event.kind == "policy_created":
+            self._enacted[event.policy] = event.text
+        elif event.policy is not None:
+            self._enacted.pop(event.policy, None)
 
     def _change(self, event: Changed) -> None:
         scene, facts, seq = self.scene, self.facts, event.seq

@@ -208,6 +208,7 @@ class _Course:
     def decide(self, decided: Decided) -> bytes:
         """Decide again, book what comes of it, and return the body of the record that it makes."""
         past = self.past
+        past.require_enacted(decided)
         policies = past.statutes.of(decided)
         request = past.facts.request(decided)
         if self._trial is None:

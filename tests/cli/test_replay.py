@@ -212,6 +212,20 @@ def test_a_changed_export_fails_the_proof(run: Run, options: tuple[object, ...],
     entries.write_bytes(entries.read_bytes().replace(b'"type":"identity_created"', b'"type":"decision"', 1))
     ran = run("replay", "--export", tmp_path / "out", *options[2:])
     assert (ran.code, "PROOF FAILED" in ran.out) == (1, True)
+    assert "and counted nowhere here: the history of tenant t_one" in ran.out
+    found = orjson.loads(run("replay", "--export", tmp_path / "out", *options[2:], "--format", "json").out)
+    assert (found["left_out"], found["decisions"], found["proof"]["exact"]) == (["t_one"], 0, False)
+
+
+def test_a_changed_engine_is_a_changed_record(run: Run, options: tuple[object, ...], tmp_path: Path) -> None:
+    """Not another engine that somebody should install: the chain says so, whoever reads the record first."""
+    run("audit", "export", *options[:2], "--output", tmp_path / "out")
+    entries = tmp_path / "out" / "t_one" / "entries.ndjson"
+    entries.write_bytes(entries.read_bytes().replace(b'"engine":"cedarpy', b'"engine":"cedarpz', 1))
+    ran = run("audit", "replay", "--export", tmp_path / "out")
+    assert (ran.code, ran.err) == (1, "")
+    assert "t_one: DIFFERS at record " in ran.out
+    assert "was changed" in ran.out
 
 
 def test_missing_facts_are_named(run: Run, options: tuple[object, ...], tmp_path: Path) -> None:

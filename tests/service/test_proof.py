@@ -260,6 +260,26 @@ def test_a_fact_of_another_version_is_named(told: World) -> None:
     assert "at revision 1 is recorded as" in difference.sentence
 
 
+def test_policies_that_the_api_never_made_are_named(world: World) -> None:
+    """A decision by a list of policies that the records before do not lead to, though it comes out the same by it."""
+    world.tenant()
+    world.identity("bob")
+    made = world.cedar('forbid (principal, action == Action::"tool.call", resource);')
+    world.decide(payment("1", "bob"))
+    world.run(world.legislator.delete(OPERATOR, "t_one", made, world.now_us))
+    world.decide(payment("2", "bob"))
+    first, second = decisions(world)
+    assert prove(chronicle(world)).is_exact
+    for one, other in ((first, second), (second, first)):
+        edit = changing(one["i"], policies=other["policies"])
+        difference = prove(Doctored(chronicle(world), edit=edit)).difference
+        assert difference is not None
+        assert (difference.seq, difference.found) == (
+            one["i"],
+            f"the records before tell otherwise of policy `{made}` than its policies do",
+        )
+
+
 def test_every_change_that_raises_the_revision_is_counted(world: World) -> None:
     """A record that is gone is noticed by the next decision, whether or not that needs it."""
     world.tenant()

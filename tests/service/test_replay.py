@@ -167,6 +167,21 @@ def _address(content: bytes) -> str:
     return encode_hash(fact_hash(content))
 
 
+def test_a_policy_that_never_was_is_named_as_the_record_has_it(world: World) -> None:
+    """The proof says what is wrong with such a record; the candidate's report can still be made."""
+    world.tenant()
+    world.identity("bob")
+    world.decide(payment("10", "bob"))
+
+    def edit(record: dict[str, object]) -> None:
+        if record["type"] == "decision":
+            record["matched"] = ["pol_never"]
+
+    no = only_schemas('@id("no") forbid (principal, action, resource);')
+    (flip,) = retried(Doctored(chronicle(world), edit=edit), no).flips
+    assert [each.policy_id for each in flip.reasons_before] == ["pol_never"]
+
+
 def test_a_permit_that_is_gone_or_new_is_the_cause(tmp_path: Path) -> None:
     """Where nothing permits any more, or nothing did."""
     grant = '@id("grant/tools") permit (principal, action == Action::"tool.call", resource);'
