@@ -16,6 +16,7 @@ from sidecar.replica.policy_tests import chosen_test_files, read_test_file
 from sidecar.service.courses import Candidate
 from sidecar.service.flips import Flips, flips_of_history, flips_of_tests
 from sidecar.service.policy_tests import Case
+from sidecar.service.proof import verify_chain
 from sidecar.service.replay import Comparison, Span, between, compare
 
 
@@ -83,6 +84,9 @@ def _compared(source: Source, tenant_id: str | None, sets: tuple[PolicyFiles, Po
     ):
         for chronicle in chronicles:
             task = progress.add_task(chronicle.tenant_id, total=chronicle.size)
+            fault = verify_chain(chronicle, partial(_advance, progress, task)).fault
+            if fault is not None:
+                raise ConfigurationInvalid(f"{chronicle.place(fault.seq)}: {fault.found}")
             courses = between(Candidate(sets[0]), Candidate(sets[1]))
             try:
                 found.append(compare(chronicle, courses, Span(), partial(_advance, progress, task)))

@@ -115,6 +115,18 @@ def made(folder: Path, *amounts: int) -> None:
             world.decide(payment(amount, "agent"))
 
 
+def test_a_history_whose_chain_is_broken_is_refused(run: Run, tmp_path: Path) -> None:
+    """What a changed record says would flip nothing, or anything."""
+    made(tmp_path / "data", 600, 100)
+    assert run("audit", "export", "--data-dir", "data", "--output", "history")[0] == 0
+    entries = tmp_path / "history" / "t_one" / "entries.ndjson"
+    entries.write_bytes(entries.read_bytes().replace(b'"amount":600', b'"amount":601', 1))
+    code, told, complained = run(*BOTH, "--export", "history")
+    assert (code, told) == (2, "")
+    assert "entries.ndjson:" in complained
+    assert "was changed" in complained
+
+
 def test_decisions_of_a_history_that_flip_are_told(run: Run, tmp_path: Path) -> None:
     """From the data directory and from an export of it alike, and in JSON with everything."""
     made(tmp_path / "data", 600, 100, 650, 900)
