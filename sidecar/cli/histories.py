@@ -4,6 +4,7 @@ Each tenant's history is proven and retried by itself, so that both fit on the c
 works on, and whoever runs it opens that anew: nothing that is open goes from one process to another.
 """
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,10 @@ from sidecar.state.environment import open_existing
 
 APART_MIN: Final = 5_000
 """Records from which on processes of their own are worth their start, some half a second each."""
+
+COLLECT_AFTER: Final = 100_000
+"""New objects after which cycles are looked for. A history leaves next to none, and its flips are many objects that stay:
+Python's own 700 would walk through them again and again."""
 
 Told: TypeAlias = Callable[[int], object]
 Result: TypeAlias = Chain | Proof | Comparison | SidecarError
@@ -267,6 +272,8 @@ def _hear(
 
 def work(job: Job, connection: Connection) -> None:
     """Run a job for another process and send it what comes of it, with how far it is meanwhile."""
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER)
     try:
         outcome = _result(job, connection.send)
     except ConfigurationInvalid as error:

@@ -4,7 +4,7 @@ Reasons are listed in the order of ``CODES``, all that apply. Each names what it
 budget), what was seen, and the value that would pass.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from sidecar.core.budget import AMOUNT, Budget
@@ -90,11 +90,11 @@ def _permit(policy: str, policies: PolicySet) -> Reason:
 
 
 def refused(
-    ruling: Ruling, policies: PolicySet, request: AuthorizeRequest, seen: dict[str, object]
+    ruling: Ruling, policies: PolicySet, request: AuthorizeRequest, see: Callable[[], dict[str, object]]
 ) -> tuple[Reason, ...]:
     """Return why Cedar refused: errors, then the policies that forbid, or that none permits.
 
-    ``seen`` is the context that the policies saw, for saying which value failed.
+    ``see`` returns the context that the policies saw, for saying which value failed a rule.
     """
     errors = tuple(
         _of_policy(
@@ -103,17 +103,17 @@ def refused(
         for fault in ruling.errors
     )
     units = [policies.unit(policy) for policy in ruling.determining]
-    forbids = tuple(_forbidden(unit, request, seen) for unit in units if unit.effect == "forbid")
+    forbids = tuple(_forbidden(unit, request, see) for unit in units if unit.effect == "forbid")
     if errors or forbids:
         return errors + forbids
     target = f"`{request.resource.type}` `{request.resource.id}`"
     return (not_permitted(f"no policy permits `{request.action}` on {target} for identity `{request.identity_id}`"),)
 
 
-def _forbidden(unit: PolicyUnit, request: AuthorizeRequest, seen: dict[str, object]) -> Reason:
+def _forbidden(unit: PolicyUnit, request: AuthorizeRequest, see: Callable[[], dict[str, object]]) -> Reason:
     if unit.rule is None:
         return _of_policy(unit, "deny", "forbidden", unit.description or f"forbidden by `{unit.id}`")
-    got = _seen(unit.rule, request, seen)
+    got = _seen(unit.rule, request, see())
     message = f"`{unit.rule}` of policy `{unit.policy_id}` requires {unit.requirement}" + (
         f", got {got}" if got else ""
     )

@@ -71,7 +71,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_visible(self) -> bool:
         """Whether there is an amount or a quantity to settle; a permit that only counts has nothing to end."""
-        return any(dimension != COUNT for dimension in self.measures)
+        return len(self.measures) > (COUNT in self.measures)
 
 
 class Posting(msgspec.Struct, frozen=True):

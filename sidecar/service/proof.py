@@ -234,9 +234,9 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
     verdict = Verdict(
         decision_id=decided.decision_id,
         allowed=judgement.allowed,
-        codes=tuple(reason.code for reason in judgement.reasons),
+        codes=tuple([reason.code for reason in judgement.reasons]),
         determining=proposal.ruling.determining,
-        errors=tuple(fault.policy_id for fault in proposal.ruling.errors),
+        errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
         expires_at_us=expires_us,
         replay_of=decided.replay_of,
     )
@@ -244,8 +244,8 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
         request=decided.request,
         policies=encode_hash(own) if decided.engine == engine() else decided.policies,
         chain=view.identity_versions,
-        budgets=tuple(view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed),
-        others=tuple(identity_version(identity) for identity in proposal.others),
+        budgets=tuple([view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed]),
+        others=tuple([identity_version(identity) for identity in proposal.others]),
         card=view.card_version,
     )
     return decision_body(

@@ -91,7 +91,7 @@ def ask(
     ruling = view.asker.rule(posed, asked.further() if reached else (), view.rulings, view.revisions)
     denials = card_denials(view, request)
     if ruling.effect == "deny":
-        denials += reasons.refused(ruling, policies, request, posed.seen)
+        denials += reasons.refused(ruling, policies, request, lambda: posed.seen)
     others = tuple(identity for identity, _ in reached) if reached else ()
     return Proposal(view, ruling, () if denials else reasons.permitted(ruling, policies), denials, others, asked)
 

@@ -51,7 +51,7 @@ def answered(having: TenantPolicies, request: AuthorizeRequest) -> tuple[Reason,
     ruling = having.policies.evaluate(asked.request, entity_slice(asked.entities, having.schema))
     if ruling.effect == "allow":
         return permitted(ruling, having.policies)
-    return refused(ruling, having.policies, request, asked.seen)
+    return refused(ruling, having.policies, request, lambda: asked.seen)
 
 
 def only(found: tuple[Reason, ...]) -> Reason:
