@@ -34,8 +34,8 @@ APART_MIN: Final = 5_000
 """Records from which on processes of their own are worth their start, some half a second each."""
 
 COLLECT_AFTER: Final = 100_000
-"""New objects after which cycles are looked for. A history leaves next to none, and its flips are many objects that stay:
-Python's own 700 would walk through them again and again."""
+"""New objects after which cycles are looked for. A history leaves next to none and keeps many objects, through which
+Python's own 700 would walk again and again."""
 
 Told: TypeAlias = Callable[[int], object]
 Result: TypeAlias = Chain | Proof | Comparison | SidecarError
