@@ -25,7 +25,8 @@ from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.export import exported
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
-from sidecar.service.proof import Chain, Proof, Prover, joined, verify_chain
+from sidecar.service.proof import Prover, verify_chain
+from sidecar.service.proof_result import Proof
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.state.chronicle import chronicles
 from sidecar.state.environment import open_existing
@@ -38,7 +39,7 @@ COLLECT_AFTER: Final = 100_000
 Python's own 700 would walk again and again."""
 
 Told: TypeAlias = Callable[[int], object]
-Result: TypeAlias = Chain | Proof | Comparison | SidecarError
+Result: TypeAlias = Proof | Comparison | SidecarError
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -64,18 +65,6 @@ class Log(msgspec.Struct, frozen=True):
     size: int
 
 
-class ChainJob(msgspec.Struct, frozen=True):
-    """Verify the hash chain of a history."""
-
-    source: Source
-    log: Log
-
-    def run(self, told: Told) -> Chain:
-        """Return what came of it."""
-        with self.source.opened(self.log.tenant_id, self.log.size) as (chronicle,):
-            return verify_chain(chronicle, told)
-
-
 class ProofJob(msgspec.Struct, frozen=True):
     """Prove a history."""
 
@@ -89,16 +78,17 @@ class ProofJob(msgspec.Struct, frozen=True):
             try:
                 return Prover(chronicle, told, accept_engine=self.accept_engine).prove()
             except ConfigurationInvalid:
-                chain = verify_chain(chronicle, told)
-                if chain.fault is None:
+                fault = verify_chain(chronicle, told)
+                if fault is None:
                     raise
                 return Proof(
-                    tenant_id=chain.tenant_id,
+                    tenant_id=chronicle.tenant_id,
                     entries=0,
                     decisions=0,
                     missing=(),
                     missing_count=0,
-                    difference=chain.fault,
+                    difference=None,
+                    unchained=fault,
                 )
 
 
@@ -116,7 +106,7 @@ class RetrialJob(msgspec.Struct, frozen=True):
             return compare(chronicle, against_candidate(Candidate(self.files)), self.span, told)
 
 
-Job: TypeAlias = ChainJob | ProofJob | RetrialJob
+Job: TypeAlias = ProofJob | RetrialJob
 
 
 def source_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -145,7 +135,7 @@ def source_options(function: Callable[..., object]) -> Callable[..., object]:
             "--jobs",
             type=click.IntRange(1, 64),
             default=None,
-            help="Processes to work in. [default: one more than there are cores]",
+            help="Processes to work in. [default: as many as there are cores]",
         ),
     ):
         function = option(function)
@@ -172,8 +162,7 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
     What is wrong with a history is a result as well, since another job may say it better. What is wrong with the
     command is raised at once, and the other jobs are stopped.
     """
-    # One more than there are cores: of one history, the chain is a small job beside two large ones of about one size.
-    most = min(len(jobs), processes or len(os.sched_getaffinity(0)) + 1)
+    most = min(len(jobs), processes or len(os.sched_getaffinity(0)))
     terminal = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
@@ -188,12 +177,11 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
 
 
 def proofs_of(results: Sequence[Result]) -> tuple[Proof, ...]:
-    """Return the proof of each history, with what was found of its chain.
+    """Return the proof of each history.
 
     Raises the error of a job that failed while all proofs hold.
     """
-    chains = {each.tenant_id: each for each in results if isinstance(each, Chain)}
-    proofs = tuple(joined(chains[each.tenant_id], each) for each in results if isinstance(each, Proof))
+    proofs = tuple(each for each in results if isinstance(each, Proof))
     failed = next((each for each in results if isinstance(each, SidecarError)), None)
     if failed is not None and all(proof.is_exact for proof in proofs):
         raise failed
@@ -212,8 +200,6 @@ def _result(job: Job, told: Told) -> Result:
 
 def _title(job: Job) -> str:
     match job:
-        case ChainJob():
-            return f"verify {job.log.tenant_id}"
         case ProofJob():
             return f"prove {job.log.tenant_id}"
         case RetrialJob():
