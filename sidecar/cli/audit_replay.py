@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 import orjson
 
-from sidecar.cli.histories import ProofJob, logs_of, proofs_of, run, source_of, source_options
-from sidecar.service.proof_result import Proof
+from sidecar.cli.histories import ChainJob, ProofJob, logs_of, proofs_of, run, source_of, source_options
+from sidecar.service.proof import Proof
 
 EXIT_BAD = 1
 NAMED_MAX = 20
@@ -44,7 +44,7 @@ def audit_replay(
     source = source_of(ctx, data_dir, export)
     logs = logs_of(source, tenant_id)
     proving = [ProofJob(source, log, accept_engine) for log in logs]
-    proofs = proofs_of(run(proving, jobs))
+    proofs = proofs_of(run([*proving, *(ChainJob(source, log) for log in logs)], jobs))
     for proof in proofs:
         click.echo(_told(proof, shape))
     ctx.exit(0 if all(proof.is_exact for proof in proofs) else EXIT_BAD)
@@ -52,7 +52,7 @@ def audit_replay(
 
 def proof_told(proof: Proof) -> dict[str, object]:
     """Return a proof as JSON shows it."""
-    first = proof.wrong
+    first = proof.difference
     return {
         "tenant_id": proof.tenant_id,
         "exact": proof.is_exact,
@@ -75,8 +75,8 @@ def proof_told(proof: Proof) -> dict[str, object]:
 def _told(proof: Proof, shape: str) -> str:
     if shape == "json":
         return orjson.dumps(proof_told(proof)).decode()
-    if proof.wrong is not None:
-        return f"{proof.tenant_id}: DIFFERS at {proof.wrong.sentence} ({proof.decisions} decided again)"
+    if proof.difference is not None:
+        return f"{proof.tenant_id}: DIFFERS at {proof.difference.sentence} ({proof.decisions} decided again)"
     lines = [f"{proof.tenant_id}: exact, {proof.decisions} decisions decided again, {proof.entries} records"]
     if proof.missing_count:
         lines[0] += f", {proof.missing_count} lack a fact that was erased"

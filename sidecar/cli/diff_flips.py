@@ -84,7 +84,7 @@ def _compared(source: Source, tenant_id: str | None, sets: tuple[PolicyFiles, Po
     ):
         for chronicle in chronicles:
             task = progress.add_task(chronicle.tenant_id, total=chronicle.size)
-            fault = verify_chain(chronicle, partial(_advance, progress, task))
+            fault = verify_chain(chronicle, partial(_advance, progress, task)).fault
             if fault is not None:
                 raise ConfigurationInvalid(f"{chronicle.place(fault.seq)}: {fault.found}")
             courses = between(Candidate(sets[0]), Candidate(sets[1]))

@@ -25,8 +25,7 @@ from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.export import exported
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
-from sidecar.service.proof import Prover, verify_chain
-from sidecar.service.proof_result import Proof
+from sidecar.service.proof import Chain, Proof, Prover, joined, verify_chain
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.state.chronicle import chronicles
 from sidecar.state.environment import open_existing
@@ -39,7 +38,7 @@ COLLECT_AFTER: Final = 100_000
 Python's own 700 would walk again and again."""
 
 Told: TypeAlias = Callable[[int], object]
-Result: TypeAlias = Proof | Comparison | SidecarError
+Result: TypeAlias = Chain | Proof | Comparison | SidecarError
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -65,6 +64,18 @@ class Log(msgspec.Struct, frozen=True):
     size: int
 
 
+class ChainJob(msgspec.Struct, frozen=True):
+    """Verify the hash chain of a history."""
+
+    source: Source
+    log: Log
+
+    def run(self, told: Told) -> Chain:
+        """Return what came of it."""
+        with self.source.opened(self.log.tenant_id, self.log.size) as (chronicle,):
+            return verify_chain(chronicle, told)
+
+
 class ProofJob(msgspec.Struct, frozen=True):
     """Prove a history."""
 
@@ -78,17 +89,16 @@ class ProofJob(msgspec.Struct, frozen=True):
             try:
                 return Prover(chronicle, told, accept_engine=self.accept_engine).prove()
             except ConfigurationInvalid:
-                fault = verify_chain(chronicle, told)
-                if fault is None:
+                chain = verify_chain(chronicle, told)
+                if chain.fault is None:
                     raise
                 return Proof(
-                    tenant_id=chronicle.tenant_id,
+                    tenant_id=chain.tenant_id,
                     entries=0,
                     decisions=0,
                     missing=(),
                     missing_count=0,
-                    difference=None,
-                    unchained=fault,
+                    difference=chain.fault,
                 )
 
 
@@ -106,7 +116,7 @@ class RetrialJob(msgspec.Struct, frozen=True):
             return compare(chronicle, against_candidate(Candidate(self.files)), self.span, told)
 
 
-Job: TypeAlias = ProofJob | RetrialJob
+Job: TypeAlias = ChainJob | ProofJob | RetrialJob
 
 
 def source_options(function: Callable[..., object]) -> Callable[..., object]:
@@ -135,7 +145,7 @@ def source_options(function: Callable[..., object]) -> Callable[..., object]:
             "--jobs",
             type=click.IntRange(1, 64),
             default=None,
-            help="Processes to work in. [default: as many as there are cores]",
+            help="Processes to work in. [default: one more than there are cores]",
         ),
     ):
         function = option(function)
@@ -162,7 +172,8 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
     What is wrong with a history is a result as well, since another job may say it better. What is wrong with the
     command is raised at once, and the other jobs are stopped.
     """
-    most = min(len(jobs), processes or len(os.sched_getaffinity(0)))
+    # One more than there are cores: of one history, the chain is a small job beside two large ones of about one size.
+    most = min(len(jobs), processes or len(os.sched_getaffinity(0)) + 1)
     terminal = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
@@ -177,11 +188,12 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
 
 
 def proofs_of(results: Sequence[Result]) -> tuple[Proof, ...]:
-    """Return the proof of each history.
+    """Return the proof of each history, with what was found of its chain.
 
     Raises the error of a job that failed while all proofs hold.
     """
-    proofs = tuple(each for each in results if isinstance(each, Proof))
+    chains = {each.tenant_id: each for each in results if isinstance(each, Chain)}
+    proofs = tuple(joined(chains[each.tenant_id], each) for each in results if isinstance(each, Proof))
     failed = next((each for each in results if isinstance(each, SidecarError)), None)
     if failed is not None and all(proof.is_exact for proof in proofs):
         raise failed
@@ -200,6 +212,8 @@ def _result(job: Job, told: Told) -> Result:
 
 def _title(job: Job) -> str:
     match job:
+        case ChainJob():
+            return f"verify {job.log.tenant_id}"
         case ProofJob():
             return f"prove {job.log.tenant_id}"
         case RetrialJob():

@@ -7,7 +7,7 @@ from typing import Final
 import click
 from rich.console import Console
 
-from sidecar.cli.histories import ProofJob, RetrialJob, logs_of, proofs_of, run, source_of, source_options
+from sidecar.cli.histories import ChainJob, ProofJob, RetrialJob, logs_of, proofs_of, run, source_of, source_options
 from sidecar.cli.replay_json import as_json
 from sidecar.cli.replay_markdown import as_markdown
 from sidecar.cli.replay_report import LIMIT, Replayed
@@ -111,7 +111,7 @@ def replay(  # noqa: PLR0913 -- an argument per option
     logs = logs_of(source, tenant_id)
     proving = [ProofJob(source, log, accept_engine) for log in logs]
     retrying = [RetrialJob(source, log, files, span) for log in logs]
-    results = run([*proving, *retrying], jobs)
+    results = run([*proving, *retrying, *(ChainJob(source, log) for log in logs)], jobs)
     found = Replayed(
         proofs=proofs_of(results),
         comparisons=tuple(each for each in results if isinstance(each, Comparison)),

@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.core.money import major_text
 from sidecar.service.courses import Ground
-from sidecar.service.proof_result import Proof
+from sidecar.service.proof import Proof
 from sidecar.service.replay import Cause, Comparison, Flip, Span, Verdict
 
 LIMIT: Final = 20
@@ -129,8 +129,8 @@ def remarks(found: Replayed, limit: int) -> list[str]:
 def proof_said(found: Replayed) -> str:
     """Return in one sentence whether the history could be proven."""
     for proof in found.proofs:
-        if proof.wrong is not None:
-            return f"PROOF FAILED for tenant {proof.tenant_id}: {proof.wrong.sentence}"
+        if proof.difference is not None:
+            return f"PROOF FAILED for tenant {proof.tenant_id}: {proof.difference.sentence}"
     count = sum(proof.decisions for proof in found.proofs)
     return f"proven first: {count} decisions come out exactly as recorded by the policies of then"
 

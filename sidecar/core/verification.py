@@ -155,12 +155,9 @@ class Verifier:
         for anchor in anchors:
             self._anchors.setdefault(anchor.size, set()).add(text_of(anchor.link))
 
-    def feed(self, index_key: int, body: bytes, known: Fields | None = None) -> Fault | None:
-        """Take the next row and return the first fault that it brings to light, which may lie in the row before.
-
-        ``known`` are the fields of a body that the caller has made itself, in canonical form and to the byte the same.
-        """
-        read = self._read(index_key, body, known)
+    def feed(self, index_key: int, body: bytes) -> Fault | None:
+        """Take the next row and return the first fault that it brings to light, which may lie in the row before."""
+        read = self._read(index_key, body)
         if self._in_doubt:
             return self._blame(None if isinstance(read, Fault) else read.get("prev"))
         return read if isinstance(read, Fault) else self._follow(read, text_of(link(body)))
@@ -187,7 +184,7 @@ class Verifier:
             return Fault(self.next_index, f"record {self.next_index} is missing, a checkpoint of size {size} was given")
         return None
 
-    def _read(self, index_key: int, body: bytes, known: Fields | None) -> Fields | Fault:
+    def _read(self, index_key: int, body: bytes) -> Fields | Fault:
         """Return the fields of a row that is sound in itself."""
         seq = self.next_index
         if index_key > seq:
@@ -195,7 +192,7 @@ class Verifier:
         if index_key < seq:
             return Fault(seq, f"row {index_key} was inserted or repeated where row {seq} belongs")
         try:
-            fields = read_canonical(body) if known is None else known
+            fields = read_canonical(body)
         except InvalidJson as error:
             return Fault(seq, error.message)
         reason = self._contradiction(seq, fields)

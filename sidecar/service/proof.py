@@ -1,8 +1,8 @@
 """The proof of a history: each recorded decision is decided again by what held then, and must come out the same.
 
 Same means the same bytes: the body of the record is built anew from the judgement and from counters that were folded
-from the records before, none of them copied. The hash chain is verified on the way, a body that was built anew without
-being read once more. A log for which both hold was neither changed nor written by anything that decides otherwise.
+from the records before, none of them copied. ``verify_chain`` reads the same records apart from it, so that both can be
+done at once. A log for which both hold was neither changed nor written by anything that decides otherwise.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,11 @@ from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, Sideca
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy import engine
-from sidecar.core.verification import FORMAT, Fault, Verifier
+from sidecar.core.verification import FORMAT, Verifier
 from sidecar.service.books import Books
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.judgement import Judgement, reserve
 from sidecar.service.past import Past
-from sidecar.service.proof_result import MISSING_MAX, Difference, Missing, Proof
 from sidecar.service.scene import Trial
 from sidecar.service.snapshots import identity_version
 
@@ -31,8 +30,61 @@ CHUNK: Final = 1_000
 FAILURES: Final = (NotFound, ValidationFailed, Conflict, StoreUnusable)
 
 
-def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Difference | None:
-    """Return the first record that does not follow the one before it, up to the head; None where each does.
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first record that is not what it must be. ``field`` is the one that differs, empty where the whole does."""
+
+    seq: int
+    decision_id: str | None
+    field: str
+    recorded: str
+    found: str
+
+    @property
+    def sentence(self) -> str:
+        """What differs, in one line."""
+        about = "" if self.decision_id is None else f" (decision `{self.decision_id}`)"
+        if not self.field:
+            return f"record {self.seq}{about}: {self.found}"
+        return f"record {self.seq}{about}: `{self.field}` is recorded as {self.recorded}, and came out as {self.found}"
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that was erased, and the record that needs it."""
+
+    seq: int
+    decision_id: str | None
+    what: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it. ``decisions`` are those that were decided again, up to ``difference`` where there is one."""
+
+    tenant_id: str
+    entries: int
+    decisions: int
+    missing: tuple[Missing, ...]
+    missing_count: int
+    difference: Difference | None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every decision that could be decided again came out as it was recorded."""
+        return self.difference is None
+
+
+MISSING_MAX: Final = 10_000
+"""Missing facts that are named; all are counted."""
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """What came of verifying the hash chain of a log."""
+
+    tenant_id: str
+    fault: Difference | None
+
+
+def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Chain:
+    """Return whether each record follows the one before it, up to the head.
 
     Raises ConfigurationInvalid for a record of a format that this version does not have.
     """
@@ -47,7 +99,15 @@ def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Differe
     else:
         fault = verifier.finish(chronicle.size, chronicle.link)
     told(chronicle.size)
-    return None if fault is None else _unchained(fault)
+    if fault is None:
+        return Chain(chronicle.tenant_id, None)
+    found = Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
+    return Chain(chronicle.tenant_id, found)
+
+
+def joined(chain: Chain, proof: Proof) -> Proof:
+    """Return the proof of a log whose chain was verified as well: what breaks that is what is wrong."""
+    return proof if chain.fault is None else msgspec.structs.replace(proof, difference=chain.fault)
 
 
 class Prover:
@@ -58,84 +118,67 @@ class Prover:
         self._chronicle = chronicle
         self._told = told
         self._accept_engine = accept_engine
-        self._course: _Course | None = None
         self._decisions = 0
         self._missing: list[Missing] = []
         self._missing_count = 0
 
     def prove(self) -> Proof:
-        """Return what comes of deciding again, and of verifying the chain.
+        """Return what comes of deciding again.
 
         Raises ConfigurationInvalid for a record of a format or by an engine that this version does not have.
         """
         chronicle = self._chronicle
-        verifier = Verifier(chronicle.origin, chronicle.tenant_id)
-        difference, fault, proven = None, None, chronicle.size
+        course: _Course | None = None
         for seq, body in chronicle.entries():
-            made = None
-            if difference is None:
-                difference, made = self._step(seq, body)
-                proven = proven if difference is None else seq
-            if fault is None:
-                fault = verifier.feed(seq, body, made)
-                if fault is not None:
-                    _require_format(body, chronicle.place(seq))
-            if difference is not None and fault is not None:
-                break
+            try:
+                event = read_event(body)
+                if course is None:
+                    course = _Course(chronicle, opening(event))
+                difference = self._take(course, event, body)
+                course.last_us = max(course.last_us, event.ts_us)
+            except FAILURES as error:
+                difference = _broken(seq, None, error)
+            if difference is not None:
+                return self._end(seq, difference)
             if seq % CHUNK == 0:
                 self._told(seq)
-        fault = fault or verifier.finish(chronicle.size, chronicle.link)
-        return self._end(proven, difference, None if fault is None else _unchained(fault))
+        return self._end(chronicle.size, None)
 
-    def _step(self, seq: int, body: bytes) -> tuple[Difference | None, Body | None]:
-        """Prove one record; returns what differs, and the fields of a decision that came out as it was recorded."""
-        try:
-            event = read_event(body)
-            if self._course is None:
-                self._course = _Course(self._chronicle, opening(event))
-            course = self._course
-            difference, made = self._take(course, event, body)
-            course.last_us = max(course.last_us, event.ts_us)
-        except FAILURES as error:
-            return _broken(seq, None, error), None
-        return difference, made
-
-    def _take(self, course: "_Course", event: Event, body: bytes) -> tuple[Difference | None, Body | None]:
+    def _take(self, course: "_Course", event: Event, body: bytes) -> Difference | None:
         if isinstance(event, Decided):
             return self._decide(course, event, body)
         if isinstance(event, Ended):
             course.books.end_exactly(event)
-            return None, None
+            return None
         known = len(course.past.lost)
         course.take(event)
         for seq, what in course.past.lost[known:]:
             self._note(Missing(seq=seq, decision_id=None, what=what))
-        return None, None
+        return None
 
-    def _decide(self, course: "_Course", decided: Decided, body: bytes) -> tuple[Difference | None, Body | None]:
+    def _decide(self, course: "_Course", decided: Decided, body: bytes) -> Difference | None:
         if decided.engine != engine() and not self._accept_engine:
             raise ConfigurationInvalid(
                 f"{self._chronicle.place(decided.seq)}: decided by `{decided.engine}`, which cannot be proven by"
                 f" `{engine()}`; install that engine, or decide by this one with --accept-engine"
             )
         try:
-            fields = course.decide(decided)
+            made = course.decide(decided)
         except FactMissing as missing:
             self._note(Missing(seq=decided.seq, decision_id=decided.decision_id, what=missing.what))
             course.books.permit_as_recorded(decided, course.past.scene.budgets.get)
-            return None, None
+            return None
         except FAILURES as error:
-            return _broken(decided.seq, decided.decision_id, error), None
+            return _broken(decided.seq, decided.decision_id, error)
         self._decisions += 1
-        made = orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
-        return (None, fields) if made == body else (_difference(decided, body, made), None)
+        return None if made == body else _difference(decided, body, made)
 
     def _note(self, missing: Missing) -> None:
         self._missing_count += 1
         if len(self._missing) < MISSING_MAX:
             self._missing.append(missing)
 
-    def _end(self, entries: int, difference: Difference | None, unchained: Difference | None) -> Proof:
+    def _end(self, entries: int, difference: Difference | None) -> Proof:
         self._told(entries)
         return Proof(
             tenant_id=self._chronicle.tenant_id,
@@ -144,7 +187,6 @@ class Prover:
             missing=tuple(self._missing),
             missing_count=self._missing_count,
             difference=difference,
-            unchained=unchained,
         )
 
 
@@ -163,8 +205,8 @@ class _Course:
         if self.past.rebound is not None:
             self.books.counters.sweep(*self.past.rebound)
 
-    def decide(self, decided: Decided) -> Body:
-        """Decide again, book what comes of it, and return the fields of the record that it makes."""
+    def decide(self, decided: Decided) -> bytes:
+        """Decide again, book what comes of it, and return the body of the record that it makes."""
         past = self.past
         past.require_enacted(decided)
         policies = past.statutes.of(decided)
@@ -180,7 +222,8 @@ class _Course:
         visible = placed is not None and placed.reservation.is_visible
         expires_us = placed.reservation.expires_at_us if placed is not None and visible else None
         fields = _fields(decided, request, judgement, expires_us)
-        return fields | decided.frame | {"ts": max(self.last_us, decided.now_us), "entity_revision": past.revision}
+        fields |= decided.frame | {"ts": max(self.last_us, decided.now_us), "entity_revision": past.revision}
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, expires_us: int | None) -> Body:
@@ -236,10 +279,6 @@ TELLING: Final = ("verdict", "codes", "policies", "errors", "matched", "chain", 
 
 def _told(value: object) -> str:
     return f"`{orjson.dumps(value).decode()}`"
-
-
-def _unchained(fault: Fault) -> Difference:
-    return Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
 
 
 def _broken(seq: int, decision_id: str | None, error: SidecarError) -> Difference:

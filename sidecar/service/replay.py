@@ -15,8 +15,7 @@ from sidecar.core.model import AuthorizeRequest
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.courses import UNFIT, Candidate, CauseKind, Course, Ground, Outcome, Recorded, Retrial
 from sidecar.service.past import Past
-from sidecar.service.proof import CHUNK
-from sidecar.service.proof_result import MISSING_MAX, Missing
+from sidecar.service.proof import CHUNK, MISSING_MAX, Missing
 
 Verdict = Literal["allow", "deny"]
 

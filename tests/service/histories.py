@@ -24,8 +24,7 @@ from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
-from sidecar.service.proof import Prover
-from sidecar.service.proof_result import Proof
+from sidecar.service.proof import Proof, Prover
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.service.treasury import CardDesk, CardDraft
 from sidecar.state.chronicle import StoredChronicle, chronicles

@@ -13,7 +13,7 @@ from sidecar.service.courses import Candidate
 from sidecar.service.flips import Flips, flips_of_history, flips_of_tests
 from sidecar.service.policy_test_findings import Expected
 from sidecar.service.policy_tests import Case, Setting, Step, WrittenPolicy
-from sidecar.service.proof_result import Missing
+from sidecar.service.proof import Missing
 from sidecar.service.replay import Comparison, Span, between, compare
 from sidecar.state.chronicle import chronicles
 from tests.core.builders import budget
