@@ -145,7 +145,7 @@ def source_options(function: Callable[..., object]) -> Callable[..., object]:
             "--jobs",
             type=click.IntRange(1, 64),
             default=None,
-            help="Processes to work in. [default: one more than there are cores]",
+            help="Processes to work in. [default: as many as there are cores]",
         ),
     ):
         function = option(function)
@@ -172,8 +172,7 @@ def run(jobs: Sequence[Job], processes: int | None) -> list[Result]:
     What is wrong with a history is a result as well, since another job may say it better. What is wrong with the
     command is raised at once, and the other jobs are stopped.
     """
-    # One more than there are cores: of one history, the chain is a small job beside two large ones of about one size.
-    most = min(len(jobs), processes or len(os.sched_getaffinity(0)) + 1)
+    most = min(len(jobs), processes or len(os.sched_getaffinity(0)))
     terminal = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
