@@ -1,6 +1,6 @@
 """A tenant as it was at each record of its log: folded from record 0, with nothing assumed that no fact says."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 import msgspec
@@ -162,49 +162,62 @@ class Past:
             self._enacted.pop(event.policy, None)
 
     def _change(self, event: Changed) -> None:
-        scene, facts, seq = self.scene, self.facts, event.seq
         _require_named(event, self.revision)
-        for key, revision, address in event.chain:
-            what = f"identity `{key}` at revision {revision}"
-            try:
-                identity = facts.value(_identity, address, seq, what)
-                _require_same(
-                    (event.identity, key, revision, event.status),
-                    (identity.identity_id, identity.identity_id, identity.revision, identity.status),
-                    what,
-                )
-                scene.put(identity)
-            except FactMissing:
-                scene.lose_identity(key, what)
-                self.lost.append((seq, what))
-        for key, revision, address in event.cards:
-            what = f"card `{key}` at revision {revision}"
-            try:
-                card = facts.value(_card, address, seq, what)
-                _require_same(
-                    (event.identity, key, revision, event.status),
-                    (card.identity_id, card.card_id, card.revision, card.status),
-                    what,
-                )
-                scene.put(card)
-            except FactMissing:
-                scene.lose_card(key, what)
-                self.lost.append((seq, what))
-        for key, revision, address in event.budgets:
-            what = f"budget `{key}` at revision {revision}"
-            try:
-                budget = facts.value(_budget, address, seq, what)
-                _require_same((key, revision), (budget.budget_id, budget.revision), what)
-                _require_same((event.identity, event.card), (budget.identity_id, budget.card_id), what)
-                if budget.period == "rolling_24h" and event.kind == "budget_updated":
-                    old = scene.budgets.get(key)
-                    if old is not None and (old.limit, old.on_exceeded) != (budget.limit, budget.on_exceeded):
-                        self.rebound = key, event.ts_us if event.now_us is None else event.now_us
-                scene.put(budget)
-            except FactMissing:
-                owner = card_owner(event.card) if event.card is not None else event.identity or ""
-                scene.lose_budget(key, owner, what)
-                self.lost.append((seq, what))
+        scene = self.scene
+        owner = card_owner(event.card) if event.card is not None else event.identity or ""
+        for named in event.chain:
+            self._put(event, named, "identity", self._put_identity, scene.lose_identity)
+        for named in event.cards:
+            self._put(event, named, "card", self._put_card, scene.lose_card)
+        for named in event.budgets:
+            self._put(event, named, "budget", self._put_budget, lambda key, what: scene.lose_budget(key, owner, what))
+
+    def _put(
+        self,
+        event: Changed,
+        named: Named,
+        noun: str,
+        put: Callable[[Changed, Named, str], None],
+        lose: Callable[[str, str], None],
+    ) -> None:
+        """Put a version into the scene, or note that nobody knows it any more."""
+        what = f"{noun} `{named[0]}` at revision {named[1]}"
+        try:
+            put(event, named, what)
+        except FactMissing:
+            lose(named[0], what)
+            self.lost.append((event.seq, what))
+
+    def _put_identity(self, event: Changed, named: Named, what: str) -> None:
+        key, revision, address = named
+        identity = self.facts.value(_identity, address, event.seq, what)
+        _require_same(
+            (event.identity, key, revision, event.status),
+            (identity.identity_id, identity.identity_id, identity.revision, identity.status),
+            what,
+        )
+        self.scene.put(identity)
+
+    def _put_card(self, event: Changed, named: Named, what: str) -> None:
+        key, revision, address = named
+        card = self.facts.value(_card, address, event.seq, what)
+        _require_same(
+            (event.identity, key, revision, event.status),
+            (card.identity_id, card.card_id, card.revision, card.status),
+            what,
+        )
+        self.scene.put(card)
+
+    def _put_budget(self, event: Changed, named: Named, what: str) -> None:
+        key, revision, address = named
+        budget = self.facts.value(_budget, address, event.seq, what)
+        _require_same((key, revision), (budget.budget_id, budget.revision), what)
+        _require_same((event.identity, event.card), (budget.identity_id, budget.card_id), what)
+        if budget.period == "rolling_24h" and event.kind == "budget_updated":
+            old = self.scene.budgets.get(key)
+            if old is not None and (old.limit, old.on_exceeded) != (budget.limit, budget.on_exceeded):
+                self.rebound = key, event.ts_us if event.now_us is None else event.now_us
+        self.scene.put(budget)
 
 
 def _require_named(event: Changed, revision: int) -> None:
