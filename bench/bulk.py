@@ -99,10 +99,10 @@ class Bulk:
         self._environment.close()
         with data_file.open("rb") as file:
             os.fsync(file.fileno())
-        self._held.close()
+        os.close(self._held)
 
     def abandon(self) -> None:
         """Let go of what was not committed."""
         self._parent.abort()
         self._environment.close()
-        self._held.close()
+        os.close(self._held)

@@ -90,7 +90,6 @@ def run(errand: Errand, trial: Trial, wait: Callable[[float], None] = time.sleep
         files = settled(lambda: read_files(errand.policies, errand.schemas), wait)
         environment = open_environment(errand.store, durability=errand.durability, map_size=errand.map_size)
         with closing(environment):
-            # With shadow files to come, the content counts as tried only when they were looked at too.
             missing = tuple(strangers(environment, files))
             # With shadow files to come, the content counts as tried only when they were looked at too.
             content = errand.content if errand.shadow is None else UNTRIED

@@ -8,6 +8,9 @@ from typing import Final
 RELOAD_LOCK: Final = "reload.lock"
 """Held while policy files are loaded, by whoever started it and by the process that does it."""
 
+SERVER_LOCK: Final = "server.lock"
+"""Held by the server of the data directory for as long as it runs."""
+
 LOCK_POLL_SECONDS: Final = 0.02
 
 

@@ -3,20 +3,19 @@
 The store is created or checked, the policy files are loaded into it.
 """
 
-import fcntl
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 import structlog
 
 from sidecar.app.loading import checked, load, strangers, try_out, untested
-from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, try_lock
+from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, SERVER_LOCK, try_lock
 from sidecar.app.shadowing import load_shadow, require_shadow
 from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
@@ -36,19 +35,16 @@ ORPHAN_SECONDS: Final = 30.0
 """How long the reload of a server that was killed may take to notice: it does so at its next step."""
 
 
-def lock_data_dir(data_dir: Path) -> TextIO:
-    """Return the open lock file of ``data_dir``, which this process alone holds until it is closed.
+def lock_data_dir(data_dir: Path) -> int:
+    """Return the descriptor of the lock file of ``data_dir``, which this process alone holds until it is closed.
 
     Raises ConfigurationInvalid when another server holds it: loading policy files would change that one's decisions.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = (data_dir / "server.lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise ConfigurationInvalid(f"another server uses the data directory `{data_dir}`") from None
-    return file
+    descriptor = try_lock(data_dir / SERVER_LOCK)
+    if descriptor is None:
+        raise ConfigurationInvalid(f"another server uses the data directory `{data_dir}`")
+    return descriptor
 
 
 def prepare(settings: Settings) -> Settings:

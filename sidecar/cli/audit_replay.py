@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import orjson
 
+from sidecar.cli.audit import FORMAT
 from sidecar.cli.histories import ChainJob, ProofJob, logs_of, proofs_of, run, source_of, source_options
 from sidecar.service.proof import Proof
 
@@ -15,14 +16,7 @@ NAMED_MAX = 20
 
 @click.command("replay")
 @source_options
-@click.option(
-    "--format",
-    "shape",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="How to print: for people, or one JSON object a line.",
-)
+@FORMAT
 @click.pass_context
 def audit_replay(
     ctx: click.Context,

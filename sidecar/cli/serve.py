@@ -134,7 +134,7 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
 
     run = serve_one if settings.workers == 1 else supervise
     code = run(settings, listener, ready)
-    held.close()
+    os.close(held)
     ctx.exit(code)
 
 

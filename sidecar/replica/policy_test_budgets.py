@@ -10,7 +10,7 @@ from sidecar.core.schema import SchemaModel
 from sidecar.core.windows import PERIODS
 from sidecar.replica.policy_test_fields import Fields, at
 from sidecar.replica.yaml_tree import Node
-from sidecar.service.budgets import BudgetDraft, checked_limit
+from sidecar.service.budgets import BudgetDraft, checked_limit, drafted
 from sidecar.service.policy_tests import Used
 
 ROOT: Final = "root"
@@ -51,21 +51,7 @@ def read_budget(
         limit = checked_limit(draft)
     except ValidationFailed as error:
         fields.place_of(error.field or "").refuse(error.message)
-    budget = Budget(
-        budget_id=draft.name,
-        identity_id=draft.identity_id,
-        card_id=card_id,
-        name=draft.name,
-        dimension=draft.dimension,
-        period=draft.period,
-        limit=limit,
-        currency=draft.currency,
-        actions=draft.actions,
-        on_exceeded=draft.on_exceeded,
-        on_expiry=draft.on_expiry,
-        created_at_us=0,
-        revision=1,
-    )
+    budget = drafted(draft, draft.name, limit, 0, 1)
     used = fields.node("used")
     return budget, None if used is None else _used(Fields(used, "`used`", _USED), budget)
 

@@ -111,22 +111,8 @@ class Treasurer:
         present = [budget for owner in owners for budget in budgets_of(part, owner)]
         if len(present) >= BUDGETS_PER_CHAIN_MAX:
             raise Conflict(f"the identity chain has {len(present)} budgets, which is the most that can be claimed")
-        budget = Budget(
-            budget_id=self._new_id("bud", now_us),
-            identity_id=draft.identity_id,
-            card_id=draft.card_id,
-            name=draft.name,
-            dimension=draft.dimension,
-            period=draft.period,
-            limit=limit,
-            currency=draft.currency,
-            actions=draft.actions,
-            on_exceeded=draft.on_exceeded,
-            on_expiry=draft.on_expiry,
-            notify_at_bp=draft.notify_at_bp,
-            created_at_us=now_us,
-            revision=txn.tenants.advance(part.tenant.number),
-        )
+        budget_id = self._new_id("bud", now_us)
+        budget = drafted(draft, budget_id, limit, now_us, txn.tenants.advance(part.tenant.number))
         part.budgets.add(budget.budget_id, budget, budget.revision, owner=budget.owner)
         _record(part, "budget_created", budget, by, now_us)
         return _metered(part, budget, now_us, _warnings([*present, budget]))
@@ -195,6 +181,26 @@ class Treasurer:
             part.audit.append("budget_deleted", now_us, {"budget": budget_id, "by": caller.name})
 
         await self._store.write(work)
+
+
+def drafted(draft: BudgetDraft, budget_id: str, limit: int, created_at_us: int, revision: int) -> Budget:
+    """Return the budget that a draft describes; ``limit`` is the draft's, checked, in minor units or as a figure."""
+    return Budget(
+        budget_id=budget_id,
+        identity_id=draft.identity_id,
+        card_id=draft.card_id,
+        name=draft.name,
+        dimension=draft.dimension,
+        period=draft.period,
+        limit=limit,
+        currency=draft.currency,
+        actions=draft.actions,
+        on_exceeded=draft.on_exceeded,
+        on_expiry=draft.on_expiry,
+        notify_at_bp=draft.notify_at_bp,
+        created_at_us=created_at_us,
+        revision=revision,
+    )
 
 
 def checked_limit(draft: BudgetDraft) -> int:
