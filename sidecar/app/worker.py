@@ -67,8 +67,12 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         beside.append(loop.create_task(_reload(worker)))
 
     loop.add_signal_handler(RELOAD_SIGNAL, reload)
-    # Of several workers, the supervisor tells one: a SIGHUP to their whole group is no matter of each of them.
-    loop.add_signal_handler(signal.SIGHUP, reload if share is None else _ignore)
+    if share is None:
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    else:
+        # The supervisor tells one of its workers: a SIGHUP to the whole group is no matter of each of them. Not by a
+        # handler that does nothing: of two signals at the same moment, uvloop may call the other's handler twice.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = QuietServer(_config(worker))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
@@ -98,10 +102,6 @@ async def _reload(worker: Worker) -> None:
         pass  # told
     except Exception:
         log.exception("policy_files_not_looked_at", by="SIGHUP")
-
-
-def _ignore() -> None:
-    """Do nothing."""
 
 
 def _set_up_collector() -> None:
