@@ -19,7 +19,8 @@ from sidecar.core.policy import read_statements
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Period
-from sidecar.service.budgets import BudgetDraft, Treasurer
+from sidecar.service.budget_changes import BudgetDraft
+from sidecar.service.budgets import Treasurer
 from sidecar.service.identity_changes import add_identity
 from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.tenants import TenantDraft

@@ -23,7 +23,8 @@ from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service.authorize import Authorizer
-from sidecar.service.budgets import BudgetDraft, Treasurer
+from sidecar.service.budget_changes import BudgetDraft
+from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import IdentityDraft
 from sidecar.service.settlement import Settler, Wanted
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 import msgspec
 from starlette.applications import Starlette
@@ -35,8 +37,9 @@ from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.application import Application
-from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served, error_answer
+from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
 from sidecar.doors.wire.http import Incoming
+from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.replica.watched import WatchedFolders
 from sidecar.service.announcement import Announcer
@@ -66,6 +69,8 @@ from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
 from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
+
+NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -175,8 +180,11 @@ def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:
         return snapshots.files(txn).files.schemas
 
 
-def application(context: Context, calls: Iterable[Call]) -> Application:
-    """Return the ASGI application that serves ``calls``, those of one path behind one route."""
+def application(context: Context, calls: Iterable[Call], manners: Mapping[str, Manner] = NO_MANNERS) -> Application:
+    """Return the ASGI application that serves ``calls``, those of one path behind one route.
+
+    Below each path of ``manners`` an unknown path is answered in that manner, elsewhere in the native one.
+    """
     by_path: dict[str, dict[str, Call]] = {}
     for call in calls:
         for path in (call.path, *call.aliases):
@@ -186,7 +194,8 @@ def application(context: Context, calls: Iterable[Call]) -> Application:
     async def unknown_path(request: Request, _error: Exception) -> Response:
         error = NotFound("no such path")
         request_id = Incoming(request.scope).request_id() or context.new_request_id(context.clock())
-        answer = error_answer(error, request_id, ())
+        manner = next((each for path, each in manners.items() if request.scope["path"].startswith(path)), NATIVE)
+        answer = manner.error_answer(error, request_id, ())
         context.count(Served(OTHER, OTHER, answer.status))
         return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
 

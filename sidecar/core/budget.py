@@ -25,7 +25,8 @@ HARD: Final = frozenset({"deny", "suspend"})
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """A limit on an identity or a card.
 
-    ``currency`` is set for the dimension ``amount`` only; ``actions`` empty means every action.
+    ``currency`` is set for the dimension ``amount`` only; ``actions`` empty means every action. With an ``account_id``
+    it governs only what is paid from that account, which a request names in its context.
 
     ``notify_at_bp`` is the share of the limit, in hundredths of a percent, at which its approach is announced.
     """
@@ -44,6 +45,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     notify_at_bp: int = 8_000
     created_at_us: int
     revision: int
+    account_id: str | None = None
 
     @property
     def owner(self) -> str:
@@ -55,8 +57,10 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         """Whether what exceeds the limit is refused."""
         return self.on_exceeded in HARD
 
-    def governs(self, action_names: frozenset[str]) -> bool:
-        """Whether a request counts here, given its action together with the groups that action is in."""
+    def governs(self, action_names: frozenset[str], account_id: str | None = None) -> bool:
+        """Whether a request counts here, given its action with the groups that this is in, and the account it names."""
+        if self.account_id is not None and self.account_id != account_id:
+            return False
         return not self.actions or not action_names.isdisjoint(self.actions)
 
 
@@ -95,9 +99,15 @@ class Terms(msgspec.Struct, frozen=True):
     limits: tuple[tuple[Budget, frozenset[str | None]], ...]
 
 
-def terms_of(budgets: Iterable[Budget], action_names: frozenset[str]) -> Terms:
-    """Return which of ``budgets`` govern a request of an action, given the action with its groups."""
-    governing = tuple(budget for budget in budgets if budget.governs(action_names))
+def account_of(request: AuthorizeRequest) -> str | None:
+    """Return the account that a request names in its context as the one that is paid from, None for none."""
+    account_id = request.context.get("account_id")
+    return account_id if isinstance(account_id, str) else None
+
+
+def terms_of(budgets: Iterable[Budget], action_names: frozenset[str], account_id: str | None = None) -> Terms:
+    """Return which of ``budgets`` govern a request of an action, given the action with its groups, and an account."""
+    governing = tuple(budget for budget in budgets if budget.governs(action_names, account_id))
     by_owner: dict[str, list[Budget]] = {}
     for budget in governing:
         if budget.dimension == AMOUNT and budget.is_hard:

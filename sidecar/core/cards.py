@@ -13,7 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from sidecar.core.budget import AMOUNT, Budget
-from sidecar.core.directory import Identity, IdentityChain
+from sidecar.core.directory import Identity, IdentityChain, block_on
 from sidecar.core.errors import Conflict, ValidationFailed
 from sidecar.core.model import AuthorizeRequest
 
@@ -77,6 +77,16 @@ def state_of(card: Card, chain: IdentityChain) -> CardState:
         if is_above and identity.killed_revision > card.thawed_revision:
             return CardState("frozen", identity)
     return CardState("active")
+
+
+def apparent_state(card: Card, chain: IdentityChain) -> CardState:
+    """Return how a card is to be shown: like ``state_of``, and frozen while an identity of the chain is blocked.
+
+    A decision names the blocked identity itself, so it asks ``state_of``.
+    """
+    state = state_of(card, chain)
+    block = block_on(chain)
+    return CardState("frozen", block.identity) if block is not None and state.status == "active" else state
 
 
 def is_bound(card: Card, chain: IdentityChain) -> bool:

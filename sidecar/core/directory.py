@@ -15,6 +15,7 @@ from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import Json
 from sidecar.core.rates import RateLimit
+from sidecar.core.windows import Period
 
 Status = Literal["active", "suspended", "revoked"]
 Mode = Literal["live", "test"]
@@ -24,7 +25,10 @@ SEVERITY: Final[tuple[Status, ...]] = ("revoked", "suspended")
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
-    """One isolated organisation. ``number`` is its fixed-width key in the store, ``log_id`` names its audit log."""
+    """One isolated organisation. ``number`` is its fixed-width key in the store, ``log_id`` names its audit log.
+
+    ``external_id`` is what its maker calls it; a live and a test tenant may share one.
+    """
 
     tenant_id: str
     number: int
@@ -35,12 +39,22 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     log_id: str
     created_at_us: int
     rate_limit: RateLimit | None = None
+    external_id: str | None = None
+
+
+class CardDefaults(msgspec.Struct, frozen=True):
+    """The limit of a card that is made for an identity without one of its own; ``limit`` is in minor units."""
+
+    limit: int
+    currency: str
+    period: Period
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A node of a tenant's hierarchy; ``parent_id`` is None for the root only.
 
-    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never.
+    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never. Policies see
+    neither ``description`` nor ``card_defaults``.
     """
 
     identity_id: str
@@ -54,6 +68,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     revision: int
     killed_revision: int = 0
+    description: str | None = None
+    card_defaults: CardDefaults | None = None
 
 
 class Block(msgspec.Struct, frozen=True):

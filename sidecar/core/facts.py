@@ -3,12 +3,18 @@
 With them, the policies and the request, a decision can be computed again from its record alone (DESIGN rule 12).
 """
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 import orjson
 
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
+
+_LATER: Final[Mapping[str, object]] = {"killed_revision": 0, "description": None, "card_defaults": None}
+"""Fields of identities that came later, and what they are while they are unset."""
 
 
 def identity_fact(identity: Identity) -> bytes:
@@ -17,20 +23,20 @@ def identity_fact(identity: Identity) -> bytes:
     A field that came later is left out while it is unset, so that versions from before are still found by their bytes.
     """
     fields = msgspec.to_builtins(identity)
-    if not identity.killed_revision:
-        del fields["killed_revision"]
+    for name, unset in _LATER.items():
+        if fields[name] == unset:
+            del fields[name]
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def budget_fact(budget: Budget) -> bytes:
-    """Return one version of a budget as a fact."""
-    return _canonical(budget)
+    """Return one version of a budget as a fact; what came later is left out as in ``identity_fact``."""
+    fields = msgspec.to_builtins(budget)
+    if budget.account_id is None:
+        del fields["account_id"]
+    return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 
 def card_fact(card: Card) -> bytes:
     """Return one version of a card as a fact."""
-    return _canonical(card)
-
-
-def _canonical(value: msgspec.Struct) -> bytes:
-    return orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(msgspec.to_builtins(card), option=orjson.OPT_SORT_KEYS)

@@ -47,6 +47,10 @@ PolicyId: TypeAlias = Annotated[str, _own("pol", "a policy of the tenant")]
 BudgetId: TypeAlias = Annotated[str, _own("bud", "a budget of the tenant")]
 DecisionId: TypeAlias = Annotated[str, _own("dec", "a decision of the tenant")]
 CardId: TypeAlias = Annotated[str, _own("card", "a card of the tenant")]
+AccountId: TypeAlias = Annotated[str, _own("acct", "an account of the tenant")]
+PaymentId: TypeAlias = Annotated[str, _own("pay", "a payment of the tenant")]
+GrantId: TypeAlias = Annotated[str, _own("grt", "a permission grant of the tenant")]
+PasskeyId: TypeAlias = Annotated[str, _own("pk", "a passkey of the tenant")]
 TokenId: TypeAlias = Annotated[str, _own("tok", "a token of the tenant")]
 ActionName: TypeAlias = Annotated[
     str,

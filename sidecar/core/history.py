@@ -150,6 +150,9 @@ RAISING: Final = frozenset(
         "card": ("created", "frozen", "unfrozen", "closed"),
         "policy": ("created", "deleted"),
         "token": ("created", "updated", "rotated", "revoked"),
+        "account": ("created", "closed"),
+        "grant": ("created", "approved", "revoked"),
+        "passkey": ("created", "deleted"),
     }.items()
     for change in changes
 ) | {"kill_switch", "tenant_updated"}
@@ -159,6 +162,7 @@ KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
+    | {"deposit", "withdrawal", "payment"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""
 

@@ -22,8 +22,13 @@ WEBHOOK: Final = "wh"
 EVENT: Final = "evt"
 ACCOUNT: Final = "acct"
 PAYMENT: Final = "pay"
+GRANT: Final = "grt"
+PASSKEY: Final = "pk"
 
-PREFIXES: Final = (TENANT, IDENTITY, POLICY, BUDGET, DECISION, CARD, TOKEN, WEBHOOK, EVENT, ACCOUNT, PAYMENT)
+PREFIXES: Final = (
+    *(TENANT, IDENTITY, POLICY, BUDGET, DECISION, CARD, TOKEN, WEBHOOK, EVENT, ACCOUNT, PAYMENT),
+    *(GRANT, PASSKEY),
+)
 """Every prefix an own id can have; permanent once released."""
 
 RANDOMNESS_BYTES: Final = 10

@@ -33,6 +33,13 @@ class RateLimit(msgspec.Struct, frozen=True):
         return f"{self.count}/{_UNITS[self.period_seconds]}"
 
 
+class DoorLimit(msgspec.Struct, frozen=True):
+    """A limit that holds for each token at one door, and the name it has on the wire."""
+
+    policy: str
+    limit: RateLimit
+
+
 def rate_limit_text(limit: RateLimit | None) -> str | None:
     """Return a limit as it is written, None for none."""
     return None if limit is None else limit.text

@@ -15,6 +15,7 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.grammar import ActionNames
 from sidecar.core.ids import check_action
 from sidecar.core.literals import entity, quote
+from sidecar.core.money import Major, NumberText
 from sidecar.core.restrictions import CONTEXT_TYPES, Condition, Restrictions, check_list, conditions
 from sidecar.core.schema import Action, SchemaModel
 
@@ -48,6 +49,20 @@ class Clause(msgspec.Struct, frozen=True):
     effect: Literal["permit", "forbid"]
     text: str
     requirement: str | None
+
+
+def read_rules(document: str) -> Rules:
+    """Return the rules that a stored policy was made of. Raises msgspec.DecodeError for any other text."""
+    return _stored.decode(document)
+
+
+def _read(wanted: type, value: object) -> object:
+    if wanted is Major:
+        return Major.parse(value)
+    raise NotImplementedError(f"no way to read `{wanted.__name__}`")
+
+
+_stored: Final = msgspec.json.Decoder(Rules, dec_hook=_read, float_hook=NumberText)
 
 
 def compile_rules(

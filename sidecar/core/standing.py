@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from sidecar.core.budget import AMOUNT, Budget, Claim, Usage, asked_of, assess, terms_of, unbudgeted
+from sidecar.core.budget import AMOUNT, Budget, Claim, Usage, account_of, asked_of, assess, terms_of, unbudgeted
 from sidecar.core.model import AuthorizeRequest, BudgetCheck
 from sidecar.core.money import AMOUNT_MINOR_MAX
 from sidecar.core.schema import Action
@@ -48,7 +48,7 @@ class Standings(msgspec.Struct, frozen=True):
 
     def fit(self, request: AuthorizeRequest, at_us: int) -> bool:
         """Whether every hard budget has room for a request, made at that time; False in a currency that none has."""
-        if unbudgeted(request, terms_of((row.budget for row in self.rows), self._names(request))):
+        if unbudgeted(request, terms_of((row.budget for row in self.rows), self._names(request), account_of(request))):
             return False
         return all(self._used(row, at_us) + asked <= row.budget.limit for row, asked in self._hard(request))
 
@@ -90,9 +90,9 @@ class Standings(msgspec.Struct, frozen=True):
         return ((row, asked) for row, asked in self._asked(request) if row.budget.is_hard)
 
     def _asked(self, request: AuthorizeRequest) -> Iterator[tuple[Standing, int]]:
-        names = self._names(request)
+        names, account_id = self._names(request), account_of(request)
         for row in self.rows:
-            asked = asked_of(row.budget, request) if row.budget.governs(names) else None
+            asked = asked_of(row.budget, request) if row.budget.governs(names, account_id) else None
             if asked is not None:
                 yield row, asked
 

@@ -10,7 +10,7 @@ from sidecar.core.schema import SchemaModel
 from sidecar.core.windows import PERIODS
 from sidecar.replica.policy_test_fields import Fields, at
 from sidecar.replica.yaml_tree import Node
-from sidecar.service.budgets import BudgetDraft, checked_limit, drafted
+from sidecar.service.budget_changes import BudgetDraft, checked_limit, drafted
 from sidecar.service.policy_tests import Used
 
 ROOT: Final = "root"

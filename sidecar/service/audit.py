@@ -15,8 +15,9 @@ from sidecar.core.limits import VERIFY_ENTRIES_MAX
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.service.access import tenant_of
+from sidecar.service.log_store import AuditLog
 from sidecar.service.paging import SCANNED_MAX, Page, PageRequest, page_of
-from sidecar.service.store import AuditLog, Listed, Store, TenantTransaction
+from sidecar.service.store import Listed, Store, TenantTransaction
 
 
 class Entry(msgspec.Struct, frozen=True):

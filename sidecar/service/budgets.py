@@ -1,51 +1,32 @@
 """Budgets: limits that hang on identities and cards, made, shown with their usage, changed and deleted."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import msgspec
 
 from sidecar.core.access import Caller
-from sidecar.core.audit import encode_hash
-from sidecar.core.budget import AMOUNT, COUNT, Budget, OnExceeded, OnExpiry, Usage, card_owner
-from sidecar.core.currencies import places
+from sidecar.core.budget import AMOUNT, Budget, card_owner
 from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
-from sidecar.core.facts import budget_fact
 from sidecar.core.idempotency import IdempotencyKey
-from sidecar.core.ids import check_type
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX
-from sidecar.core.money import Major
-from sidecar.core.windows import Period, Window, window_at, zone
 from sidecar.service.access import part_of, reached_card, tenant_of
+from sidecar.service.budget_changes import (
+    BudgetDraft,
+    BudgetPatch,
+    Metered,
+    checked_limit,
+    delete_budget,
+    drafted,
+    metered,
+    patch_budget,
+    record_budget,
+)
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 from sidecar.service.subtrees import budgets_within
-
-NOTIFY_AT_DEFAULT_BP: Final = 8_000
-"""Four fifths of a limit, in hundredths of a percent: when its approach is announced unless told."""
-
-
-class BudgetDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A budget to be made, of an identity or a card; ``limit`` in major units for the dimension amount.
-
-    ``limit_field`` is what the caller calls the limit.
-    """
-
-    identity_id: str | None = None
-    card_id: str | None = None
-    name: str
-    dimension: str
-    period: Period
-    limit: Major
-    limit_field: str = "limit"
-    currency: str | None
-    actions: tuple[str, ...] = ()
-    on_exceeded: OnExceeded = "deny"
-    on_expiry: OnExpiry = "release"
-    notify_at_bp: int = NOTIFY_AT_DEFAULT_BP
 
 
 class BudgetFilter(msgspec.Struct, frozen=True):
@@ -53,25 +34,6 @@ class BudgetFilter(msgspec.Struct, frozen=True):
 
     identity_id: str | None = None
     card_id: str | None = None
-
-
-class BudgetPatch(msgspec.Struct, frozen=True):
-    """What to change; None leaves as it is."""
-
-    limit: Major | None
-    name: str | None
-    on_exceeded: OnExceeded | None
-    notify_at_bp: int | None
-
-
-class Metered(msgspec.Struct, frozen=True):
-    """A budget with what its present window has used; ``warnings`` are told when it is made."""
-
-    tenant_id: str
-    budget: Budget
-    window: Window | None
-    usage: Usage
-    warnings: tuple[str, ...] = ()
 
 
 class Treasurer:
@@ -103,6 +65,8 @@ class Treasurer:
         """Make a budget inside a transaction."""
         limit = checked_limit(draft)
         self._require_actions(txn, draft.actions)
+        if draft.account_id is not None and part.accounts.get(draft.account_id) is None:
+            raise NotFound(f"unknown account `{draft.account_id}`", field="account_id")
         chain = _chain_of(part, draft)
         owners = (
             *(() if draft.card_id is None else (card_owner(draft.card_id),)),
@@ -114,8 +78,8 @@ class Treasurer:
         budget_id = self._new_id("bud", now_us)
         budget = drafted(draft, budget_id, limit, now_us, txn.tenants.advance(part.tenant.number))
         part.budgets.add(budget.budget_id, budget, budget.revision, owner=budget.owner)
-        _record(part, "budget_created", budget, by, now_us)
-        return _metered(part, budget, now_us, _warnings([*present, budget]))
+        record_budget(part, "budget_created", budget, by, now_us)
+        return metered(part, budget, now_us, _warnings([*present, budget]))
 
     def _require_actions(self, txn: Transaction, actions: Iterable[str]) -> None:
         known = self._snapshots.files(txn).schema.model.actions
@@ -127,7 +91,7 @@ class Treasurer:
         """Return a budget with its usage. Raises NotFound."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return _metered(part, _reached(part, caller, budget_id), now_us)
+            return metered(part, _reached(part, caller, budget_id), now_us)
 
     def listed(
         self, caller: Caller, tenant_id: str | None, wanted: BudgetFilter, request: PageRequest, now_us: int
@@ -140,7 +104,7 @@ class Treasurer:
                 page = budgets_within(part, caller, request)
             else:
                 page = page_of(part.budgets.owned(owner, after=request.after), request)
-            return Page(tuple(_metered(part, budget, now_us) for budget in page.values), page.next_after)
+            return Page(tuple(metered(part, budget, now_us) for budget in page.values), page.next_after)
 
     async def change(
         self, caller: Caller, tenant_id: str | None, budget_id: str, patch: BudgetPatch, now_us: int
@@ -151,21 +115,7 @@ class Treasurer:
         def work(txn: Transaction) -> Metered:
             part = part_of(txn, caller, tenant_id, now_us)
             old = _reached(part, caller, budget_id)
-            changed = msgspec.structs.replace(
-                old,
-                limit=old.limit if patch.limit is None else _limit(patch.limit, old.currency),
-                name=old.name if patch.name is None else patch.name,
-                on_exceeded=old.on_exceeded if patch.on_exceeded is None else patch.on_exceeded,
-                notify_at_bp=old.notify_at_bp if patch.notify_at_bp is None else patch.notify_at_bp,
-            )
-            if changed != old:
-                changed = msgspec.structs.replace(changed, revision=txn.tenants.advance(part.tenant.number))
-                part.budgets.change(budget_id, changed, changed.revision)
-                window = _window(part, changed, now_us)
-                if window is not None and (changed.limit, changed.on_exceeded) != (old.limit, old.on_exceeded):
-                    part.ledger.rebound(changed, window)
-                _record(part, "budget_updated", changed, caller.name, now_us)
-            return _metered(part, changed, now_us)
+            return patch_budget(txn, part, old, patch, caller.name, now_us)
 
         return await self._store.write(work)
 
@@ -175,52 +125,9 @@ class Treasurer:
 
         def work(txn: Transaction) -> None:
             part = part_of(txn, caller, tenant_id, now_us)
-            _reached(part, caller, budget_id)
-            part.budgets.remove(budget_id, txn.tenants.advance(part.tenant.number))
-            part.outbox.forget_approach(budget_id)
-            part.audit.append("budget_deleted", now_us, {"budget": budget_id, "by": caller.name})
+            delete_budget(txn, part, _reached(part, caller, budget_id), caller.name, now_us)
 
         await self._store.write(work)
-
-
-def drafted(draft: BudgetDraft, budget_id: str, limit: int, created_at_us: int, revision: int) -> Budget:
-    """Return the budget that a draft describes; ``limit`` is the draft's, checked, in minor units or as a figure."""
-    return Budget(
-        budget_id=budget_id,
-        identity_id=draft.identity_id,
-        card_id=draft.card_id,
-        name=draft.name,
-        dimension=draft.dimension,
-        period=draft.period,
-        limit=limit,
-        currency=draft.currency,
-        actions=draft.actions,
-        on_exceeded=draft.on_exceeded,
-        on_expiry=draft.on_expiry,
-        notify_at_bp=draft.notify_at_bp,
-        created_at_us=created_at_us,
-        revision=revision,
-    )
-
-
-def checked_limit(draft: BudgetDraft) -> int:
-    """Return the limit of a budget to be made, in minor units for amounts.
-
-    Raises ValidationFailed, naming the field, where dimension, currency and limit do not go together.
-    """
-    if draft.dimension not in {AMOUNT, COUNT}:
-        check_type(draft.dimension, "dimension")
-    if draft.dimension == AMOUNT and draft.currency is None:
-        raise ValidationFailed("a budget of amounts needs a currency", field="currency")
-    if draft.dimension != AMOUNT and draft.currency is not None:
-        raise ValidationFailed(f"a budget of `{draft.dimension}` has no currency", field="currency")
-    if draft.currency is not None:
-        places(draft.currency, "currency")
-    return _limit(draft.limit, draft.currency, draft.limit_field)
-
-
-def _limit(limit: Major, currency: str | None, field: str = "limit") -> int:
-    return limit.integer(field) if currency is None else limit.minor(currency, field)
 
 
 def _chain_of(part: TenantTransaction, draft: BudgetDraft) -> IdentityChain:
@@ -257,33 +164,6 @@ def _warnings(budgets: list[Budget]) -> tuple[str, ...]:
     if by_owner and not set.intersection(*by_owner.values()):
         return ("the budgets on this identity chain have no currency in common, so every amount will be denied",)
     return ()
-
-
-def _metered(part: TenantTransaction, budget: Budget, now_us: int, warnings: tuple[str, ...] = ()) -> Metered:
-    window = _window(part, budget, now_us)
-    usage = Usage() if window is None else part.ledger.usage_in(budget, window)
-    return Metered(part.tenant.tenant_id, budget, window, usage, warnings)
-
-
-def _window(part: TenantTransaction, budget: Budget, now_us: int) -> Window | None:
-    return window_at(budget.period, now_us, zone(part.tenant.time_zone))
-
-
-def _record(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us: int) -> None:
-    fact = part.audit.keep_fact(budget_fact(budget))
-    body = {
-        "budget": budget.budget_id,
-        "revision": budget.revision,
-        "budgets": [[budget.budget_id, budget.revision, encode_hash(fact)]],
-        "by": by,
-    }
-    if budget.identity_id is not None:
-        body["identity"] = budget.identity_id
-    if budget.card_id is not None:
-        body["card"] = budget.card_id
-    if kind == "budget_updated":
-        body["now"] = now_us  # may be before that of the record, and says what a rolling window still counted
-    part.audit.append(kind, now_us, body)
 
 
 def _reached(part: TenantTransaction, caller: Caller, budget_id: str) -> Budget:

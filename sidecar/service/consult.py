@@ -35,7 +35,7 @@ def consult(part: Premises, proposal: Proposal, request: AuthorizeRequest, now_u
     if proposal.denials:
         return NOTHING
     view = proposal.view
-    wanted = claims(request, view.terms(request.action), now_us, view.zone)
+    wanted = claims(request, view.terms(request), now_us, view.zone)
     if len(wanted) > BUDGETS_PER_CHAIN_MAX:
         raise Conflict(f"{len(wanted)} budgets govern this request, at most {BUDGETS_PER_CHAIN_MAX} can be claimed")
     denials = list(unbudgeted_denials(view, request))
@@ -52,7 +52,7 @@ def consult(part: Premises, proposal: Proposal, request: AuthorizeRequest, now_u
 
 def unbudgeted_denials(view: View, request: AuthorizeRequest) -> tuple[Reason, ...]:
     """Return why the currency is one that an owner of budgets, or the card, knows nothing of."""
-    terms = view.terms(request.action)
+    terms = view.terms(request)
     lacking = unbudgeted(request, terms)
     found = reasons.unbudgeted(lacking, request.currency) if lacking else ()
     card, currency = view.card, request.currency

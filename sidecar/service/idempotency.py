@@ -25,7 +25,8 @@ from sidecar.core.errors import IdempotencyConflict, StoreUnusable
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.limits import IDEMPOTENCY_LIFE_SECONDS
 from sidecar.core.model import Decision
-from sidecar.service.store import Answers, TenantTransaction
+from sidecar.service.log_store import Answers
+from sidecar.service.store import TenantTransaction
 
 T = TypeVar("T")
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 import msgspec
 
 from sidecar.core.access import Caller
-from sidecar.core.directory import Block, Identity, IdentityChain, Status, block_on, walk
+from sidecar.core.currencies import places
+from sidecar.core.directory import Block, CardDefaults, Identity, IdentityChain, Status, block_on, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.model import Json
+from sidecar.core.money import Major
+from sidecar.core.windows import Period
 from sidecar.service.access import part_of, tenant_of
 from sidecar.service.descent import descend
 from sidecar.service.idempotency import Done, once
@@ -22,6 +25,20 @@ from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
 from sidecar.service.subtrees import IdentityFilter, identities_within
+
+
+class CardDefaultsDraft(msgspec.Struct, frozen=True):
+    """The limit that cards get which come without one; ``limit`` is in major units, ``limit_field`` its name."""
+
+    limit: Major
+    currency: str
+    period: Period
+    limit_field: str = "card_defaults.limit"
+
+    def checked(self) -> CardDefaults:
+        """Return it in minor units. Raises ValidationFailed for what is no amount of the currency."""
+        places(self.currency, "card_defaults.currency")
+        return CardDefaults(self.limit.minor(self.currency, self.limit_field), self.currency, self.period)
 
 
 class IdentityDraft(msgspec.Struct, frozen=True):
@@ -34,14 +51,19 @@ class IdentityDraft(msgspec.Struct, frozen=True):
     external_id: str | None = None
     metadata: dict[str, Json] = {}
     max_cards: int | None = None
+    description: str | None = None
+    card_defaults: CardDefaultsDraft | None = None
 
 
 class IdentityPatch(msgspec.Struct, frozen=True):
-    """What to change; None leaves as it is."""
+    """What to change; what is left out stays, and of the last three, None is nothing any more."""
 
     name: str | None = None
     metadata: dict[str, Json] | None = None
     status: Status | None = None
+    max_cards: int | msgspec.UnsetType | None = msgspec.UNSET
+    description: str | msgspec.UnsetType | None = msgspec.UNSET
+    card_defaults: CardDefaultsDraft | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -85,13 +107,12 @@ class Registry:
 
         def work(txn: Transaction) -> Done[Described]:
             part = part_of(txn, caller, tenant_id, now_us)
-            return once(part, key, now_us, Described, lambda: self._make(txn, part, caller, draft, now_us))
+            return once(part, key, now_us, Described, lambda: self.make(txn, part, draft, caller.name, now_us))
 
         return await self._store.write(work, apart=True)
 
-    def _make(
-        self, txn: Transaction, part: TenantTransaction, caller: Caller, draft: IdentityDraft, now_us: int
-    ) -> Described:
+    def make(self, txn: Transaction, part: TenantTransaction, draft: IdentityDraft, by: str, now_us: int) -> Described:
+        """Make an identity inside a transaction; raises as ``create``."""
         self.require_type(txn, draft.type)
         chain = _chain(part, draft.parent_id, "parent_id")
         _require_place(part, chain, draft)
@@ -103,10 +124,12 @@ class Registry:
             external_id=draft.external_id,
             metadata=draft.metadata,
             max_cards=draft.max_cards,
+            description=draft.description,
+            card_defaults=None if draft.card_defaults is None else draft.card_defaults.checked(),
             created_at_us=now_us,
             revision=txn.tenants.advance(part.tenant.number),
         )
-        add_identity(part, identity, caller.name, now_us)
+        add_identity(part, identity, by, now_us)
         return Described(part.tenant.tenant_id, identity, block_on((identity, *chain)))
 
     def require_type(self, txn: Transaction, type_name: str) -> None:
@@ -159,13 +182,7 @@ class Registry:
 
         def work(txn: Transaction) -> Described:
             part = part_of(txn, caller, tenant_id, now_us)
-            chain = _chain(part, identity_id, "identity_id")
-            identity = _patched(chain[0], patch)
-            if _content(identity) != _content(chain[0]):
-                suspends = identity.status != chain[0].status and identity.status == "suspended"
-                kind = "identity_suspended" if suspends else "identity_updated"
-                identity = change_identity(txn, part, identity, kind, caller.name, now_us)
-            return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
+            return patch_identity(txn, part, identity_id, patch, caller.name, now_us)
 
         return await self._store.write(work)
 
@@ -180,7 +197,7 @@ class Registry:
 
         def work(txn: Transaction) -> Done[Described]:
             part = part_of(txn, caller, tenant_id, now_us)
-            return once(part, key, now_us, Described, lambda: _end(txn, part, caller, identity_id, now_us))
+            return once(part, key, now_us, Described, lambda: revoke_identity(txn, part, caller, identity_id, now_us))
 
         done = await self._store.write(work)  # it has taken effect before the first is counted
         top = done.value
@@ -191,7 +208,23 @@ class Registry:
         return Done(Revoked(top, affected), done.replayed)
 
 
-def _end(txn: Transaction, part: TenantTransaction, caller: Caller, identity_id: str, now_us: int) -> Described:
+def patch_identity(
+    txn: Transaction, part: TenantTransaction, identity_id: str, patch: IdentityPatch, by: str, now_us: int
+) -> Described:
+    """Change an identity inside a transaction; raises as ``Registry.change``."""
+    chain = _chain(part, identity_id, "identity_id")
+    identity = _patched(chain[0], patch)
+    if _content(identity) != _content(chain[0]):
+        suspends = identity.status != chain[0].status and identity.status == "suspended"
+        kind = "identity_suspended" if suspends else "identity_updated"
+        identity = change_identity(txn, part, identity, kind, by, now_us)
+    return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
+
+
+def revoke_identity(
+    txn: Transaction, part: TenantTransaction, caller: Caller, identity_id: str, now_us: int
+) -> Described:
+    """Revoke an identity inside a transaction; raises as ``Registry.revoke``."""
     chain = _chain(part, identity_id, "identity_id")
     identity = chain[0]
     if identity.parent_id is None:
@@ -233,4 +266,14 @@ def _patched(identity: Identity, patch: IdentityPatch) -> Identity:
         name=identity.name if patch.name is None else patch.name,
         metadata=identity.metadata if patch.metadata is None else patch.metadata,
         status=identity.status if patch.status is None else patch.status,
+        max_cards=identity.max_cards if patch.max_cards is msgspec.UNSET else patch.max_cards,
+        description=identity.description if patch.description is msgspec.UNSET else patch.description,
+        card_defaults=_card_defaults(identity, patch),
     )
+
+
+def _card_defaults(identity: Identity, patch: IdentityPatch) -> CardDefaults | None:
+    wanted = patch.card_defaults
+    if isinstance(wanted, msgspec.UnsetType):
+        return identity.card_defaults
+    return None if wanted is None else wanted.checked()

@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import encode_hash
-from sidecar.core.directory import Tenant, walk
+from sidecar.core.directory import Identity, Tenant, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
@@ -26,7 +26,7 @@ from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, first, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
-from sidecar.service.snapshots import Snapshots, owned_policies, owner_type, revisions_of
+from sidecar.service.snapshots import Snapshots, owned_policies, revisions_of
 from sidecar.service.store import Revisions, Store, TenantTransaction, Transaction
 
 TRIES_MAX: Final = 5
@@ -96,7 +96,8 @@ class Legislator:
                 if again is not None:
                     return again
                 tenant = tenant_of(txn, caller, tenant_id)
-                checked = self._check(txn, txn.of(tenant), policy_id, draft, now_us)
+                part = txn.of(tenant)
+                checked = self.check(txn, part, policy_id, draft, _owner(part, draft), now_us)
             stored = await self._store.write(
                 partial(_keep, caller=caller, tenant=tenant, checked=checked, key=key, now_us=now_us)
             )
@@ -104,56 +105,47 @@ class Legislator:
                 return stored
         raise Conflict("the tenant's policies change all the time, try again")
 
-    def _check(
-        self, txn: Transaction, part: TenantTransaction, policy_id: str, draft: PolicyDraft, now_us: int
+    def new_id(self, now_us: int) -> str:
+        """Return an id for a policy."""
+        return self._new_id("pol", now_us)
+
+    def check(
+        self,
+        txn: Transaction,
+        part: TenantTransaction,
+        policy_id: str,
+        draft: PolicyDraft,
+        owner: Identity,
+        now_us: int,
     ) -> Checked:
-        """Compile the draft alone, then with every other policy of the tenant."""
+        """Compile the draft alone, then with every other policy of the tenant.
+
+        ``owner`` is the identity that it hangs on, which may be one that is yet to be made, or the tenant's root. A
+        policy that is checked is stored by ``adopt``. Cedar text from a caller must have been vetted. Raises as
+        ``create``.
+        """
         files = self._snapshots.files(txn)
-        record = self._record(part, files, policy_id, draft, now_us)
+        record = _record(files, policy_id, draft, owner, now_us)
         source = record.source
         units = compile_statements(source.text, source.path, files.schema, shared=False)
 
         def read(file: SourceFile) -> tuple[PolicyUnit, ...] | None:
             return units if file == source else txn.readings.of(file)
 
-        compile_record(record, files.schema, owner_type(part, record.identity_id), read)
+        type_name = None if record.identity_id is None else pascal_case(owner.type)
+        compile_record(record, files.schema, type_name, read)
         others = owned_policies(part)
         if len(others) >= POLICIES_PER_TENANT_MAX:
             raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
-        everything = [*others, (record, owner_type(part, record.identity_id))]
+        everything = [*others, (record, type_name)]
         before = self._snapshots.policies(txn, part)
         together = compile_tenant(files, part.tenant.tenant_id, everything, before, read=read)
         repeated = together.policies.repeated(policy_id)
         if repeated is not None:
             raise ValidationFailed(repeated, field="cedar")
         return Checked(record, units, revisions_of(txn, part))
-
-    def _record(
-        self, part: TenantTransaction, files: CompiledFiles, policy_id: str, draft: PolicyDraft, now_us: int
-    ) -> PolicyRecord:
-        owner = part.identities.get(draft.identity_id or part.tenant.root_identity_id)
-        if owner is None:
-            raise NotFound(f"unknown identity `{draft.identity_id}`", field="identity_id")
-        if draft.rules is None and draft.cedar is None:
-            raise ValidationFailed("a policy needs `rules` or `cedar`", field="rules")
-        cedar, requirements = draft.cedar or "", {}
-        if draft.rules is not None:
-            principal = (pascal_case(owner.type), owner.identity_id)
-            clauses = compile_rules(draft.rules, policy_id=policy_id, principal=principal, schema=files.schema.model)
-            cedar = "\n\n".join(clause.text for clause in clauses) + "\n"
-            requirements = {clause.id: clause.requirement or "" for clause in clauses if clause.key}
-        return PolicyRecord(
-            policy_id=policy_id,
-            identity_id=draft.identity_id,
-            name=draft.name,
-            rules=draft.document,
-            cedar=cedar,
-            requirements=requirements,
-            created_at_us=now_us,
-            revision=0,
-        )
 
     def get(self, caller: Caller, tenant_id: str | None, policy_id: str) -> Stored:
         """Return a policy. Raises NotFound."""
@@ -183,10 +175,7 @@ class Legislator:
 
         def work(txn: Transaction) -> None:
             part = part_of(txn, caller, tenant_id, now_us)
-            txn.readings.forget(_known(part, policy_id).source)
-            part.policies.remove(policy_id, txn.tenants.advance(part.tenant.number, policies=True))
-            part.audit.append("policy_deleted", now_us, {"policy": policy_id, "by": caller.name})
-            tell_policy(part, policy_id, "deleted", caller.name, now_us)
+            remove(txn, part, _known(part, policy_id), caller.name, now_us)
 
         await self._store.write(work)
 
@@ -208,22 +197,65 @@ def _keep(
     again = replayed(part, key, now_us, Stored)
     if again is not None:
         return again
-    if [revisions.policies for revisions in revisions_of(txn, part)] != [old.policies for old in checked.revisions]:
+    if not holds(txn, part, checked):
         return None
-    return first(part, key, now_us, lambda: _add(txn, part, caller, checked, now_us))
+    return first(part, key, now_us, lambda: adopt(txn, part, checked, caller.name, now_us))
 
 
-def _add(txn: Transaction, part: TenantTransaction, caller: Caller, checked: Checked, now_us: int) -> Stored:
+def holds(txn: Transaction, part: TenantTransaction, checked: Checked) -> bool:
+    """Whether what a policy was checked against is still so."""
+    return [each.policies for each in revisions_of(txn, part)] == [each.policies for each in checked.revisions]
+
+
+def adopt(txn: Transaction, part: TenantTransaction, checked: Checked, by: str, now_us: int) -> Stored:
+    """Store, inside a transaction, a policy whose check still ``holds``, in force with the next decision."""
     tenant = part.tenant
     revision = txn.tenants.advance(tenant.number, policies=True)
     record = msgspec.structs.replace(checked.record, revision=revision)
     part.policies.add(record.policy_id, record, revision, owner=record.identity_id)
     txn.readings.keep(record.source, checked.units)
     fact = part.audit.keep_fact(record.cedar.encode())
-    body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": caller.name}
+    body = {"policy": record.policy_id, "revision": revision, "text": encode_hash(fact), "by": by}
     part.audit.append("policy_created", now_us, body)
-    tell_policy(part, record.policy_id, "created", caller.name, now_us)
+    tell_policy(part, record.policy_id, "created", by, now_us)
     return Stored(tenant.tenant_id, record)
+
+
+def remove(txn: Transaction, part: TenantTransaction, record: PolicyRecord, by: str, now_us: int) -> None:
+    """Delete a policy inside a transaction."""
+    txn.readings.forget(record.source)
+    part.policies.remove(record.policy_id, txn.tenants.advance(part.tenant.number, policies=True))
+    part.audit.append("policy_deleted", now_us, {"policy": record.policy_id, "by": by})
+    tell_policy(part, record.policy_id, "deleted", by, now_us)
+
+
+def _record(files: CompiledFiles, policy_id: str, draft: PolicyDraft, owner: Identity, now_us: int) -> PolicyRecord:
+    if draft.rules is None and draft.cedar is None:
+        raise ValidationFailed("a policy needs `rules` or `cedar`", field="rules")
+    cedar, requirements = draft.cedar or "", {}
+    if draft.rules is not None:
+        principal = (pascal_case(owner.type), owner.identity_id)
+        clauses = compile_rules(draft.rules, policy_id=policy_id, principal=principal, schema=files.schema.model)
+        cedar = "\n\n".join(clause.text for clause in clauses) + "\n"
+        requirements = {clause.id: clause.requirement or "" for clause in clauses if clause.key}
+    return PolicyRecord(
+        policy_id=policy_id,
+        identity_id=draft.identity_id,
+        name=draft.name,
+        rules=draft.document,
+        cedar=cedar,
+        requirements=requirements,
+        created_at_us=now_us,
+        revision=0,
+    )
+
+
+def _owner(part: TenantTransaction, draft: PolicyDraft) -> Identity:
+    """Return the identity that a policy hangs on, the root for one of the whole tenant. Raises NotFound."""
+    owner = part.identities.get(draft.identity_id or part.tenant.root_identity_id)
+    if owner is None:
+        raise NotFound(f"unknown identity `{draft.identity_id}`", field="identity_id")
+    return owner
 
 
 def _known(part: TenantTransaction, policy_id: str) -> PolicyRecord:

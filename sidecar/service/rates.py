@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from sidecar.core.access import Caller
 from sidecar.core.admission import Admission, Bucket
-from sidecar.core.rates import RateLimit
+from sidecar.core.rates import DoorLimit, RateLimit
 
 Count: TypeAlias = Callable[[tuple[Bucket, ...], int], Admission | None]
 """Counts a request under all buckets or none; None when that cannot be done now."""
@@ -19,22 +19,25 @@ class Limiter:
         self._count = count
         self._tenant_default = tenant_default
 
-    def admit(self, caller: Caller, now_us: int) -> Admission | None:
+    def admit(self, caller: Caller, now_us: int, door: DoorLimit | None = None) -> Admission | None:
         """Count a request of ``caller`` and return how it stands; None where no limit holds, as for the operator.
 
-        All requests of a tenant's tokens count under the tenant's limit, those of one token under the token's as well.
+        All requests of a tenant's tokens count under the tenant's limit, those of one token under the token's as well,
+        and under that of the ``door``, if it has one.
         """
         token = caller.token
         if token is None:
             return None
         tenant_limit = caller.tenant_rate_limit or self._tenant_default
-        if tenant_limit is None and token.rate_limit is None:
+        if tenant_limit is None and token.rate_limit is None and door is None:
             return None
         buckets: tuple[Bucket, ...] = ()
         if tenant_limit is not None:
             buckets = (_bucket("tenant", str(token.tenant), tenant_limit),)
         if token.rate_limit is not None:
             buckets = (*buckets, _bucket("token", token.token_id, token.rate_limit))
+        if door is not None:
+            buckets = (*buckets, _bucket(door.policy, token.token_id, door.limit))
         return self._count(buckets, now_us)
 
 

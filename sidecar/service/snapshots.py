@@ -13,13 +13,13 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.audit import Version, version
-from sidecar.core.budget import Budget, Terms, card_owner, terms_of
+from sidecar.core.budget import Budget, Terms, account_of, card_owner, terms_of
 from sidecar.core.cards import Card, is_bound, state_of
 from sidecar.core.directory import Identity, IdentityChain, walk
 from sidecar.core.errors import Unavailable
 from sidecar.core.facts import budget_fact, card_fact, identity_fact
 from sidecar.core.ids import pascal_case
-from sidecar.core.model import Reason
+from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.recent import Recent
 from sidecar.core.slicing import RULINGS_MAX, Asker, Rulings
@@ -63,13 +63,23 @@ class View(msgspec.Struct, frozen=True, dict=True):
     rulings: Rulings
     terms_by_action: dict[str, Terms] = {}
 
-    def terms(self, action: str) -> Terms:
-        """Return the budgets that govern an action of the schema; worked out once and kept with the view."""
-        terms = self.terms_by_action.get(action)
+    def terms(self, request: AuthorizeRequest) -> Terms:
+        """Return the budgets that govern a request of an action of the schema.
+
+        Those of an action are worked out once and kept with the view, and so are those of each account that has some.
+        """
+        action, account_id = request.action, account_of(request)
+        key = action if account_id not in self._accounts else f"{action}\n{account_id}"
+        terms = self.terms_by_action.get(key)
         if terms is None:
             names = self.policies.schema.model.actions[action].groups | {action}
-            terms = self.terms_by_action[action] = terms_of(self.budgets, names)
+            terms = self.terms_by_action[key] = terms_of(self.budgets, names, account_id)
         return terms
+
+    @cached_property
+    def _accounts(self) -> frozenset[str | None]:
+        """The accounts that some of the budgets are about, None not among them."""
+        return frozenset(budget.account_id for budget in self.budgets) - {None}
 
     @cached_property
     def blocks(self) -> tuple[Reason, ...]:

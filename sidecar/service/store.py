@@ -9,16 +9,17 @@ from contextlib import AbstractContextManager
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sidecar.core.access import Token
-from sidecar.core.audit import Body, Head
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget, Claim, Usage
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.idempotency import Replay
-from sidecar.core.model import AuditMark, Decision
+from sidecar.core.grants import Grant
+from sidecar.core.passkeys import Passkey
 from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
+from sidecar.service.log_store import Answers, AuditLog
 from sidecar.service.policy_store import PolicyStore
 from sidecar.service.shadow_store import Shadows
 
@@ -146,54 +147,6 @@ class Ledger(Protocol):
         """Store a reservation."""
 
 
-class AuditLog(Protocol):
-    """The hash chain of one tenant and the facts behind it."""
-
-    @property
-    def origin(self) -> str:
-        """The name of the log, written into each of its records."""
-
-    def head(self) -> Head:
-        """Return the end of the log."""
-
-    def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
-        """Seal one record onto the head."""
-
-    def tell_notices(self, now_us: int) -> None:
-        """Record what happened to the deployment and this log has not told of yet."""
-
-    def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
-        """Yield stored records from index ``start`` on."""
-
-    def keep_request(self, content: bytes) -> bytes:
-        """Store the canonical request of the next record; returns its hash."""
-
-    def keep_fact(self, content: bytes) -> bytes:
-        """Store what many records refer to; returns its hash."""
-
-    def has_fact(self, digest: bytes) -> bool:
-        """Whether a lasting fact is kept."""
-
-    def fact(self, digest: bytes, index: int) -> bytes | None:
-        """Return the bytes that record ``index`` refers to."""
-
-
-class Answers(Protocol):
-    """The answers that were given in one tenant."""
-
-    def decision(self, decision_id: str) -> Decision | None:
-        """Return a decision as it was answered."""
-
-    def keep_decision(self, decision: Decision) -> None:
-        """Store a decision under its id."""
-
-    def replay(self, scope: str, now_us: int) -> Replay | None:
-        """Return the stored outcome of an idempotency key."""
-
-    def keep_replay(self, replay: Replay) -> None:
-        """Store an outcome."""
-
-
 class TenantTransaction(Protocol):
     """Everything of one tenant as one transaction sees it."""
 
@@ -220,6 +173,18 @@ class TenantTransaction(Protocol):
     @property
     def tokens(self) -> Collection[Token]:
         """Its tokens by id, owned by the identity they belong to."""
+
+    @property
+    def accounts(self) -> Collection[Account]:
+        """Its accounts, owned by their identities."""
+
+    @property
+    def grants(self) -> Collection[Grant]:
+        """Its permission grants, owned by the identities that were granted something."""
+
+    @property
+    def passkeys(self) -> Collection[Passkey]:
+        """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
 
     @property
     def ledger(self) -> Ledger:

@@ -34,6 +34,7 @@ class TenantDraft(msgspec.Struct, frozen=True):
     root_name: str
     root_type: str
     rate_limit: RateLimit | None = None
+    external_id: str | None = None
 
 
 class TenantPatch(msgspec.Struct, frozen=True):
@@ -106,6 +107,7 @@ class Tenancy:
             log_id=self._new_id("log", now_us).removeprefix("log_").lower(),
             created_at_us=now_us,
             rate_limit=draft.rate_limit,
+            external_id=draft.external_id,
         )
 
     async def change(self, caller: Caller, tenant_id: str, patch: TenantPatch, now_us: int) -> Tenant:

@@ -18,6 +18,7 @@ from sidecar.core.cards import (
     CardState,
     CardStatus,
     ExternalRef,
+    apparent_state,
     closed,
     frozen,
     state_of,
@@ -31,7 +32,8 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service.access import part_of, reached_card, tenant_of
-from sidecar.service.budgets import BudgetDraft, Treasurer
+from sidecar.service.budget_changes import BudgetDraft
+from sidecar.service.budgets import Treasurer
 from sidecar.service.events import tell_card
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
@@ -135,7 +137,7 @@ class CardDesk:
             chain_of = cache(partial(walk, find=part.identities.get))
 
             def fits(card: Card) -> bool:
-                return wanted.status in {None, state_of(card, chain_of(card.identity_id)).status}
+                return wanted.status in {None, apparent_state(card, chain_of(card.identity_id)).status}
 
             if wanted.identity_id is None:
                 page = cards_within(part, caller, request, fits)
@@ -234,7 +236,7 @@ def _limit_of(card: Card, period: Period, limit: Major) -> BudgetDraft:
 
 def _shown(part: TenantTransaction, card: Card, chain: IdentityChain) -> Shown:
     budgets = tuple(budgets_of(part, card_owner(card.card_id)))
-    return Shown(part.tenant.tenant_id, card, state_of(card, chain), budgets)
+    return Shown(part.tenant.tenant_id, card, apparent_state(card, chain), budgets)
 
 
 def _record(part: TenantTransaction, kind: str, card: Card, by: str, now_us: int) -> None:

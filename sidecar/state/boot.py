@@ -19,7 +19,8 @@ from sidecar.state.codec import decode, fitting
 from sidecar.state.environment import Environment, StoreError, Table, Txn, open_existing
 from sidecar.state.records import Kind, Record
 from sidecar.state.rows import tenant_rows
-from sidecar.state.transaction import TenantTransaction, Transaction
+from sidecar.state.tenant_transaction import TenantTransaction
+from sidecar.state.transaction import Transaction
 
 TAIL_RECORDS: Final = 1_000
 """Records re-hashed at the end of one log."""

@@ -28,7 +28,8 @@ from sidecar.state.outbox_check import check_outbox
 from sidecar.state.records_check import Told, check_records
 from sidecar.state.rows import tenant_rows
 from sidecar.state.shadow_check import check_shadow
-from sidecar.state.transaction import TenantTransaction, Transaction
+from sidecar.state.tenant_transaction import TenantTransaction
+from sidecar.state.transaction import Transaction
 
 FAULTS_MAX: Final = 100
 """Faults reported per tenant; more would not say more."""

@@ -24,6 +24,9 @@ class Kind(IntEnum):
     BUDGET = 3
     CARD = 4
     TOKEN = 5
+    ACCOUNT = 6
+    GRANT = 7
+    PASSKEY = 8
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):

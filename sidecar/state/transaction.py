@@ -1,38 +1,29 @@
 """One transaction of the store, with its tables as typed views; a tenant's part is reached through ``of`` only."""
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
-from sidecar.core.access import Token
-from sidecar.core.audit import Head
-from sidecar.core.budget import Budget
-from sidecar.core.cards import Card
-from sidecar.core.directory import Identity, Tenant
-from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile
+from sidecar.core.directory import Tenant
+from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service.event_store import Ready
 from sidecar.service.policy_store import PoliciesLoaded, Tried, Untold
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
-from sidecar.state.audit_log import AuditLog, keep_shared_fact
+from sidecar.state.audit_log import keep_shared_fact
 from sidecar.state.codec import U64, U64_MAX, U64_PAIR, decode, encode
 from sidecar.state.environment import Table, Txn
-from sidecar.state.ledger import Counter, Ledger, due_reservations
+from sidecar.state.ledger import due_reservations
 from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notices
-from sidecar.state.outbox import Outbox, ready_lanes, sweep_lanes
+from sidecar.state.outbox import ready_lanes, sweep_lanes
 from sidecar.state.readings import Readings
-from sidecar.state.records import Collection, Kind, stored
-from sidecar.state.shadow import ShadowFiles, Shadows
+from sidecar.state.shadow import ShadowFiles
+from sidecar.state.tenant_transaction import Seen, TenantTransaction, lazy
 from sidecar.state.tenants import DEPLOYMENT, Tenants
 from sidecar.state.tokens import Tokens, prune_former_secrets
-from sidecar.state.webhooks import Webhooks, forget_replaced
+from sidecar.state.webhooks import forget_replaced
 
-_identity: Final = stored(msgspec.msgpack.Decoder(Identity))
-_policy: Final = stored(msgspec.msgpack.Decoder(PolicyRecord))
-_budget: Final = stored(msgspec.msgpack.Decoder(Budget))
-_card: Final = stored(msgspec.msgpack.Decoder(Card))
-_token: Final = stored(msgspec.msgpack.Decoder(Token))
 _policy_files: Final = msgspec.msgpack.Decoder(PolicyFiles)
 _tried: Final = msgspec.msgpack.Decoder(Tried)
 _POLICY_FILES_DIGEST: Final = b"policy_files_digest"
@@ -43,99 +34,6 @@ _POLICIES_TRIED: Final = b"policies_tried"
 _POLICIES_TOLD: Final = b"policies_told"
 _ALL: Final = U64_MAX
 """In place of the number of the last tenant that was told: all were."""
-
-
-V = TypeVar("V")
-
-
-class lazy(Generic[V]):  # noqa: N801 -- used as a decorator, like ``property``
-    """A part of a transaction that is made when it is first asked for: ``cached_property`` without its lock."""
-
-    def __init__(self, make: Callable[[Any], V]) -> None:
-        """Make it by ``make``."""
-        self._make = make
-        self._name = make.__name__
-        self.__doc__ = make.__doc__
-
-    def __get__(self, whole: object, _kind: type | None = None) -> V:
-        """Make it and put it where it is found the next time."""
-        made: V = self._make(whole)
-        whole.__dict__[self._name] = made
-        return made
-
-
-class Seen(msgspec.Struct):
-    """What a transaction has read and what it made of it, shared by all views of it: counters and heads of logs."""
-
-    counters: dict[bytes, Counter]
-    heads: dict[int, Head]
-    appended: list[str]
-
-
-class TenantTransaction:
-    """Everything of one tenant as one transaction sees it."""
-
-    def __init__(self, txn: Txn, tables: dict[str, Table], tenant: Tenant, seen: Seen) -> None:
-        """Look through ``txn`` at ``tenant``; ``seen`` is that of the whole transaction."""
-        self._txn = txn
-        self._tables = tables
-        self._seen = seen
-        self.tenant = tenant
-
-    @lazy
-    def identities(self) -> Collection[Identity]:
-        """Its identities, owned by their parents."""
-        return Collection(self._txn, self._tables, self.tenant.number, Kind.IDENTITY, _identity)
-
-    @lazy
-    def policies(self) -> Collection[PolicyRecord]:
-        """Its policies made by the API, owned by the identity they hang on."""
-        return Collection(self._txn, self._tables, self.tenant.number, Kind.POLICY, _policy)
-
-    @lazy
-    def budgets(self) -> Collection[Budget]:
-        """Its budgets, owned by the identity or card they limit."""
-        return Collection(self._txn, self._tables, self.tenant.number, Kind.BUDGET, _budget)
-
-    @lazy
-    def cards(self) -> Collection[Card]:
-        """Its cards, owned by their identities and found by what their networks call them."""
-        return Collection(self._txn, self._tables, self.tenant.number, Kind.CARD, _card)
-
-    @lazy
-    def tokens(self) -> Collection[Token]:
-        """Its tokens by id, owned by the identity they belong to."""
-        return Collection(self._txn, self._tables, self.tenant.number, Kind.TOKEN, _token)
-
-    @lazy
-    def ledger(self) -> Ledger:
-        """Its counters and reservations."""
-        return Ledger(self._txn, self._tables, self.tenant.number, self._seen.counters)
-
-    @lazy
-    def audit(self) -> AuditLog:
-        """Its audit log."""
-        return AuditLog(self._txn, self._tables, self.tenant, self._seen.heads, self._seen.appended)
-
-    @lazy
-    def answers(self) -> Answers:
-        """The answers given in it."""
-        return Answers(self._txn, self._tables, self.tenant.number)
-
-    @lazy
-    def webhooks(self) -> Webhooks:
-        """Its webhook endpoints."""
-        return Webhooks(self._txn, self._tables, self.tenant.number)
-
-    @lazy
-    def outbox(self) -> Outbox:
-        """Its events that wait to be delivered."""
-        return Outbox(self._txn, self._tables, self.tenant)
-
-    @lazy
-    def shadows(self) -> Shadows:
-        """What its decisions would have been under the shadow policies."""
-        return Shadows(self._txn, self._tables, self.tenant.number)
 
 
 class Transaction:

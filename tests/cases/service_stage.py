@@ -21,7 +21,8 @@ from sidecar.replica.files import read_files
 from sidecar.service.audit import AuditFilter, Auditor, Entry
 from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import Batch, BatchAuthorizer, Item, Semantics
-from sidecar.service.budgets import BudgetDraft, BudgetPatch, Treasurer
+from sidecar.service.budget_changes import BudgetDraft, BudgetPatch
+from sidecar.service.budgets import Treasurer
 from sidecar.service.explain import explain
 from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
 from sidecar.service.kill_switch import KillSwitch

@@ -34,8 +34,8 @@ CANONICAL = "01JD8Z3W5N0000000000000000"
 HEAD = CANONICAL[:-1]
 
 
-def test_the_prefixes_are_those_of_the_wire_contract() -> None:
-    assert " ".join(PREFIXES) == "t id pol bud dec card tok wh evt acct pay"
+def test_the_prefixes_are_those_of_the_wire_contract_and_of_what_came_later() -> None:
+    assert " ".join(PREFIXES) == "t id pol bud dec card tok wh evt acct pay grt pk"
 
 
 def test_an_id_is_its_prefix_and_a_ulid_of_the_millisecond() -> None:

@@ -35,6 +35,7 @@ def test_a_tenant_is_answered_with_its_root_and_its_key(door: Door) -> None:
         "mode": "live",
         "time_zone": "UTC",
         "rate_limit": None,
+        "external_id": None,
         "created_at": "2026-03-09T12:00:00Z",
     }
     assert door.ok("GET", f"/v1/tenants/{made['tenant_id']}") == made
@@ -96,6 +97,8 @@ def test_an_identity_is_answered_with_its_place_and_status(house: House) -> None
         "external_id": "ext-7",
         "metadata": {"cost_center": "7"},
         "max_cards": None,
+        "description": None,
+        "card_defaults": None,
         "created_at": "2026-03-09T12:00:00Z",
         "revision": made["revision"],
     }
@@ -379,6 +382,7 @@ def test_a_budget_is_answered_with_its_usage(door: Door) -> None:
         "actions": ["spend"],
         "on_exceeded": "deny",
         "on_expiry": "release",
+        "account_id": None,
         "notify_at": 0.5,
         "usage": usage,
         "warnings": [],

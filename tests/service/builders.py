@@ -36,7 +36,8 @@ from sidecar.replica.files import read_files
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import AnsweredBatch, Batch, BatchAuthorizer, Item, Semantics
-from sidecar.service.budgets import BudgetDraft, Metered, Treasurer
+from sidecar.service.budget_changes import BudgetDraft, Metered
+from sidecar.service.budgets import Treasurer
 from sidecar.service.identities import IdentityDraft, Registry
 from sidecar.service.policies import Legislator, PolicyDraft
 from sidecar.service.settlement import Settler, Wanted

@@ -19,7 +19,7 @@ from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.core.windows import Period
-from sidecar.service.budgets import BudgetPatch
+from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
 from sidecar.service.identities import IdentityPatch

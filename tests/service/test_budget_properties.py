@@ -35,7 +35,7 @@ from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.money import Major, major_text
 from sidecar.core.reservation import Reservation
 from sidecar.core.windows import PERIODS, Period, window_at, zone
-from sidecar.service.budgets import BudgetPatch
+from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.identities import IdentityPatch
 from tests.service.builders import (
     DAY,

@@ -5,7 +5,8 @@ import pytest
 
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.money import Major
-from sidecar.service.budgets import BudgetFilter, BudgetPatch
+from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, codes, limit, payment, tool_call
 

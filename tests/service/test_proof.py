@@ -15,7 +15,7 @@ from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.history import digest
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
-from sidecar.service.budgets import BudgetPatch
+from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.proof import MISSING_MAX, Prover, joined, verify_chain
 from sidecar.service.treasury import CardDesk, CardDraft

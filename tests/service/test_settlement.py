@@ -9,7 +9,8 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.windows import Period
 from sidecar.service import settlement
-from sidecar.service.budgets import BudgetFilter, BudgetPatch
+from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
 from sidecar.service.settlement import Wanted
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, limit, payment, tool_call

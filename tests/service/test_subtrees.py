@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sidecar.core.access import Caller
 from sidecar.core.errors import ValidationFailed
 from sidecar.service import paging
-from sidecar.service.budgets import BudgetDraft, BudgetFilter
+from sidecar.service.budget_changes import BudgetDraft
+from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
 from sidecar.service.subtrees import IdentityFilter, subtree
 from tests.service.builders import OPERATOR, World, limit

@@ -15,7 +15,8 @@ from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
-from sidecar.service.budgets import BudgetDraft, BudgetFilter
+from sidecar.service.budget_changes import BudgetDraft
+from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted

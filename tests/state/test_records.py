@@ -14,7 +14,7 @@ from sidecar.state import records
 from sidecar.state.codec import TENANT_U64, U32, short_hash
 from sidecar.state.environment import Environment
 from sidecar.state.records import Kind
-from sidecar.state.transaction import TenantTransaction
+from sidecar.state.tenant_transaction import TenantTransaction
 from tests.state.builders import a_tenant, an_identity, reading, rows, store_in, writing
 
 

@@ -41,6 +41,7 @@ class Tenant(TypedDict):
     mode: Mode
     time_zone: str
     rate_limit: RateLimitText | None
+    external_id: str | None
     created_at: Instant
 
 
@@ -48,6 +49,14 @@ class FoundedTenant(Tenant):
     """A new tenant with its first key."""
 
     api_key: Secret | None
+
+
+class CardDefaults(TypedDict):
+    """The limit of cards that come without one."""
+
+    limit: Exact
+    currency: str
+    period: Period
 
 
 class Identity(TypedDict):
@@ -67,6 +76,8 @@ class Identity(TypedDict):
     external_id: str | None
     metadata: object
     max_cards: int | None
+    description: str | None
+    card_defaults: CardDefaults | None
     created_at: Instant
     revision: Revision
 
@@ -132,6 +143,7 @@ class Budget(TypedDict):
     actions: Annotated[tuple[str, ...], Meta(description="none are all")]
     on_exceeded: OnExceeded
     on_expiry: OnExpiry
+    account_id: str | None
     notify_at: Exact
     usage: Usage
     warnings: tuple[str, ...]

@@ -18,8 +18,8 @@ from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.doors.native import shapes
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.query import one_of
-from sidecar.service.budgets import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
-from sidecar.service.identities import IdentityDraft, IdentityPatch
+from sidecar.service.budget_changes import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
+from sidecar.service.identities import CardDefaultsDraft, IdentityDraft, IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
 from sidecar.service.subtrees import IdentityFilter
@@ -43,6 +43,7 @@ def tenant(body: shapes.TenantBody) -> TenantDraft:
         root_name=check_name(body.name if body.root.name is None else body.root.name, "root.name"),
         root_type=check_type(body.root.type, "root.type"),
         rate_limit=_rate_limit(body.rate_limit),
+        external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
     )
 
 
@@ -62,6 +63,8 @@ def identity(body: shapes.IdentityBody) -> IdentityDraft:
         external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
         metadata=_metadata(body.metadata),
         max_cards=body.max_cards,
+        description=None if body.description is None else check_name(body.description, "description"),
+        card_defaults=None if body.card_defaults is None else _card_defaults(body.card_defaults),
     )
 
 
@@ -71,7 +74,16 @@ def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
         name=None if body.name is None else check_name(body.name, "name"),
         metadata=None if body.metadata is None else _metadata(body.metadata),
         status=body.status,
+        max_cards=body.max_cards,
+        description=check_name(body.description, "description") if body.description else body.description,
+        card_defaults=_card_defaults(body.card_defaults)
+        if isinstance(body.card_defaults, shapes.CardDefaultsBody)
+        else body.card_defaults,
     )
+
+
+def _card_defaults(body: shapes.CardDefaultsBody) -> CardDefaultsDraft:
+    return CardDefaultsDraft(body.limit, body.currency, body.period)
 
 
 def identity_filter(query: Mapping[str, str]) -> IdentityFilter:
@@ -115,6 +127,7 @@ def budget(body: shapes.BudgetBody) -> BudgetDraft:
         on_exceeded=body.on_exceeded,
         on_expiry=body.on_expiry,
         notify_at_bp=NOTIFY_AT_DEFAULT_BP if body.notify_at is None else _share(body.notify_at),
+        account_id=body.account_id,
     )
 
 

@@ -7,13 +7,13 @@ import orjson
 
 from sidecar.core.access import Token
 from sidecar.core.budget import AMOUNT, COUNT, Budget
-from sidecar.core.directory import Identity, IdentityChain, Tenant
+from sidecar.core.directory import CardDefaults, Identity, IdentityChain, Tenant
 from sidecar.core.instants import utc_text
 from sidecar.core.model import BudgetCheck, Decision, Reason
 from sidecar.core.money import major_text
 from sidecar.core.reservation import Measure, Reservation
 from sidecar.doors.native import answers, verdicts
-from sidecar.service.budgets import Metered
+from sidecar.service.budget_changes import Metered
 from sidecar.service.identities import Described
 from sidecar.service.policies import Stored
 
@@ -47,6 +47,7 @@ def tenant(value: Tenant) -> answers.Tenant:
         "mode": value.mode,
         "time_zone": value.time_zone,
         "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
+        "external_id": value.external_id,
         "created_at": utc_text(value.created_at_us),
     }
 
@@ -66,9 +67,16 @@ def identity(described: Described) -> answers.Identity:
         "external_id": value.external_id,
         "metadata": value.metadata,
         "max_cards": value.max_cards,
+        "description": value.description,
+        "card_defaults": None if value.card_defaults is None else card_defaults(value.card_defaults),
         "created_at": utc_text(value.created_at_us),
         "revision": value.revision,
     }
+
+
+def card_defaults(value: CardDefaults) -> answers.CardDefaults:
+    """Return the limit of cards that come without one."""
+    return {"limit": number(value.limit, value.currency), "currency": value.currency, "period": value.period}
 
 
 def chain(value: IdentityChain) -> answers.IdentityChain:
@@ -113,6 +121,7 @@ def budget(metered: Metered) -> answers.Budget:
         "actions": value.actions,
         "on_exceeded": value.on_exceeded,
         "on_expiry": value.on_expiry,
+        "account_id": value.account_id,
         "notify_at": _share(value),
         "usage": {
             "window_start": None if window is None else instant(window.start_us),

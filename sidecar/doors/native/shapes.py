@@ -10,6 +10,7 @@ import msgspec
 from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.directory import Mode
 from sidecar.core.grammar import (
+    AccountId,
     ActionName,
     Amount,
     CallerId,
@@ -54,6 +55,7 @@ Claims = Annotated[
     msgspec.Meta(description="what the Cedar schema declares, as the caller claims it; no fractions"),
 ]
 
+MaxCards = Annotated[int, msgspec.Meta(ge=0, le=1_000_000, description="open cards that it may have at a time")]
 Last4 = Annotated[str, msgspec.Meta(pattern="^[0-9]{4}$")]
 
 
@@ -78,6 +80,10 @@ class TenantBody(_Body, frozen=True, kw_only=True):
     mode: Mode = "live"
     root: RootBody = RootBody()
     rate_limit: RateLimitText | None = None
+    external_id: (
+        Annotated[Name, msgspec.Meta(description="what its maker calls it; a live and a test tenant may share one")]
+        | None
+    ) = None
 
 
 class TenantPatchBody(_Body, frozen=True, kw_only=True):
@@ -85,6 +91,14 @@ class TenantPatchBody(_Body, frozen=True, kw_only=True):
 
     name: Name | None = None
     rate_limit: RateLimitText | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class CardDefaultsBody(_Body, frozen=True, kw_only=True):
+    """The limit of cards that are made for an identity without limits of their own."""
+
+    limit: Amount
+    currency: Currency
+    period: Period
 
 
 class IdentityBody(_Body, frozen=True, kw_only=True):
@@ -97,16 +111,21 @@ class IdentityBody(_Body, frozen=True, kw_only=True):
     id: CallerId | None = None
     external_id: Name | None = None
     metadata: Metadata = {}
-    max_cards: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] | None = None
+    max_cards: MaxCards | None = None
+    description: Name | None = None
+    card_defaults: CardDefaultsBody | None = None
 
 
 class IdentityPatchBody(_Body, frozen=True, kw_only=True):
-    """``PATCH /v1/identities/{id}``."""
+    """``PATCH /v1/identities/{id}``; of the last three fields, null takes away what was there."""
 
     tenant_id: TenantId | None = None
     name: Name | None = None
     metadata: Metadata | None = None
     status: Literal["active", "suspended"] | None = None
+    max_cards: MaxCards | msgspec.UnsetType | None = msgspec.UNSET
+    description: Name | msgspec.UnsetType | None = msgspec.UNSET
+    card_defaults: CardDefaultsBody | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class PolicyBody(_Body, frozen=True, kw_only=True):
@@ -134,6 +153,9 @@ class BudgetBody(_Body, frozen=True, kw_only=True):
     on_exceeded: OnExceeded = "deny"
     on_expiry: OnExpiry = "release"
     notify_at: Share | None = None
+    account_id: Annotated[AccountId, msgspec.Meta(description="only what is paid from this account counts")] | None = (
+        None
+    )
 
 
 class BudgetPatchBody(_Body, frozen=True, kw_only=True):

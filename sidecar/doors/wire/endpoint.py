@@ -16,13 +16,21 @@ from starlette.types import Receive, Scope, Send
 
 from sidecar.core.access import Caller
 from sidecar.core.admission import Admission
-from sidecar.core.errors import MethodNotAllowed, RateLimited, SidecarError, Unavailable, ValidationFailed
+from sidecar.core.errors import (
+    MethodNotAllowed,
+    RateLimited,
+    SidecarError,
+    Unauthenticated,
+    Unavailable,
+    ValidationFailed,
+)
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_LENGTH_MAX
+from sidecar.core.rates import DoorLimit
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.body import BodyReader, document_of
-from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer, status_of
-from sidecar.doors.wire.rates import rate_headers
+from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer
+from sidecar.doors.wire.manner import NATIVE, Manner
 
 log: Final = structlog.get_logger("sidecar.http")
 
@@ -79,7 +87,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     decision, or several. What follows ``body_bytes_max`` is for the description only: the type of its ``answer`` (None
     for none) and the ``status`` that it comes with, types of ``further`` answers by status, its ``operation`` (the
     function's name unless said) and ``tag`` (from the path unless said); ``names_tenant`` says that the query may name
-    one, and without ``is_documented`` the call is left out.
+    one, and without ``is_documented`` the call is left out. ``manner`` is the native one unless said.
     """
 
     method: str
@@ -100,9 +108,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     tag: str | None = None
     names_tenant: bool = True
     is_documented: bool = True
+    manner: Manner | None = None
 
 
-def unlimited(_caller: Caller, _now_us: int) -> Admission | None:
+def unlimited(_caller: Caller, _now_us: int, _door: DoorLimit | None = None) -> Admission | None:
     """Let every request in."""
     return None
 
@@ -137,7 +146,7 @@ class Context(msgspec.Struct, frozen=True):
     authenticate: Callable[[str, int], Caller]
     clock: Callable[[], int]
     new_request_id: Callable[[int], str]
-    admit: Callable[[Caller, int], Admission | None] = unlimited
+    admit: Callable[[Caller, int, DoorLimit | None], Admission | None] = unlimited
     count: Callable[[Served], None] = uncounted
 
 
@@ -154,10 +163,12 @@ class _Way(msgspec.Struct, frozen=True):
     call: Call
     route: str
     reader: BodyReader[Any] | None
+    manner: Manner
 
 
 def _way(call: Call) -> _Way:
-    return _Way(call, f"{call.method} {call.path}", None if call.request is None else BodyReader(call.request))
+    reader: BodyReader[Any] | None = None if call.request is None else BodyReader(call.request)
+    return _Way(call, f"{call.method} {call.path}", reader, call.manner or NATIVE)
 
 
 class Endpoint:
@@ -168,6 +179,7 @@ class Endpoint:
         self.calls = calls
         self._ways = {method: _way(call) for method, call in calls.items()}
         self._route = next((call.path for call in calls.values()), OTHER)
+        self._manner = next((way.manner for way in self._ways.values()), NATIVE)
         self._authenticate = context.authenticate
         self._clock = context.clock
         self._new_request_id = context.new_request_id
@@ -184,13 +196,14 @@ class Endpoint:
             return
         except SidecarError as error:
             request_id = self._request_id(incoming)
-            answer = error_answer(error, request_id, tuple(self.calls))
+            answer = self._manner.error_answer(error, request_id, tuple(self.calls))
             if isinstance(error, Unavailable):
                 log.warning("request_unavailable", path=incoming.path, reason=error.message, request_id=request_id)
         except Exception:
             request_id = self._request_id(incoming)
             log.exception("request_failed", path=incoming.path, request_id=request_id)
-            answer = error_answer(SidecarError("the request failed inside the sidecar"), request_id, ())
+            failure = SidecarError("the request failed inside the sidecar")
+            answer = self._manner.error_answer(failure, request_id, ())
         self._count(incoming, answer)
         await send_answer(send, answer, request_id, incoming.limits)
 
@@ -224,13 +237,7 @@ class Endpoint:
         raw = await incoming.body(receive, call.body_bytes_max)
         # Not before: who holds the body back must not choose the time.
         incoming.now_us = now_us = self._clock()
-        if call.is_open:
-            caller = NOBODY
-        else:
-            caller = self._authenticate(incoming.bearer(), now_us)
-            admission = self._admit(caller, now_us)
-            if admission is not None:
-                _limit(incoming, admission)
+        caller = NOBODY if call.is_open else self._admitted(incoming, way.manner, now_us)
         query = incoming.query()
         for name in query:
             if name != "tenant_id" and name not in call.query:
@@ -239,7 +246,8 @@ class Endpoint:
         if raw:
             if reader is None:
                 raise ValidationFailed("this call takes no body")
-            incoming.require_json()
+            if way.manner.requires_json:
+                incoming.require_json()
         body = None if reader is None else reader.read(raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
@@ -248,10 +256,21 @@ class Endpoint:
         incoming.parsed = perf_counter()
         return await call.run(ask)
 
+    def _admitted(self, incoming: Incoming, manner: Manner, now_us: int) -> Caller:
+        """Return who calls. Raises Unauthenticated, and RateLimited."""
+        text, token_id = manner.credentials(incoming)
+        caller = self._authenticate(text, now_us)
+        if token_id is not None and token_id != caller.name:
+            raise Unauthenticated("the token is missing, unknown or expired")
+        admission = self._admit(caller, now_us, manner.limit)
+        if admission is not None:
+            _limit(incoming, admission, manner)
+        return caller
 
-def _limit(incoming: Incoming, admission: Admission) -> None:
+
+def _limit(incoming: Incoming, admission: Admission, manner: Manner) -> None:
     """Note how the caller stands with its rate limits; raises RateLimited."""
-    incoming.limits = rate_headers(admission)
+    incoming.limits = manner.limit_headers(admission)
     if admission.retry_after_seconds is not None:
         spent = " and ".join(f"`{each.limit.text}` of the {each.policy}" for each in admission.spent)
         seconds = admission.retry_after_seconds
@@ -263,25 +282,6 @@ def _check_key(key: str) -> None:
     if not (0 < len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX and key.isprintable()):
         message = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"
         raise ValidationFailed(message, field="Idempotency-Key")
-
-
-def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...]) -> Answer:
-    """Return the answer that tells of ``error``."""
-    document = {"error": error.message, "type": error.code, "request_id": request_id}
-    if error.field is not None:
-        document["field"] = error.field
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, RateLimited):
-        headers = (("Retry-After", str(error.retry_after_seconds)),)
-    match error.code:
-        case "unauthenticated":
-            headers = (("WWW-Authenticate", "Bearer"),)
-        case "method_not_allowed":
-            headers = (("Allow", ", ".join(sorted(methods))),)
-        case "unavailable" | "store_unusable":
-            headers = (("Retry-After", "1"),)
-            document["type"] = "unavailable"
-    return Answer(status_of(error), orjson.dumps(document), headers)
 
 
 def json_answer(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

@@ -14,6 +14,7 @@ _TENANT: Final = {
     "mode": "live",
     "time_zone": "America/Toronto",
     "rate_limit": None,
+    "external_id": None,
     "created_at": AT,
 }
 _IDENTITY: Final = {
@@ -28,6 +29,8 @@ _IDENTITY: Final = {
     "external_id": "crew-7",
     "metadata": {"cost_center": "7"},
     "max_cards": None,
+    "description": None,
+    "card_defaults": None,
     "created_at": AT,
     "revision": 3,
 }
@@ -76,6 +79,7 @@ _BUDGET: Final[dict[str, object]] = {
     "actions": [],
     "on_exceeded": "deny",
     "on_expiry": "release",
+    "account_id": None,
     "notify_at": 0.8,
     "usage": _USAGE,
     "warnings": [],
