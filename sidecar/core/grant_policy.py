@@ -58,14 +58,17 @@ def require_recipient(schema: SchemaModel, type_name: str, recipient_id: str, fi
         raise ValidationFailed(f"the schema declares no such `{type_name}`", field=f"{field}.id")
 
 
-def policy_text(grant: Grant) -> str:
-    """Return the policies of an active grant, whose schema passed ``require_action``."""
-    return "\n\n".join((_permit(grant), *_restrictions(grant))) + "\n"
+def policy_text(grant: Grant, policy_id: str) -> str:
+    """Return the text of policy ``policy_id`` for a grant whose schema passed ``require_action``.
+
+    The statements are called after the policy as those of compiled rules are: ``pol_…`` and ``pol_…/max_per_tx``.
+    """
+    return "\n\n".join((_permit(grant, policy_id), *_restrictions(grant, policy_id))) + "\n"
 
 
-def _permit(grant: Grant) -> str:
+def _permit(grant: Grant, policy_id: str) -> str:
     return _policy(
-        "grant",
+        policy_id,
         f"grant {grant.grant_id} lets this identity pay from wallet {grant.account_id}",
         None,
         "permit",
@@ -73,11 +76,11 @@ def _permit(grant: Grant) -> str:
     )
 
 
-def _restrictions(grant: Grant) -> Iterator[str]:
+def _restrictions(grant: Grant, policy_id: str) -> Iterator[str]:
     asset, wallet = grant.asset, f"grant {grant.grant_id} of wallet {grant.account_id}"
     yield _forbid(
         grant,
-        "asset",
+        f"{policy_id}/asset",
         f"{wallet} is for {asset} only",
         f"pay in {asset}",
         f"context.currency == {quote(asset)}",
@@ -86,7 +89,7 @@ def _restrictions(grant: Grant) -> Iterator[str]:
         most = f"{major_text(grant.max_per_tx, asset)} {asset}"
         yield _forbid(
             grant,
-            "max_per_tx",
+            f"{policy_id}/max_per_tx",
             f"{wallet} allows at most {most} per payment",
             f"pay at most {most}, or ask the wallet's owner for another grant",
             f"context.amount <= {grant.max_per_tx}",
@@ -95,7 +98,7 @@ def _restrictions(grant: Grant) -> Iterator[str]:
         allowed = _words([f"{each.type} {each.id}" for each in grant.recipients])
         yield _forbid(
             grant,
-            "recipients",
+            f"{policy_id}/recipients",
             f"{wallet} allows payments to {allowed} only",
             f"pay {allowed}, or ask the wallet's owner for another grant",
             " || ".join(_among(grant)),
@@ -104,7 +107,7 @@ def _restrictions(grant: Grant) -> Iterator[str]:
         end = utc_text(grant.expires_at_us)
         yield _forbid(
             grant,
-            "expires_at",
+            f"{policy_id}/expires_at",
             f"{wallet} ended at {end}",
             "ask the wallet's owner for another grant",
             f"context.now < datetime({quote(utc_milliseconds(grant.expires_at_us))})",
@@ -125,18 +128,18 @@ def _words(names: list[str]) -> str:
     return " or ".join([*names[:_NAMED_MAX], *([f"{more} more"] if more > 0 else [])])
 
 
-def _forbid(grant: Grant, rule: str, description: str, advice: str, unless: str) -> str:
+def _forbid(grant: Grant, name: str, description: str, advice: str, unless: str) -> str:
     conditions = [f"when {{ {_from_wallet(grant)} }}", f"unless {{ {unless} }}"]
-    return _policy(rule, description, advice, "forbid", conditions)
+    return _policy(name, description, advice, "forbid", conditions)
 
 
 def _from_wallet(grant: Grant) -> str:
     return f"context has account_id && context.account_id == {quote(grant.account_id)}"
 
 
-def _policy(rule: str, description: str, advice: str | None, effect: str, conditions: Iterable[str]) -> str:
+def _policy(name: str, description: str, advice: str | None, effect: str, conditions: Iterable[str]) -> str:
     lines = [
-        f"@id({quote(rule)})",
+        f"@id({quote(name)})",
         f"@description({quote(description)})",
         *([] if advice is None else [f"@advice({quote(advice)})"]),
         f"{effect} (principal in ?principal, action == {entity('Action', ACTION)}, resource)",

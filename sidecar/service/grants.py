@@ -199,9 +199,11 @@ class Grants:
             self._party, challenge(grant, tenant_id), credential, passkey, user_handle(tenant_id, grant.owner_id)
         )
         counted = msgspec.structs.replace(passkey, sign_count=signed.sign_count, is_backed_up=signed.is_backed_up)
-        draft = PolicyDraft(f"Grant {grant.grant_id}", grant.identity_id, None, None, policy_text(grant))
+        policy_id = self._legislator.new_id(now_us)
+        text = policy_text(grant, policy_id)
+        draft = PolicyDraft(f"Grant {grant.grant_id}", grant.identity_id, None, None, text)
         agent = walk(grant.identity_id, part.identities.get)[0]
-        checked = self._legislator.check(txn, part, self._legislator.new_id(now_us), draft, agent, now_us)
+        checked = self._legislator.check(txn, part, policy_id, draft, agent, now_us)
         assertion = orjson.dumps(msgspec.to_builtins(credential), option=orjson.OPT_SORT_KEYS)
         return Approval(grant, passkey, counted, assertion, checked)
 
