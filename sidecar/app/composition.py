@@ -21,10 +21,12 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.shadow import ShadowCalls
@@ -42,6 +44,7 @@ from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.replica.watched import WatchedFolders
+from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
@@ -51,6 +54,7 @@ from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
@@ -59,6 +63,7 @@ from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.transits import Transits
 from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
@@ -140,6 +145,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    transits = Transits(store, clock)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -148,6 +154,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *AccountCalls(Bank(store, new_id)).calls(),
+        *PaymentCalls(Paymaster(store, authorizer, snapshots, new_id, transits, metrics)).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
@@ -157,7 +165,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()))
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
