@@ -25,7 +25,9 @@ from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.passkeys import PasskeyCalls
 from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
@@ -52,8 +54,10 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.passkeys import PasskeyDesk
 from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
@@ -146,6 +150,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     transits = Transits(store, clock)
+    grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -156,6 +161,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AccountCalls(Bank(store, new_id)).calls(),
         *PaymentCalls(Paymaster(store, authorizer, snapshots, new_id, transits, metrics)).calls(),
+        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
+        *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
