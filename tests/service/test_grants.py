@@ -1,6 +1,6 @@
 """Permission grants: who may make and approve them, what they permit, and that nothing else widens them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -18,12 +18,15 @@ from sidecar.service.paging import PageRequest
 from sidecar.service.policies import TRIES_MAX, Checked
 from tests.core.authenticator import PRESENT, Authenticator
 from tests.service.builders import DAY, HOUR, NOON, OPERATOR, SECOND, World, shipped_files
+from tests.service.histories import chronicle, prove
+from tests.service.mailroom import Mailroom
 from tests.service.wallets import ELSEWHERE, SHOP, Wallets
 
 
 @pytest.fixture
 def wallets(world: World) -> Wallets:
     """A tenant with a wallet."""
+    world.found()
     return Wallets(world)
 
 
@@ -74,7 +77,7 @@ def test_the_same_key_makes_one_grant(wallets: Wallets) -> None:
     ],
 )
 def test_what_no_grant_can_be_made_of(
-    wallets: Wallets, changes: dict[str, object], error: type[NotFound | ValidationFailed], field: str
+    wallets: Wallets, changes: dict[str, Any], error: type[NotFound | ValidationFailed], field: str
 ) -> None:
     before = wallets.world.kinds()
     with pytest.raises(error) as caught:
@@ -285,7 +288,7 @@ def test_policies_that_change_meanwhile_are_compiled_with_anew(
         """Let the policies change after each of the first checks."""
         left = iter(range(times))
 
-        def checked(*arguments: Any) -> Checked:
+        def checked(*arguments: Any) -> Checked:  # noqa: ANN401 (whatever `check` takes)
             found = check(*arguments)
             late = tuple(each._replace(policies=each.policies - 1) for each in found.revisions)
             return found if next(left, None) is None else msgspec.structs.replace(found, revisions=late)
@@ -356,6 +359,7 @@ def test_no_other_policy_widens_a_grant(wallets: Wallets) -> None:
     assert wallets.pay("1.00", ELSEWHERE) == ["forbidden"]
     other = wallets.account("bot").account_id
     assert wallets.pay("1000.00", ELSEWHERE, account_id=other) == ["permitted"]
+    assert wallets.pay("1000.00", ELSEWHERE, account_id=other, currency="CAD") == ["permitted"]
 
 
 def test_a_policy_above_narrows_a_grant(wallets: Wallets) -> None:
@@ -418,13 +422,14 @@ def test_a_grant_that_waits_can_be_revoked(wallets: Wallets) -> None:
 def test_only_administrators_make_approve_and_revoke(wallets: Wallets) -> None:
     caller, shown = wallets.world.token("bot"), wallets.make()
     grants, signed, grant_id = wallets.grants, wallets.signature(shown), shown.grant.grant_id
-    for call in (
-        lambda: grants.create(caller, None, wallets.draft(), None, NOON),
-        lambda: grants.approve(caller, None, grant_id, signed, None, NOON),
-        lambda: grants.revoke(caller, None, grant_id, None, NOON),
-    ):
+    calls: list[Coroutine[Any, Any, object]] = [
+        grants.create(caller, None, wallets.draft(), None, NOON),
+        grants.approve(caller, None, grant_id, signed, None, NOON),
+        grants.revoke(caller, None, grant_id, None, NOON),
+    ]
+    for call in calls:
         with pytest.raises(Forbidden, match="expected a tenant key"):
-            wallets.world.run(call())  # type: ignore[arg-type]
+            wallets.world.run(call)
 
 
 def test_a_token_that_ended_approves_nothing(wallets: Wallets) -> None:
@@ -491,3 +496,42 @@ def test_counts_are_of_what_holds(wallets: Wallets) -> None:
         assert counts(part, "bot", NOON + HOUR) == (0, 1)
         assert counts(part, "shop", NOON) == (0, 0)
         assert len(of_identity(part, "bot")) == 3
+
+
+# --- History and events -----------------------------------------------------------------------------------------------
+
+
+def test_a_history_with_grants_is_proven(wallets: Wallets) -> None:
+    shown = wallets.active(recipients=(SHOP,), expires_at_us=NOON + HOUR)
+    assert [wallets.pay("5.00"), wallets.pay("5.01"), wallets.pay("5.00"), wallets.pay("5.00")] == [
+        ["permitted"],
+        ["forbidden"],
+        ["permitted"],
+        ["budget_exceeded"],
+    ]
+    wallets.revoke(shown)
+    wallets.pay()
+    wallets.active()
+    wallets.pay()
+    assert prove(chronicle(wallets.world)).is_exact
+
+
+def test_each_change_of_a_grant_is_told_to_those_who_asked(wallets: Wallets) -> None:
+    mail = Mailroom(wallets.world)
+    webhook = mail.hook("grant.created", "grant.approved", "grant.revoked")
+    shown = wallets.active()
+    wallets.revoke(shown)
+    told = mail.told(webhook)
+    assert [event_type for event_type, _ in told] == ["grant.created", "grant.approved", "grant.revoked"]
+    assert told[0][1] == {
+        "tenant_id": "t_one",
+        "grant_id": shown.grant.grant_id,
+        "identity_id": "bot",
+        "account_id": wallets.wallet,
+        "owner_id": "owner",
+        "asset": "USDC",
+        "max_per_tx": 5,
+        "daily_cap": 12,
+        "status": "pending",
+        "by": "operator",
+    }
