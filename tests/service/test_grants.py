@@ -1,7 +1,7 @@
 """Permission grants: who may make and approve them, what they permit, and that nothing else widens them."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -12,6 +12,7 @@ from sidecar.core.model import ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
+from sidecar.service.accounts import Bank
 from sidecar.service.grants import GrantFilter, ShownGrant, counts, of_identity
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
@@ -259,6 +260,16 @@ def test_whoever_is_revoked_meanwhile_gets_nothing(wallets: Wallets) -> None:
         wallets.approve(shown)
 
 
+def test_a_closed_wallet_takes_part_in_nothing(wallets: Wallets) -> None:
+    shown = wallets.make()
+    bank = Bank(wallets.world.store, wallets.world.ids)
+    wallets.world.run(bank.close(OPERATOR, "t_one", wallets.wallet, None, NOON))
+    with pytest.raises(Conflict, match="is closed"):
+        wallets.make()
+    with pytest.raises(Conflict, match="is closed"):
+        wallets.approve(shown)
+
+
 def test_an_agent_has_one_grant_in_force_for_a_wallet(wallets: Wallets) -> None:
     active, other = wallets.active(), wallets.make(daily_cap=None)
     with pytest.raises(Conflict, match=f"grant `{active.grant.grant_id}` is in force"):
@@ -383,6 +394,43 @@ def test_a_suspended_agent_pays_nothing(wallets: Wallets) -> None:
     assert wallets.pay() == ["identity_suspended"]
 
 
+def test_a_wallet_pays_nothing_while_its_owner_is_suspended_or_revoked(wallets: Wallets) -> None:
+    """The owner is not in the agent's chain, so the policy looks at it, and at whoever is above it alone."""
+    world = wallets.world
+    world.identity("house", type_name="organization")
+    world.identity("heir", "house", type_name="user")
+    tablet = Authenticator(2)
+    wallets.enrol(tablet, "heir")
+    inherited = wallets.account("heir").account_id
+    shown = wallets.make(account_id=inherited)
+    wallets.approve(shown, wallets.signature(shown, tablet))
+    wallets.active()
+
+    def turn(identity_id: str, status: Literal["active", "suspended"]) -> None:
+        world.run(world.registry.change(OPERATOR, "t_one", identity_id, IdentityPatch(status=status), NOON))
+
+    turn("owner", "suspended")
+    assert wallets.pay() == ["forbidden"]
+    reason = world.decide(wallets.request()).reasons[0]
+    assert reason.message == f"the owner of wallet {wallets.wallet} is not active"
+    turn("house", "suspended")
+    assert wallets.pay(account_id=inherited) == ["forbidden"]
+    turn("owner", "active")
+    turn("house", "active")
+    assert wallets.pay() == wallets.pay(account_id=inherited) == ["permitted"]
+    world.revoke("house")
+    assert wallets.pay(account_id=inherited) == ["forbidden"]
+    assert prove(chronicle(world)).is_exact
+
+
+def test_a_wallet_of_somebody_above_the_agent_is_guarded_by_the_chain(wallets: Wallets) -> None:
+    tablet = Authenticator(2)
+    wallets.enrol(tablet, "team")
+    shown = wallets.make(account_id=wallets.account("team").account_id)
+    policy_id = wallets.approve(shown, wallets.signature(shown, tablet)).grant.policy_id
+    assert "status" not in wallets.world.legislator.get(OPERATOR, "t_one", policy_id or "").record.cedar
+
+
 def test_a_policy_that_is_deleted_natively_permits_nothing_more(wallets: Wallets) -> None:
     shown = wallets.active()
     world = wallets.world
@@ -453,9 +501,13 @@ def test_an_agent_sees_its_own_grants_and_those_below(wallets: Wallets) -> None:
         wallets.grants.get(OPERATOR, "t_one", "grt_none", NOON)
     assert wallets.grants.listed(team, None, GrantFilter(), PageRequest(), NOON).values == (mine,)
     assert wallets.grants.of_agent(team, None, "bot", NOON) == (mine,)
+    for account_id, found in ((wallets.wallet, (mine,)), ("acct_none", ())):
+        wanted = GrantFilter(account_id=account_id)
+        assert wallets.grants.listed(team, None, wanted, PageRequest(), NOON).values == found
     for ask in (
         lambda: wallets.grants.of_agent(team, None, "shop", NOON),
         lambda: wallets.grants.listed(team, None, GrantFilter(identity_id="shop"), PageRequest(), NOON),
+        lambda: wallets.grants.listed(OPERATOR, "t_one", GrantFilter(account_id="acct_none"), PageRequest(), NOON),
     ):
         with pytest.raises(NotFound):
             ask()
