@@ -94,7 +94,8 @@ class Life:
         self.policies: list[str] = []
         self.asked: list[AuthorizeRequest] = []
         self.till = Till(world, {"solana": FakeRail(*self.random.choices((SUCCESS, FAILED, PENDING), k=20), SUCCESS)})
-        self.accounts: list[str] = []
+        networks = ("internal", "solana")
+        self.accounts = [self.till.account(agent, "90", "CAD", network) for agent in AGENTS for network in networks]
         self.draw()
 
     def draw(self) -> None:
@@ -116,14 +117,11 @@ class Life:
             self.change_files,
             self.jump,
             self.kill,
-            self.pay,
-            self.pay,
-            self.pay,
             self.change_account,
         )
         for _ in range(steps):
             self.world.now_us += self.random.choice((1, 1, SECOND, SECOND, 40 * SECOND, HOUR, 5 * HOUR))
-            chosen = self.random.choice((ask, ask, ask, end, end, self.random.choice(rare)))
+            chosen = self.random.choice((ask, ask, ask, end, end, self.pay, self.random.choice(rare)))
             try:
                 chosen()
             except REFUSALS:
@@ -245,7 +243,7 @@ class Life:
 
     def change_account(self) -> None:
         """Open an account, or let something in or out of one."""
-        if not self.accounts or self.random.random() < 0.4:
+        if self.random.random() < 0.4:
             network = self.random.choice(("internal", "internal", "solana"))
             agent = self.random.choice((*AGENTS, "root"))
             self.accounts.append(self.till.account(agent, asset="CAD", network=network))
@@ -257,8 +255,6 @@ class Life:
         if self.random.random() < 0.2:
             self.world.run(self.till.transits.resume())
             return
-        if not self.accounts:
-            self.change_account()
         draft = paying(
             self.random.choice(self.accounts),
             self.random.choice((*self.accounts, *AGENTS)),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import orjson
 import pytest
 
 from sidecar.core.errors import (
@@ -23,6 +24,7 @@ from sidecar.service.payments import TRIES_MAX
 from sidecar.service.store import Transaction
 from tests.service.bank import Till, pay_key, paying
 from tests.service.builders import HOUR, OPERATOR, World, codes, limit, only_schemas
+from tests.service.mailroom import Mailroom
 
 
 @pytest.fixture
@@ -396,3 +398,53 @@ def test_receivers_that_the_schema_has_no_payments_for_are_a_denial(till: Till, 
     payment = till.paid(paying(ann, "shop"))
     assert payment.status == "failed"
     assert (payment.error_details or "").startswith("not_permitted")
+
+
+# --- Events -----------------------------------------------------------------------------------------------------------
+
+
+def test_endpoints_are_told_how_a_payment_ended_and_nothing_of_a_rehearsal(till: Till, ann: str, shop: str) -> None:
+    mail = Mailroom(till.world)
+    hook = mail.hook("payment.succeeded", "payment.failed")
+    till.paid(paying(ann, shop, debug_mode=True))
+    made = till.paid(paying(ann, shop, "10.5", request_id="order 7"))
+    till.world.revoke("ann")
+    failed = till.paid(paying(ann, shop))
+    told = [orjson.loads(waiting.body) for waiting in mail.waiting(hook)]
+    assert [event["type"] for event in told] == ["payment.succeeded", "payment.failed"]
+    assert told[0]["data"] == {
+        "tenant_id": "t_one",
+        "payment_id": made.payment_id,
+        "decision_id": made.decision_id,
+        "identity_id": "ann",
+        "sender_id": "ann",
+        "receiver_id": "shop",
+        "from_account_id": ann,
+        "to_account_id": shop,
+        "amount": 10.5,
+        "currency": "USDC",
+        "network": "internal",
+        "status": "success",
+        "request_id": "order 7",
+        "transaction_hash": None,
+        "error_details": None,
+    }
+    assert (told[1]["data"]["payment_id"], told[1]["data"]["error_details"]) == (
+        failed.payment_id,
+        failed.error_details,
+    )
+
+
+def test_the_witness_sees_the_decision_of_a_payment_once(
+    till: Till, ann: str, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of any decision that is new and on disk: what a shadow policy would have said of it is compared."""
+    seen: list[str | None] = []
+    monkeypatch.setattr(
+        till.world.authorizer, "show", lambda _tenant, _request, answered: seen.append(answered.decision.decision_id)
+    )
+    draft = paying(ann, shop, request_id="order 7")
+    made = till.paid(draft)
+    till.paid(draft)
+    till.paid(paying(ann, shop, debug_mode=True))
+    assert seen == [made.decision_id]
