@@ -12,6 +12,7 @@ from sidecar.core.facts import budget_fact
 from sidecar.core.ids import check_type
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
+from sidecar.service.events import tell_budget
 from sidecar.service.store import TenantTransaction, Transaction
 
 NOTIFY_AT_DEFAULT_BP: Final = 8_000
@@ -139,7 +140,7 @@ def _window(part: TenantTransaction, budget: Budget, now_us: int) -> Window | No
 
 
 def record_budget(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us: int) -> None:
-    """Append the record of a budget's new version, with its fact."""
+    """Append the record of a budget's new version, with its fact, and tell of it."""
     fact = part.audit.keep_fact(budget_fact(budget))
     body = {
         "budget": budget.budget_id,
@@ -154,3 +155,4 @@ def record_budget(part: TenantTransaction, kind: str, budget: Budget, by: str, n
     if kind == "budget_updated":
         body["now"] = now_us  # may be before that of the record, and says what a rolling window still counted
     part.audit.append(kind, now_us, body)
+    tell_budget(part, kind, budget, by, now_us)

@@ -5,8 +5,8 @@ do. Call it after the audit record of what it tells. A tenant without an endpoin
 an answer that is replayed tell nothing.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -14,13 +14,17 @@ from sidecar.core.access import Token
 from sidecar.core.budget import Budget, Claim, Usage
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
-from sidecar.core.events import EventType, event_body, figure
+from sidecar.core.event_formats import Data, Format, Told, body_of, told_in, trial_in
+from sidecar.core.events import EventType, figure
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
 from sidecar.core.reservation import Reservation
-from sidecar.core.webhooks import WAITING_MAX, Waiting, Webhook
+from sidecar.core.webhooks import WAITING_MAX, Interest, Waiting, Webhook
 from sidecar.core.windows import ROLLING_US
 from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.store import TenantTransaction
+
+Heard: TypeAlias = Sequence[tuple[Interest, Told]]
+"""Who is told of an event, and what."""
 
 _BASIS_POINTS: Final = 10_000
 
@@ -40,28 +44,50 @@ _OF_CARDS: Final[Mapping[str, EventType]] = {
 """The same for cards."""
 
 
-def announce(part: TenantTransaction, now_us: int, event_type: EventType, data: Mapping[str, object]) -> None:
-    """Let an event wait for each active endpoint of the tenant that asked for its type.
+def announce(part: TenantTransaction, now_us: int, event_type: EventType, data: Data) -> None:
+    """Let an event wait for each active endpoint of the tenant that asked for its type, in the endpoint's format.
 
     ``data`` is JSON to be, with figures as ``sidecar.core.events.figure`` gives them; it must hold no secret. An
     endpoint for which too much waits is disabled in its place.
     """
+    _tell(part, now_us, _heard(part, event_type, data))
+
+
+def trial_of(part: TenantTransaction, webhook: Webhook, by: str, now_us: int) -> Waiting:
+    """Return a test for one endpoint, in its format."""
+    data = {"tenant_id": part.tenant.tenant_id, "webhook_id": webhook.webhook_id, "by": by}
+    return _waiting(webhook.format, trial_in(webhook.format, data), part.outbox.next_event_id(now_us), now_us)
+
+
+def _heard(part: TenantTransaction, event_type: EventType, data: Data) -> Heard:
+    """Return who asked for an event and is told of it: a format may have nothing to say of this one."""
     interested = [interest for interest in part.webhooks.interests() if interest.wants(event_type)]
     if not interested:
+        return ()
+    data = {"tenant_id": part.tenant.tenant_id, **data}
+    heard = [(each, told_in(each.format, event_type, data, part.identities.get)) for each in interested]
+    return [(interest, told) for interest, told in heard if told is not None]
+
+
+def _tell(part: TenantTransaction, now_us: int, heard: Heard) -> None:
+    if not heard:
         return
-    waiting = event_of(part, now_us, event_type, data)
-    for interest in interested:
+    event_id = part.outbox.next_event_id(now_us)
+    forms: dict[Format, Waiting] = {}
+    for interest, told in heard:
+        if interest.format not in forms:
+            forms[interest.format] = _waiting(interest.format, told, event_id, now_us)
         # A lane that is gone was too full as well, and was disabled when it should have been told of another one's end.
-        if enqueue(part, interest.lane, waiting) == "full":
+        if enqueue(part, interest.lane, forms[interest.format]) == "full":
             disable(part, part.webhooks.at(interest.number), "too_many_waiting", "sidecar", now_us)
 
 
-def event_of(part: TenantTransaction, now_us: int, event_type: EventType, data: Mapping[str, object]) -> Waiting:
-    """Return an event of the tenant, with an id of its own, that is due at once."""
+def _waiting(form: Format, told: Told, event_id: str, now_us: int) -> Waiting:
+    """Return an event that is due at once."""
     return Waiting(
-        event_id=part.outbox.next_event_id(now_us),
-        type=event_type,
-        body=event_body(event_type, now_us, {"tenant_id": part.tenant.tenant_id, **data}),
+        event_id=event_id,
+        type=told.type,
+        body=body_of(form, told, event_id, now_us),
         created_at_us=now_us,
         due_at_us=now_us,
     )
@@ -98,6 +124,7 @@ def tell_identity(part: TenantTransaction, record_type: str, identity: Identity,
     data = {
         "identity_id": identity.identity_id,
         "parent_id": identity.parent_id,
+        "external_id": identity.external_id,
         "type": identity.type,
         "name": identity.name,
         "status": identity.status,
@@ -143,6 +170,12 @@ def tell_token(part: TenantTransaction, event_type: EventType, token: Token, by:
     announce(part, now_us, event_type, data)
 
 
+def tell_budget(part: TenantTransaction, record_type: str, budget: Budget, by: str, now_us: int) -> None:
+    """Tell what an audit record of ``record_type`` says of a budget, if there is an event for it."""
+    if record_type == "budget_updated":
+        announce(part, now_us, "budget.updated", _limit(budget) | {"on_exceeded": budget.on_exceeded, "by": by})
+
+
 def tell_policy(part: TenantTransaction, policy_id: str, change: str, by: str, now_us: int) -> None:
     """Tell that a policy made by the API was ``created`` or ``deleted``."""
     announce(part, now_us, "policy.changed", {"policy_id": policy_id, "change": change, "by": by})
@@ -174,7 +207,7 @@ def tell_decision(
         if claim.budget.on_exceeded == "track":
             continue
         if used > claim.budget.limit:
-            announce(part, now_us, "budget.exceeded", _exceeded(check, decision))
+            announce(part, now_us, "budget.exceeded", _exceeded(claim.budget, check, decision))
         if decision.allowed:
             _tell_approach(part, claim, used, decision.decision_id, now_us)
 
@@ -191,16 +224,22 @@ def _denial(request: AuthorizeRequest, decision: Decision) -> dict[str, object]:
     }
 
 
-def _exceeded(check: BudgetCheck, decision: Decision) -> dict[str, object]:
+def _limit(budget: Budget) -> dict[str, object]:
     return {
-        "budget_id": check.budget_id,
-        "identity_id": check.identity_id,
-        "card_id": check.card_id,
-        "name": check.name,
-        "dimension": check.dimension,
-        "period": check.period,
-        "currency": check.currency,
-        "limit": figure(check.limit, check.currency),
+        "budget_id": budget.budget_id,
+        "identity_id": budget.identity_id,
+        "card_id": budget.card_id,
+        "account_id": budget.account_id,
+        "name": budget.name,
+        "dimension": budget.dimension,
+        "period": budget.period,
+        "currency": budget.currency,
+        "limit": figure(budget.limit, budget.currency),
+    }
+
+
+def _exceeded(budget: Budget, check: BudgetCheck, decision: Decision) -> dict[str, object]:
+    return _limit(budget) | {
         "settled": figure(check.settled, check.currency),
         "reserved": figure(check.reserved, check.currency),
         "requested": figure(check.requested, check.currency),
@@ -214,26 +253,16 @@ def _tell_approach(part: TenantTransaction, claim: Claim, used: int, decision_id
     budget, window = claim.budget, claim.window
     if window is None or used * _BASIS_POINTS < budget.notify_at_bp * budget.limit:
         return
-    if not any(interest.wants("budget.approaching") for interest in part.webhooks.interests()):
+    heard = _heard(part, "budget.approaching", _approach(budget, used, decision_id))
+    if not heard:
         return
     length_us = ROLLING_US if budget.period == "rolling_24h" else None
     if part.outbox.mark_approach(budget.budget_id, window.start_us, length_us):
-        announce(part, now_us, "budget.approaching", _approach(budget, used, decision_id))
+        _tell(part, now_us, heard)
 
 
 def _approach(budget: Budget, used: int, decision_id: str | None) -> dict[str, object]:
-    return {
-        "budget_id": budget.budget_id,
-        "identity_id": budget.identity_id,
-        "card_id": budget.card_id,
-        "name": budget.name,
-        "dimension": budget.dimension,
-        "period": budget.period,
-        "currency": budget.currency,
-        "limit": figure(budget.limit, budget.currency),
-        "used": figure(used, budget.currency),
-        "decision_id": decision_id,
-    }
+    return _limit(budget) | {"used": figure(used, budget.currency), "decision_id": decision_id}
 
 
 def tell_ending(

@@ -7,9 +7,11 @@ import pytest
 from sidecar.core.budget import OnExceeded
 from sidecar.core.cards import ExternalRef
 from sidecar.core.errors import Conflict
+from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.webhooks import Webhook
 from sidecar.service.announcement import Announcer
+from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.events import announce
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
@@ -106,7 +108,7 @@ def test_an_endpoint_for_which_too_much_waits_is_disabled(
 
 
 def test_identities_are_told_from_creation_to_revocation(world: World, mail: Mailroom, hook: Webhook) -> None:
-    world.identity("ann")
+    world.identity("ann", external_id="crm-7")
     for patch in (IdentityPatch(name="Anna"), IdentityPatch(status="suspended"), IdentityPatch(status="active")):
         world.run(world.registry.change(OPERATOR, "t_one", "ann", patch, world.now_us))
     world.run(world.registry.change(OPERATOR, "t_one", "ann", IdentityPatch(), world.now_us))
@@ -125,6 +127,7 @@ def test_identities_are_told_from_creation_to_revocation(world: World, mail: Mai
         "tenant_id": "t_one",
         "identity_id": "ann",
         "parent_id": "root",
+        "external_id": "crm-7",
         "type": "agent",
         "name": "Anna",
         "status": "active",
@@ -227,6 +230,7 @@ def test_each_budget_that_refuses_is_told(world: World, mail: Mailroom, hook: We
         "budget_id": ids[0],
         "identity_id": "root",
         "card_id": None,
+        "account_id": None,
         "name": "daily amount",
         "dimension": "amount",
         "period": "daily",
@@ -272,6 +276,7 @@ def test_an_approach_is_told_once_a_window(world: World, mail: Mailroom, hook: W
                 "budget_id": budget.budget_id,
                 "identity_id": "root",
                 "card_id": None,
+                "account_id": None,
                 "name": "daily amount",
                 "dimension": "amount",
                 "period": "daily",
@@ -288,6 +293,29 @@ def test_an_approach_is_told_once_a_window(world: World, mail: Mailroom, hook: W
     world.decide(payment("90.00"))
     world.decide(payment(1))
     assert mail.types(hook) == ["budget.approaching"] * 2
+
+
+def test_a_changed_budget_is_told(world: World, mail: Mailroom, hook: Webhook) -> None:
+    """Making it and deleting it tell nothing, nor does a change that is none."""
+    budget_id = world.budget(limit(100)).budget.budget_id
+    for patch in (BudgetPatch(Major("50.5"), None, "notify", None), BudgetPatch(None, "daily amount", None, None)):
+        world.run(world.treasurer.change(OPERATOR, "t_one", budget_id, patch, world.now_us))
+    world.run(world.treasurer.delete(OPERATOR, "t_one", budget_id, world.now_us))
+    data = {
+        "tenant_id": "t_one",
+        "budget_id": budget_id,
+        "identity_id": "root",
+        "card_id": None,
+        "account_id": None,
+        "name": "daily amount",
+        "dimension": "amount",
+        "period": "daily",
+        "currency": "CAD",
+        "limit": 50.5,
+        "on_exceeded": "notify",
+        "by": "operator",
+    }
+    assert mail.told(hook) == [("budget.updated", data)]
 
 
 def test_a_deleted_budget_leaves_no_mark_of_its_approach(world: World, mail: Mailroom, hook: Webhook) -> None:

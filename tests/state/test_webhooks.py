@@ -71,6 +71,8 @@ def test_the_summary_has_the_active_endpoints(tmp_path: Path) -> None:
             assert webhooks.interests() == (Interest(1, 5, ("token.created",)), Interest(2, 6, ("*",)))
             webhooks.keep(msgspec.structs.replace(a_webhook(1), status="disabled"))
             assert webhooks.interests() == (Interest(2, 6, ("*",)),)
+            webhooks.keep(msgspec.structs.replace(a_webhook(2, lane=6), format="ledger"))
+            assert webhooks.interests() == (Interest(2, 6, ("*",), "ledger"),)
             webhooks.forget(a_webhook(2))
         assert rows(environment, "webhook_interests") == []
 
