@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 import orjson
 
 from sidecar.core.budget import AMOUNT
-from sidecar.core.directory import Identity, Status
+from sidecar.core.directory import Identity, IdentityChain, Status, block_on, walk
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.events import ALL, EventType, Figure, Subscribable, event_body
 
@@ -35,6 +35,9 @@ Data: TypeAlias = Mapping[str, Any]
 AGENT: Final = "agent"
 """The type of identity that the format ``ledger`` tells of."""
 
+USER: Final = "user"
+"""The type of who pays for it: the nearest above, or the tenant's root, whatever its type."""
+
 TEST: Final[EventType] = "webhook.test"
 
 LEDGER_STATUSES: Final[Mapping[Status, str]] = {
@@ -46,20 +49,19 @@ LEDGER_STATUSES: Final[Mapping[Status, str]] = {
 LEDGER_FREQUENCIES: Final[Mapping[str, str]] = {
     "per_transaction": "perTransaction",
     "rolling_24h": "per24HourPeriod",
-    "daily": "per24HourPeriod",
     "weekly": "perWeek",
     "monthly": "perMonth",
     "yearly": "perYear",
     "total": "allTime",
 }
-"""The vendor's words for periods; it has none for an hour, and one for a day."""
+"""The vendor's words for periods; it has none for a calendar day or an hour."""
 
 _LEDGER_NAMES: Final[Mapping[EventType, LedgerType]] = {
     "identity.created": "agent.registered",
     "identity.updated": "agent.updated",
     "identity.suspended": "agent.updated",
     "identity.revoked": "agent.deregistered",
-    "budget.updated": "agent.updated",
+    "budget.changed": "agent.updated",
     "budget.exceeded": "agent.limit_exceeded",
     "budget.approaching": "agent.limit_approaching",
     "token.created": "agent.token.created",
@@ -93,24 +95,23 @@ def name_in(form: Format, event_type: EventType) -> str | None:
 
 
 def told_in(
-    form: Format, event_type: EventType, data: Data, identity_of: Callable[[str], Identity | None]
+    form: Format, event_type: EventType, data: Data, look: Callable[[str], Identity | None], now_us: int
 ) -> Told | None:
-    """Return an event as a format tells it; None where the format does not tell it."""
+    """Return an event as a format tells it; None where the format does not tell it. ``look`` returns an identity."""
     if form != "ledger":
         return Told(event_type, data)
-    name = name_in(form, event_type)
-    identity_id = data.get("identity_id")
-    identity = None if name is None or identity_id is None else identity_of(identity_id)
-    if name is None or identity is None or identity.type != AGENT:
+    name, identity_id = name_in(form, event_type), data.get("identity_id")
+    if name is None or identity_id is None:
+        return None
+    chain = walk(identity_id, look)
+    if chain[0].type != AGENT:
         return None
     if "token_id" in data:
         return Told(name, _ledger_token(name, data))
     if "budget_id" not in data:
-        return Told(name, _ledger_agent(identity))
-    # A card's own limit and one of an account are not the agent's, and what is no money has no cents.
-    if data["card_id"] is not None or data["account_id"] is not None or data["dimension"] != AMOUNT:
-        return None
-    return Told(name, _ledger_agent(identity) | _ledger_spending(data))
+        return Told(name, _ledger_agent(chain))
+    is_told = _is_spending_limit(data) and not _is_of_registration(data, chain[0], now_us)
+    return Told(name, _ledger_agent(chain) | _ledger_spending(data)) if is_told else None
 
 
 def trial_in(form: Format, data: Data) -> Told:
@@ -126,15 +127,27 @@ def body_of(form: Format, told: Told, event_id: str, now_us: int) -> bytes:
     return event_body(cast("EventType", told.type), now_us, told.data)
 
 
-def _ledger_agent(agent: Identity) -> dict[str, object]:
+def _is_spending_limit(data: Data) -> bool:
+    """Whether a budget is the agent's own: a card's or an account's is not, and what is no money has no cents."""
+    return data["card_id"] is None and data["account_id"] is None and data["dimension"] == AMOUNT
+
+
+def _is_of_registration(data: Data, agent: Identity, now_us: int) -> bool:
+    """Whether a budget was made with its agent, which is told already: what is enrolled is made at one time."""
+    return data.get("change") == "created" and agent.created_at_us == now_us
+
+
+def _ledger_agent(chain: IdentityChain) -> dict[str, object]:
+    agent, block = chain[0], block_on(chain)
+    users = (identity.identity_id for identity in chain[1:] if identity.type == USER)
     return {
         "object": "agent",
         "id": agent.identity_id,
         "externalId": agent.external_id,
-        "userId": agent.parent_id,
+        "userId": next(users, chain[-1].identity_id),
         "name": agent.name,
         "description": agent.description,
-        "status": LEDGER_STATUSES[agent.status],
+        "status": LEDGER_STATUSES["active" if block is None else block.status],
         "maxCards": agent.max_cards,
     }
 
@@ -152,20 +165,22 @@ def _ledger_token(name: str, data: Data) -> dict[str, object]:
 
 def _ledger_spending(data: Data) -> dict[str, object]:
     """Return the agent's limit in cents and, of a request, what it left spent: one that was refused adds nothing."""
+    if data.get("change") == "deleted":
+        return {"spendingLimit": None, "spendingLimitFrequency": None, "currency": None}
     limit = _minor(data["limit"])
     fields: dict[str, object] = {
         "spendingLimit": limit,
         "spendingLimitFrequency": LEDGER_FREQUENCIES.get(data["period"]),
         "currency": data["currency"],
     }
+    if "change" in data:
+        return fields
     if "used" in data:
         spent = _minor(data["used"])
-    elif "requested" in data:
+    else:
         requested = _minor(data["requested"])
         spent = _minor(data["settled"]) + _minor(data["reserved"]) + (requested if data["allowed"] else 0)
         fields["amount"] = requested
-    else:
-        return fields
     return fields | {"currentSpend": spent, "remaining": max(0, limit - spent)}
 
 

@@ -22,7 +22,7 @@ Subscribable = Literal[
     "identity.updated",
     "identity.suspended",
     "identity.revoked",
-    "budget.updated",
+    "budget.changed",
     "budget.approaching",
     "budget.exceeded",
     "budget.overdrawn",

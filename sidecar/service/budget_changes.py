@@ -85,6 +85,7 @@ def delete_budget(txn: Transaction, part: TenantTransaction, budget: Budget, by:
     part.budgets.remove(budget.budget_id, txn.tenants.advance(part.tenant.number))
     part.outbox.forget_approach(budget.budget_id)
     part.audit.append("budget_deleted", now_us, {"budget": budget.budget_id, "by": by})
+    tell_budget(part, "deleted", budget, by, now_us)
 
 
 def drafted(draft: BudgetDraft, budget_id: str, limit: int, created_at_us: int, revision: int) -> Budget:
@@ -155,4 +156,4 @@ def record_budget(part: TenantTransaction, kind: str, budget: Budget, by: str, n
     if kind == "budget_updated":
         body["now"] = now_us  # may be before that of the record, and says what a rolling window still counted
     part.audit.append(kind, now_us, body)
-    tell_budget(part, kind, budget, by, now_us)
+    tell_budget(part, kind.removeprefix("budget_"), budget, by, now_us)

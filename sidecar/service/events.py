@@ -50,7 +50,7 @@ def announce(part: TenantTransaction, now_us: int, event_type: EventType, data: 
     ``data`` is JSON to be, with figures as ``sidecar.core.events.figure`` gives them; it must hold no secret. An
     endpoint for which too much waits is disabled in its place.
     """
-    _tell(part, now_us, _heard(part, event_type, data))
+    _tell(part, now_us, _heard(part, event_type, data, now_us))
 
 
 def trial_of(part: TenantTransaction, webhook: Webhook, by: str, now_us: int) -> Waiting:
@@ -59,14 +59,15 @@ def trial_of(part: TenantTransaction, webhook: Webhook, by: str, now_us: int) ->
     return _waiting(webhook.format, trial_in(webhook.format, data), part.outbox.next_event_id(now_us), now_us)
 
 
-def _heard(part: TenantTransaction, event_type: EventType, data: Data) -> Heard:
+def _heard(part: TenantTransaction, event_type: EventType, data: Data, now_us: int) -> Heard:
     """Return who asked for an event and is told of it: a format may have nothing to say of this one."""
     interested = [interest for interest in part.webhooks.interests() if interest.wants(event_type)]
     if not interested:
         return ()
     data = {"tenant_id": part.tenant.tenant_id, **data}
-    heard = [(each, told_in(each.format, event_type, data, part.identities.get)) for each in interested]
-    return [(interest, told) for interest, told in heard if told is not None]
+    forms = {each.format for each in interested}
+    told = {form: told_in(form, event_type, data, part.identities.get, now_us) for form in forms}
+    return [(each, form) for each in interested if (form := told[each.format]) is not None]
 
 
 def _tell(part: TenantTransaction, now_us: int, heard: Heard) -> None:
@@ -170,10 +171,9 @@ def tell_token(part: TenantTransaction, event_type: EventType, token: Token, by:
     announce(part, now_us, event_type, data)
 
 
-def tell_budget(part: TenantTransaction, record_type: str, budget: Budget, by: str, now_us: int) -> None:
-    """Tell what an audit record of ``record_type`` says of a budget, if there is an event for it."""
-    if record_type == "budget_updated":
-        announce(part, now_us, "budget.updated", _limit(budget) | {"on_exceeded": budget.on_exceeded, "by": by})
+def tell_budget(part: TenantTransaction, change: str, budget: Budget, by: str, now_us: int) -> None:
+    """Tell that a budget was ``created``, ``updated`` or ``deleted``."""
+    announce(part, now_us, "budget.changed", _limit(budget) | {"change": change, "by": by})
 
 
 def tell_policy(part: TenantTransaction, policy_id: str, change: str, by: str, now_us: int) -> None:
@@ -253,7 +253,7 @@ def _tell_approach(part: TenantTransaction, claim: Claim, used: int, decision_id
     budget, window = claim.budget, claim.window
     if window is None or used * _BASIS_POINTS < budget.notify_at_bp * budget.limit:
         return
-    heard = _heard(part, "budget.approaching", _approach(budget, used, decision_id))
+    heard = _heard(part, "budget.approaching", _approach(budget, used, decision_id), now_us)
     if not heard:
         return
     length_us = ROLLING_US if budget.period == "rolling_24h" else None

@@ -2,6 +2,7 @@
 
 from typing import get_args
 
+import msgspec
 import orjson
 import pytest
 
@@ -20,6 +21,8 @@ from sidecar.core.event_formats import (
 )
 from sidecar.core.events import EVENT_TYPES, EventType, Subscribable, figure
 
+NOW_US = 1_773_057_600_123_456
+
 ANN = Identity(
     identity_id="ann",
     parent_id="payer",
@@ -32,7 +35,9 @@ ANN = Identity(
     revision=4,
 )
 PAYER = Identity(identity_id="payer", parent_id="root", type="user", name="Payer", created_at_us=0, revision=3)
-EVERYBODY = {each.identity_id: each for each in (ANN, PAYER)}
+BOB = Identity(identity_id="bob", parent_id="root", type="agent", name="Bob", created_at_us=NOW_US, revision=5)
+ROOT = Identity(identity_id="root", parent_id=None, type="org", name="Root", created_at_us=0, revision=2)
+EVERYBODY = {each.identity_id: each for each in (ANN, PAYER, BOB, ROOT)}
 
 AGENT = {
     "object": "agent",
@@ -59,7 +64,7 @@ TOKEN = {"token_id": "tok_1", "prefix": "at_live_abc", "kind": "agent", "name": 
 
 def told(event_type: EventType, data: Data, form: Format = "ledger") -> Told | None:
     """Return an event in a format."""
-    return told_in(form, event_type, data, EVERYBODY.get)
+    return told_in(form, event_type, data, EVERYBODY.get, NOW_US)
 
 
 def data_of(event_type: EventType, data: Data) -> Data:
@@ -161,10 +166,30 @@ def test_of_a_limit_that_is_exceeded_a_refused_request_is_not_spent(
     assert (data["currentSpend"], data["remaining"], data["amount"]) == (spent, remaining, 250)
 
 
-def test_a_changed_limit_is_an_agent_that_is_updated() -> None:
-    found = told("budget.updated", LIMIT)
+@pytest.mark.parametrize("change", ["created", "updated"])
+def test_a_limit_that_is_set_is_an_agent_that_is_updated(change: str) -> None:
     limit = {"spendingLimit": 50_000, "spendingLimitFrequency": "perMonth", "currency": "USD"}
-    assert found == ("agent.updated", AGENT | limit)
+    assert told("budget.changed", LIMIT | {"change": change}) == ("agent.updated", AGENT | limit)
+
+
+def test_a_limit_that_is_taken_away_is_none_any_more() -> None:
+    limit = {"spendingLimit": None, "spendingLimitFrequency": None, "currency": None}
+    assert told("budget.changed", LIMIT | {"change": "deleted"}) == ("agent.updated", AGENT | limit)
+
+
+def test_a_limit_that_is_made_with_its_agent_is_part_of_the_registration() -> None:
+    of_bob = LIMIT | {"identity_id": "bob"}
+    assert told("budget.changed", of_bob | {"change": "created"}) is None
+    assert told("budget.changed", of_bob | {"change": "updated"}) is not None
+
+
+def test_without_a_user_the_root_pays_and_whoever_blocks_an_agent_decides_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert data_of("identity.updated", {"identity_id": "bob"})["userId"] == "root"
+    for status, expected in (("suspended", "suspended"), ("revoked", "deregistered")):
+        monkeypatch.setitem(EVERYBODY, "payer", msgspec.structs.replace(PAYER, status=status))
+        assert data_of("identity.updated", {"identity_id": "ann"})["status"] == expected
 
 
 @pytest.mark.parametrize(
@@ -177,31 +202,34 @@ def test_a_changed_limit_is_an_agent_that_is_updated() -> None:
         ("yearly", "perYear"),
         ("total", "allTime"),
         ("hourly", None),
-        ("daily", "per24HourPeriod"),
+        ("daily", None),
     ],
 )
 def test_a_period_is_told_by_the_vendors_word_if_there_is_one(period: str, frequency: str | None) -> None:
-    assert data_of("budget.updated", LIMIT | {"period": period})["spendingLimitFrequency"] == frequency
+    assert (
+        data_of("budget.changed", LIMIT | {"change": "updated", "period": period})["spendingLimitFrequency"]
+        == frequency
+    )
 
 
 @pytest.mark.parametrize(
     "other", [{"card_id": "card_1"}, {"account_id": "acct_1"}, {"dimension": "count", "currency": None, "limit": 5}]
 )
 def test_a_limit_that_is_not_the_agents_own_money_is_not_told_to_ledger(other: dict[str, object]) -> None:
-    assert told("budget.updated", LIMIT | other) is None
+    assert told("budget.changed", LIMIT | {"change": "updated"} | other) is None
 
 
 # --- Bytes ------------------------------------------------------------------------------------------------------------
 
 
 def test_ledgers_body_has_id_type_milliseconds_and_data() -> None:
-    body = body_of("ledger", Told("agent.updated", {"object": "agent"}), "evt_1", 1_773_057_600_123_456)
+    body = body_of("ledger", Told("agent.updated", {"object": "agent"}), "evt_1", NOW_US)
     assert body == b'{"id":"evt_1","type":"agent.updated","createdAt":1773057600123,"data":{"object":"agent"}}'
 
 
 @pytest.mark.parametrize("form", ["standard", "tally"])
 def test_the_body_of_the_other_formats_is_that_of_standard_webhooks(form: Format) -> None:
-    body = body_of(form, Told("budget.updated", LIMIT), "evt_1", 1_773_057_600_000_000)
+    body = body_of(form, Told("budget.changed", LIMIT), "evt_1", 1_773_057_600_000_000)
     event = orjson.loads(body)
     assert (list(event), event["timestamp"]) == (["type", "timestamp", "data"], "2026-03-09T12:00:00Z")
     assert event["data"]["limit"] == 500

@@ -157,13 +157,13 @@ def test_an_agent_that_a_limit_suspends_is_told_as_suspended(world: World, mail:
 
 def test_four_fifths_of_a_limit_are_told_once_a_window(world: World, mail: Mailroom) -> None:
     ann(world)
-    world.budget(limit(100, "ann"))
+    world.budget(limit(100, "ann", period="monthly"))
     hook = mail.hook(form="ledger")
     for _ in range(2):
         for amount in ("79.99", "0.01", "1.00"):
             world.decide(payment(amount, "ann"))
-        world.now_us += DAY
-    told = agent(spendingLimit=10_000, spendingLimitFrequency="per24HourPeriod", currency="CAD")
+        world.now_us += 31 * DAY
+    told = agent(spendingLimit=10_000, spendingLimitFrequency="perMonth", currency="CAD")
     told |= {"currentSpend": 8_000, "remaining": 2_000}
     assert mail.told(hook) == [("agent.limit_approaching", told)] * 2
 
@@ -179,14 +179,21 @@ def test_an_approach_that_a_format_does_not_tell_is_told_to_who_comes_later(worl
     assert mail.types(late) == ["budget.approaching"]
 
 
-def test_a_limit_that_changes_is_an_agent_that_is_updated(world: World, mail: Mailroom) -> None:
+def test_a_limit_that_is_set_changed_and_taken_away_is_an_agent_that_is_updated(
+    world: World, mail: Mailroom, hook: Webhook
+) -> None:
     ann(world)
-    budget_id = world.budget(limit(100, "ann")).budget.budget_id
-    hook = mail.hook(form="ledger")
+    world.now_us += DAY
+    budget_id = world.budget(limit(100, "ann", period="monthly")).budget.budget_id
     patch = BudgetPatch(Major("60"), None, None, None)
     world.run(world.treasurer.change(OPERATOR, "t_one", budget_id, patch, world.now_us))
-    told = agent(spendingLimit=6_000, spendingLimitFrequency="per24HourPeriod", currency="CAD")
-    assert mail.told(hook) == [("agent.updated", told)]
+    world.run(world.treasurer.delete(OPERATOR, "t_one", budget_id, world.now_us))
+    monthly = agent(spendingLimitFrequency="perMonth", currency="CAD")
+    assert mail.told(hook)[1:] == [
+        ("agent.updated", monthly | {"spendingLimit": 10_000}),
+        ("agent.updated", monthly | {"spendingLimit": 6_000}),
+        ("agent.updated", agent(spendingLimit=None, spendingLimitFrequency=None, currency=None)),
+    ]
 
 
 def test_what_does_not_concern_an_agent_is_not_told(world: World, mail: Mailroom, hook: Webhook) -> None:
