@@ -12,7 +12,7 @@ import msgspec
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.event_formats import Format
 from sidecar.core.webhooks import Response, Waiting, judge
-from sidecar.service.events import disable
+from sidecar.service.post import disable
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 LANES_MAX: Final = 4_096

@@ -26,9 +26,9 @@ from sidecar.core.webhooks import (
     shown_of,
 )
 from sidecar.service.access import part_of, tenant_of
-from sidecar.service.events import disable, enqueue, trial_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
+from sidecar.service.post import disable, enqueue, trial_of
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
 
 BY_REQUEST: Final = "by_request"

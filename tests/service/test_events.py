@@ -14,10 +14,10 @@ from sidecar.core.rules import Rules
 from sidecar.core.webhooks import Webhook
 from sidecar.service.announcement import Announcer
 from sidecar.service.budget_changes import BudgetPatch
-from sidecar.service.events import announce
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policy_store import PoliciesLoaded
+from sidecar.service.post import announce
 from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.treasury import CardDesk, CardDraft
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
@@ -89,7 +89,7 @@ def test_an_endpoint_for_which_too_much_waits_is_disabled(
     world: World, mail: Mailroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are told; one that is then too full as well is disabled with it."""
-    monkeypatch.setattr("sidecar.service.events.WAITING_MAX", 2)
+    monkeypatch.setattr("sidecar.service.post.WAITING_MAX", 2)
     full, also_full, other = (
         mail.hook("identity.created", "webhook.disabled"),
         mail.hook(),
