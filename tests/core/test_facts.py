@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.budget import Budget
-from sidecar.core.directory import Identity
+from sidecar.core.directory import CardDefaults, Identity
 from sidecar.core.facts import budget_fact, identity_fact
 from tests.core.builders import budget, identity
 
@@ -59,3 +59,18 @@ def test_another_version_of_a_budget_is_another_fact(changes: dict[str, object])
 def test_a_fact_is_canonical_json() -> None:
     text = identity_fact(identity(name="Zoë", metadata={"b": 1, "a": [True]})).decode()
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_a_version_from_before_a_field_came_is_found_by_the_same_bytes() -> None:
+    """What is unset is left out; what is set to nothing at all is not."""
+    assert b"description" not in identity_fact(identity())
+    assert b"card_defaults" not in identity_fact(identity())
+    assert b"account_id" not in budget_fact(budget())
+    assert b'"description":""' in identity_fact(identity(description=""))
+
+
+def test_what_came_later_is_read_back() -> None:
+    kept = identity(description="Buys", card_defaults=CardDefaults(5_000, "CAD", "monthly"))
+    assert msgspec.json.decode(identity_fact(kept), type=Identity) == kept
+    limit = budget(account_id="acct_1")
+    assert msgspec.json.decode(budget_fact(limit), type=Budget) == limit
