@@ -91,9 +91,7 @@ class Grants:
         """Return a page of the grants within reach that fit, in order of creation."""
         raise NotImplementedError
 
-    def of_agent(
-        self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int
-    ) -> tuple[ShownGrant, ...]:
+    def of_agent(self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int) -> tuple[ShownGrant, ...]:
         """Return every grant of one identity within reach. Raises NotFound."""
         raise NotImplementedError
 
