@@ -117,7 +117,7 @@ def test_an_agent_is_registered_below_the_root_and_permits_nothing(office: Offic
         made = part.identities.by_external_id("research-bot")
         assert made is not None
         assert (made.parent_id, made.type, made.name) == ("root", "agent", "research-bot")
-        assert list(part.policies.all()) == list(part.budgets.all()) == []
+        assert (list(part.policies.all()), list(part.budgets.all())) == ([], [])
 
 
 def test_registering_again_changes_nothing_and_shows_the_same(office: Office) -> None:

@@ -116,7 +116,7 @@ def test_an_external_id_is_shared_by_a_live_and_a_test_tenant_and_by_no_others(w
     test, live = called(world, "acme", "test"), called(world, "acme", "live")
     for mode in ("live", "test"):
         with pytest.raises(Conflict, match="external id `acme` is in use by a tenant of mode") as refused:
-            called(world, "acme", mode)  # type: ignore[arg-type]  # both of the two modes
+            called(world, "acme", mode)
         assert refused.value.field == "external_id"
     assert world.tenancy.listed(OPERATOR, PageRequest(), external_id="acme").values == (test, live)
     assert called(world, None, "live").external_id is called(world, None, "live").external_id is None
