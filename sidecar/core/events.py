@@ -31,6 +31,9 @@ Subscribable = Literal[
     "token.created",
     "token.revoked",
     "policy.changed",
+    "grant.created",
+    "grant.approved",
+    "grant.revoked",
     "webhook.disabled",
 ]
 """What an endpoint can ask for."""

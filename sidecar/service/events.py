@@ -15,6 +15,7 @@ from sidecar.core.budget import Budget, Claim, Usage
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
 from sidecar.core.events import EventType, event_body, figure
+from sidecar.core.grants import Grant
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
 from sidecar.core.reservation import Reservation
 from sidecar.core.webhooks import WAITING_MAX, Waiting, Webhook
@@ -38,6 +39,13 @@ _OF_CARDS: Final[Mapping[str, EventType]] = {
     "card_closed": "card.closed",
 }
 """The same for cards."""
+
+_OF_GRANTS: Final[Mapping[str, EventType]] = {
+    "grant_created": "grant.created",
+    "grant_approved": "grant.approved",
+    "grant_revoked": "grant.revoked",
+}
+"""The same for permission grants."""
 
 
 def announce(part: TenantTransaction, now_us: int, event_type: EventType, data: Mapping[str, object]) -> None:
@@ -128,6 +136,22 @@ def tell_card(part: TenantTransaction, record_type: str, card: Card, by: str, no
         "by": by,
     }
     announce(part, now_us, event_type, data)
+
+
+def tell_grant(part: TenantTransaction, record_type: str, grant: Grant, by: str, now_us: int) -> None:
+    """Tell what an audit record of ``record_type`` says of a permission grant."""
+    data = {
+        "grant_id": grant.grant_id,
+        "identity_id": grant.identity_id,
+        "account_id": grant.account_id,
+        "owner_id": grant.owner_id,
+        "asset": grant.asset,
+        "max_per_tx": figure(grant.max_per_tx, grant.asset),
+        "daily_cap": figure(grant.daily_cap, grant.asset),
+        "status": grant.status,
+        "by": by,
+    }
+    announce(part, now_us, _OF_GRANTS[record_type], data)
 
 
 def tell_token(part: TenantTransaction, event_type: EventType, token: Token, by: str, now_us: int) -> None:
