@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.process.server import Document, serving
+from tests.process.server import OPERATOR, ROOT, Document, serving
 
 VENDOR = "https://api.tally.example.com"
 SECONDS = 20.0
@@ -28,6 +29,7 @@ SHOW = """
 curl https://api.tally.example.com/v1/agents/research-bot \\
   -H "Authorization: Bearer $TALLY_API_KEY"
 """
+DOCUMENT = ROOT / "docs" / "dialects" / "tally.md"
 FIELDS = {"id", "status", "mode", "created_at", "active_signers", "pending_signers"}
 
 
@@ -44,7 +46,10 @@ def run(command: str, base: str, key: str) -> tuple[Document, int]:
     return document, int(status)
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's examples are written with curl")
+NEEDS_CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="the examples are written with curl")
+
+
+@NEEDS_CURL
 def test_the_commands_of_the_page_run_one_after_the_other(tmp_path: Path) -> None:
     with serving(tmp_path) as (server, client):
         tenant = client.ok("POST", "/v1/tenants", {"name": "Tally Co", "mode": "test"})
@@ -70,3 +75,25 @@ def test_the_commands_of_the_page_run_one_after_the_other(tmp_path: Path) -> Non
         assert (shown["error"]["type"], status) == ("not_found", 404)
         (native,) = client.ok("GET", "/v1/identities?external_id=research-bot", token=key)["data"]
         assert (native["type"], native["parent_id"]) == ("agent", tenant["root_identity_id"])
+
+
+@NEEDS_CURL
+def test_the_commands_of_our_own_document_run_too(tmp_path: Path) -> None:
+    """Every call succeeds, in one shell that stops at the first failure."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+    strict = 'set -euo pipefail\ncurl() { command curl --fail-with-body -sS "$@"; echo; }\n'
+    with serving(tmp_path) as (server, client):
+        key = client.ok("POST", "/v1/tenants", {"name": "Tally Co", "mode": "test"})["api_key"]
+        known = os.environ | {"BASE": server.url, "TOKEN": OPERATOR, "TALLY_API_KEY": key}
+        done = subprocess.run(
+            ["/bin/bash", "-c", strict + "\n".join(blocks)],
+            env=known,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        made = json.loads(done.stdout.splitlines()[0])
+        assert (made["mode"], made["external_id"]) == ("test", "acct-acme")
+        assert client.ok("GET", "/tally/v1/agents", token=key) == {"agents": []}, "deleted at the end"

@@ -15,7 +15,8 @@ from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.roster import Entry, Roster
 from sidecar.state.transaction import Transaction
-from tests.service.builders import OPERATOR, SECOND, World
+from tests.service.builders import DAY, OPERATOR, SECOND, World
+from tests.service.wallets import Wallets
 
 
 class Office:
@@ -265,6 +266,33 @@ def test_grants_are_counted_as_they_wait_hold_run_out_and_end(granting: Office) 
     assert granting.counted("bot") == (0, 0, False)
     found = granting.world.run(granting.roster.everyone(OPERATOR, "t_one", granting.world.now_us))
     assert [(entry.name, entry.active) for entry in found] == [("bot", 0), ("other", 1)]
+
+
+def test_the_owners_signature_makes_an_agent_one_that_may_pay(tmp_path: Path) -> None:
+    """What `may_pay` says is what the next payment is answered with, from the first grant to its end."""
+    with World(tmp_path) as world:
+        wallets = Wallets(world)
+        roster = Roster(world.store, world.registry)
+
+        def seen() -> tuple[int, int, bool, bool]:
+            entry = roster.get(OPERATOR, "t_one", "bot", world.now_us)
+            return entry.active, entry.pending, entry.may_pay, wallets.pay() == ["permitted"]
+
+        assert seen() == (0, 0, False, False)
+        waiting = wallets.make(expires_at_us=world.now_us + DAY)
+        assert seen() == (0, 1, False, False)
+        wallets.approve(waiting)
+        assert seen() == (1, 0, True, True)
+        world.run(world.registry.change(OPERATOR, "t_one", "team", IdentityPatch(status="suspended"), world.now_us))
+        assert seen() == (1, 0, False, False)
+        world.run(world.registry.change(OPERATOR, "t_one", "team", IdentityPatch(status="active"), world.now_us))
+        assert seen() == (1, 0, True, True)
+        world.now_us += DAY
+        assert seen() == (0, 0, False, False)
+        lasting = wallets.active()
+        assert seen() == (1, 0, True, True)
+        wallets.revoke(lasting)
+        assert seen() == (0, 0, False, False)
 
 
 @pytest.mark.parametrize("who", ["lead", "bot"])
