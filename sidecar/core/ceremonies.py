@@ -27,6 +27,7 @@ from webauthn.helpers.structs import (
 
 from sidecar.core.errors import Forbidden
 from sidecar.core.passkeys import Passkey
+from sidecar.core.relying_party import RelyingParty
 
 ALGORITHMS: Final = [
     COSEAlgorithmIdentifier.ECDSA_SHA_256,
@@ -54,13 +55,6 @@ Encoded: TypeAlias = Annotated[
         extra_json_schema={"pattern": "^[A-Za-z0-9_=-]+$"},
     ),
 ]
-
-
-class RelyingParty(msgspec.Struct, frozen=True):
-    """Whom passkeys are for: the domain they are bound to, and the origins of the pages that may ask for them."""
-
-    rp_id: str = "localhost"
-    origins: tuple[str, ...] = ("http://localhost:8181",)
 
 
 class AttestationFields(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -34,6 +34,8 @@ Subscribable = Literal[
     "grant.created",
     "grant.approved",
     "grant.revoked",
+    "payment.succeeded",
+    "payment.failed",
     "webhook.disabled",
 ]
 """What an endpoint can ask for."""

@@ -15,7 +15,6 @@ import orjson
 from sidecar.core.access import Caller
 from sidecar.core.ceremonies import (
     AuthenticationResponse,
-    RelyingParty,
     credential_id_of,
     user_handle,
     verify_signature,
@@ -25,6 +24,7 @@ from sidecar.core.errors import Conflict, Forbidden, NotFound
 from sidecar.core.grant_policy import policy_text
 from sidecar.core.grants import NONCE_BYTES, Grant, ShownStatus, challenge, url_safe
 from sidecar.core.idempotency import IdempotencyKey
+from sidecar.core.relying_party import RelyingParty
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.budgets import Treasurer
 from sidecar.service.grant_changes import Approval, activate, end_grant, record_grant

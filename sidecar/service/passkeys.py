@@ -13,7 +13,6 @@ from sidecar.core.access import Caller
 from sidecar.core.audit import Body, encode_hash
 from sidecar.core.ceremonies import (
     RegistrationResponse,
-    RelyingParty,
     answered_challenge,
     creation_options,
     user_handle,
@@ -25,6 +24,7 @@ from sidecar.core.facts import passkey_fact
 from sidecar.core.grants import url_safe
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.passkeys import CHALLENGE_BYTES, CHALLENGE_LIFE_US, PASSKEYS_MAX, Passkey
+from sidecar.core.relying_party import RelyingParty
 from sidecar.service.access import part_of, tenant_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of

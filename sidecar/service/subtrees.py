@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from sidecar.core.access import Caller
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Status, walk
@@ -126,6 +127,13 @@ def grants_within(
 ) -> Page[Grant]:
     """Return a page of the grants within reach that are ``wanted``, in the same order."""
     return _owned_within(part, caller, part.grants, request, wanted)
+
+
+def accounts_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Account], bool]
+) -> Page[Account]:
+    """Return a page of the accounts within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.accounts, request, wanted)
 
 
 def _owned_within(

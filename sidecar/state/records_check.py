@@ -1,7 +1,7 @@
 """Whether a tenant's records hold together: with their index, with what the log tells of them, and with their tokens.
 
-The newest version of each identity, budget, card, policy, grant and passkey stands in the log by revision and hash, so that one that
-was rewritten behind the log is found; of tokens the log tells only that they exist.
+The newest version of each identity, budget, card, policy, grant and passkey stands in the log by revision and hash, so
+that one that was rewritten behind the log is found; of tokens the log tells only that they exist.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -12,7 +12,6 @@ from sidecar.core.ceremonies import (
     AttestationFields,
     AuthenticationResponse,
     RegistrationResponse,
-    RelyingParty,
     answered_challenge,
     creation_options,
     credential_id_of,
@@ -23,6 +22,7 @@ from sidecar.core.ceremonies import (
 )
 from sidecar.core.errors import Forbidden
 from sidecar.core.passkeys import Passkey
+from sidecar.core.relying_party import RelyingParty
 from tests.core.authenticator import (
     CAN_BE_BACKED_UP,
     IS_BACKED_UP,

@@ -7,12 +7,13 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.accounts import Account
-from sidecar.core.ceremonies import AuthenticationResponse, RelyingParty, request_options
+from sidecar.core.ceremonies import AuthenticationResponse, request_options
 from sidecar.core.grants import challenge
 from sidecar.core.idempotency import idempotency_key
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.passkeys import Passkey
+from sidecar.core.relying_party import RelyingParty
 from sidecar.service.accounts import AccountDraft, open_account
 from sidecar.service.grant_drafts import GrantDraft
 from sidecar.service.grants import Grants, ShownGrant
