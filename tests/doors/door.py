@@ -18,7 +18,6 @@ from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
 from sidecar.doors.wire.application import Application
 from sidecar.settings import Settings
-from sidecar.state.store import LmdbStore
 from tests.doors.contract import Contract
 from tests.process.server import OPERATOR, ROOT, Answer, Document
 
@@ -107,11 +106,6 @@ class Door:
     def application(self) -> Application:
         """Return what the server calls."""
         return self._worker.application
-
-    @property
-    def store(self) -> LmdbStore:
-        """Return its store, for what no door can do."""
-        return self._worker.store
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns, in the event loop of this application."""

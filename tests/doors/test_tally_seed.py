@@ -7,15 +7,13 @@ import json
 import re
 from urllib.parse import quote
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from sidecar.core.accounts import Account
 from sidecar.core.errors import StoreUnusable, Unavailable
-from sidecar.core.grants import Grant, GrantStatus
-from sidecar.core.model import ResourceRef
 from sidecar.service.roster import Roster
-from sidecar.state.transaction import Transaction
+from tests.core.authenticator import Authenticator
 from tests.doors.door import NOON_US, Door, named
 from tests.process.server import Answer, Document
 
@@ -46,6 +44,8 @@ class Tally:
         self.tenant_id: str = made["tenant_id"]
         self.key: str = made["api_key"]
         self.root: str = made["root_identity_id"]
+        self.phone = Authenticator()
+        self.has_passkey = False
 
     def call(self, method: str, path: str, body: object = None, token: str | None = None) -> Answer:
         """Make a call below the base URL."""
@@ -73,46 +73,33 @@ class Tally:
         identity_id: str = found["identity_id"]
         return identity_id
 
-    def grant(self, agent_id: str, status: GrantStatus, **changes: object) -> None:
-        """Give an agent a grant on a wallet of the root, or bring it to another status."""
-        identity_id, now_us = self.identity_id(agent_id), self.door.clock.now_us
+    def wallet(self, asset: str = "USDC") -> str:
+        """Open a wallet of the root, which owns a passkey from the first one on; returns its id."""
+        if not self.has_passkey:
+            options = self.native("POST", "/v1/passkeys/options", {"identity_id": self.root})
+            credential = msgspec.to_builtins(self.phone.create(options))
+            self.native("POST", "/v1/passkeys", {"identity_id": self.root, "credential": credential})
+            self.has_passkey = True
+        body = {"identity_id": self.root, "asset": asset, "network": "base", "wallet_address": "0x7a11", "name": "Main"}
+        account_id: str = self.native("POST", "/v1/accounts", body)["account_id"]
+        return account_id
 
-        def work(txn: Transaction) -> None:
-            tenant = txn.tenants.find(self.tenant_id)
-            assert tenant is not None
-            part, revision = txn.of(tenant), txn.tenants.advance(tenant.number)
-            grant = Grant(
-                **{
-                    "grant_id": "grt_1",
-                    "identity_id": identity_id,
-                    "account_id": "acct_1",
-                    "owner_id": self.root,
-                    "asset": "USDC",
-                    "status": status,
-                    "nonce": b"n",
-                    "created_at_us": NOON_US,
-                    "approved_at_us": None if status == "pending" else now_us,
-                    "revision": revision,
-                }
-                | changes  # type: ignore[arg-type]  # the fields of a grant
-            )
-            wallet = Account(
-                account_id=grant.account_id,
-                identity_id=self.root,
-                asset=grant.asset,
-                network="base",
-                wallet_address=f"0x{grant.account_id}",
-                name="Main Wallet",
-                created_at_us=NOON_US,
-                revision=revision,
-            )
-            if part.grants.get(grant.grant_id) is None:
-                part.accounts.add(grant.account_id, wallet, revision, owner=self.root)
-                part.grants.add(grant.grant_id, grant, revision, owner=identity_id)
-            else:
-                part.grants.change(grant.grant_id, grant, revision)
+    def offer(self, agent_id: str, wallet: str, **terms: object) -> Document:
+        """Make a grant that waits for the owner."""
+        body = {"identity_id": self.identity_id(agent_id), "account_id": wallet} | terms
+        return self.native("POST", "/v1/grants", body)
 
-        self.door.run(self.door.store.write(work))
+    def sign(self, grant: Document) -> None:
+        """Approve a grant with the owner's passkey."""
+        signed = msgspec.to_builtins(self.phone.get(grant["approval"]))
+        self.native("POST", f"/v1/grants/{grant['grant_id']}/approve", {"credential": signed})
+
+    def pays(self, agent_id: str, wallet: str, amount: str = "1") -> bool:
+        """Whether a payment from the wallet is permitted now."""
+        resource = {"type": "account", "id": "acct_7", "amount": amount, "currency": "USDC"}
+        asked = {"identity_id": self.identity_id(agent_id), "action": "payment.create", "resource": resource}
+        allowed: bool = self.native("POST", "/v1/authorize", asked | {"context": {"account_id": wallet}})["allowed"]
+        return allowed
 
 
 @pytest.fixture
@@ -158,7 +145,7 @@ def test_the_examples_in_their_order(tally: Tally) -> None:
     assert tally.ok("POST", "/v1/agents", {"id": "research-bot"}, 201) == created, "201 for what is there already"
 
     tally.ok("POST", "/v1/agents", {"id": "summarizer"}, 201)
-    tally.grant("research-bot", "active")
+    tally.sign(tally.offer("research-bot", tally.wallet()))
     later = new("summarizer", created_at="2026-03-09T12:00:05Z")
     active = new("research-bot", status="active", active_signers=1)
     assert tally.ok("GET", "/v1/agents") == {"agents": [active, later]}
@@ -188,18 +175,20 @@ def test_a_grant_moves_status_and_counters(tally: Tally) -> None:
         assert tally.ok("POST", "/v1/agents", {"id": "bot"}, 201) == {"agent": agent}
         return agent["status"], agent["active_signers"], agent["pending_signers"]
 
-    assert seen() == ("no_permissions", 0, 0)
-    tally.grant("bot", "pending")
-    assert seen() == ("no_permissions", 0, 1)
-    tally.grant("bot", "active")
-    assert seen() == ("active", 1, 0)
-    tally.grant("bot", "pending", grant_id="grt_2", account_id="acct_2")
-    assert seen() == ("active", 1, 1)
-    tally.native("PATCH", f"/v1/identities/{tally.identity_id('bot')}", {"status": "suspended"})
-    assert seen() == ("no_permissions", 1, 1), "suspended natively: it cannot pay, whatever was granted"
-    tally.native("PATCH", f"/v1/identities/{tally.identity_id('bot')}", {"status": "active"})
-    tally.grant("bot", "revoked")
-    assert seen() == ("no_permissions", 0, 1)
+    wallet, other = tally.wallet(), tally.wallet()
+    assert (seen(), tally.pays("bot", wallet)) == (("no_permissions", 0, 0), False)
+    grant = tally.offer("bot", wallet)
+    assert (seen(), tally.pays("bot", wallet)) == (("no_permissions", 0, 1), False)
+    tally.sign(grant)
+    assert (seen(), tally.pays("bot", wallet)) == (("active", 1, 0), True)
+    tally.offer("bot", other)
+    assert (seen(), tally.pays("bot", other)) == (("active", 1, 1), False)
+    native = f"/v1/identities/{tally.identity_id('bot')}"
+    tally.native("PATCH", native, {"status": "suspended"})
+    assert (seen(), tally.pays("bot", wallet)) == (("no_permissions", 1, 1), False), "whatever was granted"
+    tally.native("PATCH", native, {"status": "active"})
+    tally.native("POST", f"/v1/grants/{grant['grant_id']}/revoke")
+    assert (seen(), tally.pays("bot", wallet)) == (("no_permissions", 0, 1), False)
 
 
 def test_the_mode_is_that_of_the_key_and_each_mode_has_agents_of_its_own(door: Door) -> None:
@@ -271,20 +260,21 @@ def test_a_limit_asks_for_pages(tally: Tally) -> None:
 def test_permissions_are_the_active_grants_with_their_policies(tally: Tally) -> None:
     tally.ok("POST", "/v1/agents", {"id": "bot"}, 201)
     assert tally.ok("GET", "/v1/agents/bot/permissions") == {"permissions": []}
-    terms = {
-        "max_per_tx": 10_500_000,
-        "daily_cap": 100_000_000,
-        "recipients": (ResourceRef("account", "acct_7"), ResourceRef("agent", "shop")),
-        "expires_at_us": NOON_US + 86_400 * SECOND_US,
+    terms: Document = {
+        "max_per_tx": "10.5",
+        "daily_cap": "100",
+        "recipients": [{"type": "account", "id": "acct_7"}, {"type": "agent", "id": "shop"}],
+        "expires_at": "2026-03-10T12:00:00Z",
     }
-    tally.grant("bot", "pending", **terms)
+    wallet = tally.wallet()
+    grant = tally.offer("bot", wallet, **terms)
     assert tally.ok("GET", "/v1/agents/bot/permissions") == {"permissions": []}
     shown: Document = {
-        "id": "grt_1",
+        "id": grant["grant_id"],
         "agent_id": "bot",
-        "wallet_id": "acct_1",
-        "wallet_address": "0xacct_1",
-        "wallet_display_name": "Main Wallet",
+        "wallet_id": wallet,
+        "wallet_address": "0x7a11",
+        "wallet_display_name": "Main",
         "status": "pending",
         "policy": {
             "max_per_tx_usdc": "10.5",
@@ -297,18 +287,20 @@ def test_permissions_are_the_active_grants_with_their_policies(tally: Tally) -> 
     }
     assert tally.ok("GET", "/v1/agents/bot/permissions?status=pending") == {"permissions": [shown]}
     tally.door.clock.now_us += SECOND_US
-    tally.grant("bot", "active", **terms)
+    tally.sign(grant)
     shown |= {"status": "active", "activated_at": "2026-03-09T12:00:01Z"}
     assert tally.ok("GET", "/v1/agents/bot/permissions") == {"permissions": [shown]}
     assert tally.ok("GET", "/v1/agents/bot/permissions?status=pending") == {"permissions": []}
-    tally.grant("bot", "revoked")
-    assert tally.ok("GET", "/v1/agents/bot/permissions") == {"permissions": []}
+    assert [tally.pays("bot", wallet, amount) for amount in ("10.5", "10.500001")] == [True, False]
+    tally.door.clock.now_us += 86_400 * SECOND_US
+    assert tally.ok("GET", "/v1/agents/bot/permissions") == {"permissions": []}, "it has run out"
+    assert tally.agent("bot")["status"] == "no_permissions"
 
 
 def test_a_wallet_of_another_asset_has_figures_of_that_asset(tally: Tally) -> None:
     """No figure is called USDC that is none, and what nothing limits is null."""
     tally.ok("POST", "/v1/agents", {"id": "bot"}, 201)
-    tally.grant("bot", "active", asset="CAD", max_per_tx=1_050)
+    tally.sign(tally.offer("bot", tally.wallet("CAD"), max_per_tx="10.50"))
     (shown,) = tally.ok("GET", "/v1/agents/bot/permissions")["permissions"]
     assert shown["policy"] == {
         "max_per_tx_cad": "10.5",
