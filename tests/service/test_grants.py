@@ -22,10 +22,9 @@ from tests.service.wallets import ELSEWHERE, SHOP, Wallets
 
 
 @pytest.fixture
-def wallets(tmp_path) -> Wallets:
+def wallets(world: World) -> Wallets:
     """A tenant with a wallet."""
-    with World(tmp_path) as w:
-        yield Wallets(w)
+    return Wallets(world)
 
 
 # --- Making -----------------------------------------------------------------------------------------------------------

@@ -15,10 +15,9 @@ from tests.service.wallets import Wallets
 
 
 @pytest.fixture
-def wallets(tmp_path) -> Wallets:
+def wallets(world: World) -> Wallets:
     """A tenant whose owner has a passkey."""
-    with World(tmp_path) as w:
-        yield Wallets(w)
+    return Wallets(world)
 
 
 def options(wallets: Wallets, identity_id: str = "owner") -> dict[str, object]:
