@@ -21,10 +21,16 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.dialects import tally_manner
+from sidecar.doors.dialects.tally import TallyCalls
+from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.passkeys import PasskeyCalls
+from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.shadow import ShadowCalls
@@ -42,6 +48,7 @@ from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.replica.watched import WatchedFolders
+from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
@@ -49,16 +56,21 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.passkeys import PasskeyDesk
+from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
+from sidecar.service.roster import Roster
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.transits import Transits
 from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
@@ -71,6 +83,9 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
+
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({tally_manner.PREFIX: tally_manner.TALLY})
+"""In which manner an unknown path below another one is answered."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -140,6 +155,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    transits = Transits(store, clock)
+    grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -148,18 +165,23 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *AccountCalls(Bank(store, new_id)).calls(),
+        *PaymentCalls(Paymaster(store, authorizer, snapshots, new_id, transits, metrics)).calls(),
+        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
+        *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+        *TallyCalls(Roster(store, registry)).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
-    served = application(context, (*calls, *ReferenceCalls(calls).calls()))
+    served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
 
 

@@ -34,6 +34,11 @@ Subscribable = Literal[
     "token.created",
     "token.revoked",
     "policy.changed",
+    "grant.created",
+    "grant.approved",
+    "grant.revoked",
+    "payment.succeeded",
+    "payment.failed",
     "webhook.disabled",
 ]
 """What an endpoint can ask for."""

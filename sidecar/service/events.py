@@ -14,7 +14,9 @@ from sidecar.core.budget import Budget, Claim, Usage
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
 from sidecar.core.events import EventType, figure
+from sidecar.core.grants import Grant
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
+from sidecar.core.payments import Payment
 from sidecar.core.reservation import Reservation
 from sidecar.core.windows import ROLLING_US
 from sidecar.service.policy_store import PoliciesLoaded
@@ -37,6 +39,13 @@ _OF_CARDS: Final[Mapping[str, EventType]] = {
     "card_closed": "card.closed",
 }
 """The same for cards."""
+
+_OF_GRANTS: Final[Mapping[str, EventType]] = {
+    "grant_created": "grant.created",
+    "grant_approved": "grant.approved",
+    "grant_revoked": "grant.revoked",
+}
+"""The same for permission grants."""
 
 
 def tell_identity(part: TenantTransaction, record_type: str, identity: Identity, by: str, now_us: int) -> None:
@@ -80,6 +89,22 @@ def tell_card(part: TenantTransaction, record_type: str, card: Card, by: str, no
     announce(part, now_us, event_type, data)
 
 
+def tell_grant(part: TenantTransaction, record_type: str, grant: Grant, by: str, now_us: int) -> None:
+    """Tell what an audit record of ``record_type`` says of a permission grant."""
+    data = {
+        "grant_id": grant.grant_id,
+        "identity_id": grant.identity_id,
+        "account_id": grant.account_id,
+        "owner_id": grant.owner_id,
+        "asset": grant.asset,
+        "max_per_tx": figure(grant.max_per_tx, grant.asset),
+        "daily_cap": figure(grant.daily_cap, grant.asset),
+        "status": grant.status,
+        "by": by,
+    }
+    announce(part, now_us, _OF_GRANTS[record_type], data)
+
+
 def tell_token(part: TenantTransaction, event_type: EventType, token: Token, by: str, now_us: int) -> None:
     """Tell that a token was made or revoked; of its text only the public part."""
     data = {
@@ -107,6 +132,27 @@ def tell_policy_files(part: TenantTransaction, loaded: PoliciesLoaded, now_us: i
     """Tell that the policy files, which hold for all tenants, were replaced."""
     data = {"policy_id": None, "change": "files", "digest": loaded.digest.hex(), "by": loaded.by}
     announce(part, now_us, "policy.changed", data)
+
+
+def tell_payment(part: TenantTransaction, payment: Payment, now_us: int) -> None:
+    """Tell how a payment has ended: that it succeeded, or that it failed or was cancelled."""
+    data = {
+        "payment_id": payment.payment_id,
+        "decision_id": payment.decision_id,
+        "identity_id": payment.identity_id,
+        "sender_id": payment.sender_id,
+        "receiver_id": payment.receiver_id,
+        "from_account_id": payment.from_account_id,
+        "to_account_id": payment.to_account_id,
+        "amount": figure(payment.amount_minor, payment.currency),
+        "currency": payment.currency,
+        "network": payment.network,
+        "status": payment.status,
+        "request_id": payment.request_id,
+        "transaction_hash": payment.transaction_hash,
+        "error_details": payment.error_details,
+    }
+    announce(part, now_us, "payment.succeeded" if payment.status == "success" else "payment.failed", data)
 
 
 def tell_decision(
