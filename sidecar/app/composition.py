@@ -21,6 +21,8 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.dialects import tally_manner
+from sidecar.doors.dialects.tally import TallyCalls
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
@@ -62,6 +64,7 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
+from sidecar.service.roster import Roster
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
@@ -80,6 +83,9 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
+
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({tally_manner.PREFIX: tally_manner.TALLY})
+"""In which manner an unknown path below another one is answered."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -166,6 +172,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+        *TallyCalls(Roster(store, registry)).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
@@ -174,7 +181,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
-    served = application(context, (*calls, *ReferenceCalls(calls).calls()))
+    served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
 
 
