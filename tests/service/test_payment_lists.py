@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
+from sidecar.core.access import Caller
 from sidecar.core.errors import NotFound
 from sidecar.core.payments import Payment
 from sidecar.service import paging
@@ -38,10 +40,10 @@ class Street:
         """The ids of payments, by their numbers."""
         return [self.made[number].payment_id for number in numbers]
 
-    def seen(self, token_of: str | None = None, *, newest_first: bool = False, **wanted: Any) -> list[str]:
+    def seen(self, token_of: str | None = None, *, newest_first: bool = False, **wanted: str) -> list[str]:
         """What a list shows to somebody."""
         caller = OPERATOR if token_of is None else self.world.token(token_of)
-        chosen = PaymentFilter(**wanted)
+        chosen = msgspec.convert(wanted, PaymentFilter)
         return self.till.listed(chosen, caller=caller, newest_first=newest_first)
 
 
@@ -147,3 +149,10 @@ def test_a_hash_that_two_names_share_shows_neither_the_other(street: Street) -> 
         for key, _ in added:
             txn.delete(key, db=table)
         txn.commit()
+
+
+def test_a_follower_reads_no_payments(street: Street) -> None:
+    """Its kind of token reaches no identity."""
+    token = street.world.token(None).token
+    page = street.till.paymaster.listed(Caller("follower", token), None, PaymentFilter(), PageRequest())
+    assert (page.values, page.next_after) == ((), None)
