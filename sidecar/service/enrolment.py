@@ -37,7 +37,9 @@ class EnrolmentDraft(msgspec.Struct, frozen=True, kw_only=True):
 
     In ``limits``, ``accounts`` and ``policy`` the identity is ``OF_THE_NEW``. ``policy_id`` names a policy of the
     tenant that takes the place of ``policy``: one that holds above the new identity already holds for it, any other is
-    copied. ``token_name`` None asks for no token.
+    copied. ``token_name`` None asks for no token. What is made ``below`` it has it as its parent, and no policy of its
+    own: that of the new identity holds there as well. An account whose wallet address is ``OF_THE_NEW`` gets one that
+    all accounts of its identity share.
     """
 
     identity: IdentityDraft
@@ -46,6 +48,7 @@ class EnrolmentDraft(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyDraft | None = None
     policy_id: str | None = None
     token_name: str | None = None
+    below: "tuple[EnrolmentDraft, ...]" = ()
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,7 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     policy: Stored | None = None
     token: Minted | None = None
     is_new: bool = True
+    below: "tuple[Enrolled, ...]" = ()
 
 
 class Registrar:
@@ -170,16 +174,32 @@ class Registrar:
             for each in draft.limits
         ]
         accounts = [
-            open_account(txn, part, msgspec.structs.replace(each, identity_id=identity_id), self._new_id, by, now_us)
-            for each in draft.accounts
+            open_account(txn, part, _account_of(each, identity_id), self._new_id, by, now_us) for each in draft.accounts
         ]
         token = None
         if draft.token_name is not None:
             wanted = TokenDraft(draft.token_name, "agent", identity_id, may_release=False, expires_at_us=None)
             token = self._desk.mint(txn, part.tenant, wanted, by, now_us)
+        below = [self._make(txn, part, _placed(each, identity_id), None, by, now_us) for each in draft.below]
         return Enrolled(
-            described=described, budgets=tuple(budgets), accounts=tuple(accounts), policy=policy, token=token
+            described=described,
+            budgets=tuple(budgets),
+            accounts=tuple(accounts),
+            policy=policy,
+            token=token,
+            below=tuple(below),
         )
+
+
+def _account_of(draft: AccountDraft, identity_id: str) -> AccountDraft:
+    """Return the account as that of the identity; an address that names the sidecar can be none of a real chain."""
+    address = f"sidecar:{identity_id}" if draft.wallet_address == OF_THE_NEW else draft.wallet_address
+    return msgspec.structs.replace(draft, identity_id=identity_id, wallet_address=address)
+
+
+def _placed(draft: EnrolmentDraft, parent_id: str) -> EnrolmentDraft:
+    """Return what is to be made below an identity, now that this has an id."""
+    return msgspec.structs.replace(draft, identity=msgspec.structs.replace(draft.identity, parent_id=parent_id))
 
 
 def _present(part: TenantTransaction, draft: EnrolmentDraft) -> Enrolled | None:
@@ -210,4 +230,4 @@ def _policy_of(part: TenantTransaction, draft: EnrolmentDraft) -> PolicyDraft | 
 
 def _without_text(enrolled: Enrolled) -> Enrolled:
     token = None if enrolled.token is None else without_text(enrolled.token)
-    return msgspec.structs.replace(enrolled, token=token)
+    return msgspec.structs.replace(enrolled, token=token, below=tuple(_without_text(each) for each in enrolled.below))

@@ -28,7 +28,8 @@ def change_identity(
 ) -> Identity:
     """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id."""
     revision = txn.tenants.advance(part.tenant.number)
-    return _keep(part, msgspec.structs.replace(identity, revision=revision), kind, changed_by, now_us)
+    changed = msgspec.structs.replace(identity, revision=revision, updated_at_us=now_us)
+    return _keep(part, changed, kind, changed_by, now_us)
 
 
 def kill_cards(
@@ -36,7 +37,7 @@ def kill_cards(
 ) -> Identity:
     """Store a changed identity with a mark that freezes every active card of it and of everybody below."""
     revision = txn.tenants.advance(part.tenant.number)
-    marked = msgspec.structs.replace(identity, revision=revision, killed_revision=revision)
+    marked = msgspec.structs.replace(identity, revision=revision, killed_revision=revision, updated_at_us=now_us)
     _keep(part, marked, kind, changed_by, now_us)
     tell_frozen(part, marked, changed_by, now_us)
     return marked

@@ -59,3 +59,11 @@ def test_another_version_of_a_budget_is_another_fact(changes: dict[str, object])
 def test_a_fact_is_canonical_json() -> None:
     text = identity_fact(identity(name="Zoë", metadata={"b": 1, "a": [True]})).decode()
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_a_field_that_came_later_is_left_out_while_it_is_unset() -> None:
+    """Or a version from before it came could no longer be found by its bytes."""
+    assert json.loads(identity_fact(identity())).keys().isdisjoint({"description", "card_defaults", "updated_at_us"})
+    assert json.loads(budget_fact(budget())).keys().isdisjoint({"account_id", "updated_at_us"})
+    assert json.loads(budget_fact(budget(updated_at_us=7)))["updated_at_us"] == 7
+    assert json.loads(identity_fact(identity(updated_at_us=7)))["updated_at_us"] == 7

@@ -100,6 +100,7 @@ def test_an_identity_is_answered_with_its_place_and_status(house: House) -> None
         "description": None,
         "card_defaults": None,
         "created_at": "2026-03-09T12:00:00Z",
+        "updated_at": None,
         "revision": made["revision"],
     }
     assert house.ok("GET", "/v1/identities/worker-7") == made
@@ -387,9 +388,13 @@ def test_a_budget_is_answered_with_its_usage(door: Door) -> None:
         "usage": usage,
         "warnings": [],
         "created_at": "2026-03-09T12:00:00Z",
+        "updated_at": None,
         "revision": made["revision"],
     }
+    house.door.clock.now_us += 1_000_000
     lowered = house.ok("PATCH", f"/v1/budgets/{made['budget_id']}", {"limit": "15", "name": "Less"})
+    house.door.clock.now_us -= 1_000_000
+    assert lowered["updated_at"] == "2026-03-09T12:00:01Z"
     assert (lowered["limit"], lowered["name"], lowered["usage"]["remaining"]) == (15, "Less", 0)
     assert [each["budget_id"] for each in house.ok("GET", f"/v1/budgets?identity_id={house.agent}")["data"]] == [
         made["budget_id"]

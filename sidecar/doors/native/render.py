@@ -70,6 +70,7 @@ def identity(described: Described) -> answers.Identity:
         "description": value.description,
         "card_defaults": None if value.card_defaults is None else card_defaults(value.card_defaults),
         "created_at": utc_text(value.created_at_us),
+        "updated_at": instant(value.updated_at_us),
         "revision": value.revision,
     }
 
@@ -132,6 +133,7 @@ def budget(metered: Metered) -> answers.Budget:
         },
         "warnings": metered.warnings,
         "created_at": utc_text(value.created_at_us),
+        "updated_at": instant(value.updated_at_us),
         "revision": value.revision,
     }
 
