@@ -20,6 +20,7 @@ from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.log_store import Answers, AuditLog
+from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
 from sidecar.service.shadow_store import Shadows
 
@@ -187,6 +188,14 @@ class TenantTransaction(Protocol):
         """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
 
     @property
+    def books(self) -> Books:
+        """Its balances and the journal."""
+
+    @property
+    def payments(self) -> Payments:
+        """Its payments."""
+
+    @property
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
 
@@ -234,6 +243,9 @@ class Transaction(PolicyStore, Protocol):
 
     def due(self, now_us: int, most: int) -> list[Due]:
         """Return holds that expire at or before ``now_us``."""
+
+    def due_payments(self, now_us: int, most: int) -> list[DuePayment]:
+        """Return payments of any tenant that are on their way and are to be looked after by ``now_us``."""
 
     def prune_replays(self, now_us: int, most: int) -> int:
         """Forget stored outcomes whose day is over; returns how many."""

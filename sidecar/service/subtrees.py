@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from sidecar.core.access import Caller
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Status, walk
@@ -118,6 +119,13 @@ def cards_within(
 ) -> Page[Card]:
     """Return a page of the cards within reach that are ``wanted``, in the same order."""
     return _owned_within(part, caller, part.cards, request, wanted)
+
+
+def accounts_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Account], bool]
+) -> Page[Account]:
+    """Return a page of the accounts within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.accounts, request, wanted)
 
 
 def _owned_within(
