@@ -21,6 +21,8 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.dialects.tledger import TLedgerCalls
+from sidecar.doors.dialects.tledger_manner import TLEDGER
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
@@ -42,6 +44,7 @@ from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.replica.watched import WatchedFolders
+from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
@@ -49,6 +52,7 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.enrolment import Registrar
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
@@ -71,6 +75,8 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({"/tledger": TLEDGER})
+"""How an unknown path is answered, by what it begins with."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -140,9 +146,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
+    tenancy, bank = Tenancy(store, registry, desk, new_id), Bank(store, new_id)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
-        *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
+        *TenantCalls(tenancy).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
@@ -151,6 +159,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+        *TLedgerCalls(tenancy, registry, registrar, treasurer, bank, desk).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
@@ -159,7 +168,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
-    served = application(context, (*calls, *ReferenceCalls(calls).calls()))
+    served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
 
 

@@ -1,0 +1,1 @@
+"""Doors that speak another vendor's API: parse and render, onto the services that the native API uses."""
