@@ -169,10 +169,13 @@ class TLedgerCalls:
 
     def _known(self, ask: Ask, kind: str, identity_id: str, part: str) -> IdentityChain:
         """Return the chain of a project or agent that was not deleted. Raises NotFound, naming the ``part``."""
-        with called(identity_id=f"{part}.{kind}_id"):
+        unknown = NotFound(f"unknown {kind} `{identity_id}`", field=f"{part}.{kind}_id")
+        try:
             chain = self._registry.chain(ask.caller, ask.tenant_id(), identity_id)
+        except NotFound:
+            raise unknown from None
         if chain[0].type != kind or _is_deleted(chain):
-            raise NotFound(f"unknown {kind} `{identity_id}`", field=f"{part}.{kind}_id")
+            raise unknown
         return chain
 
     async def _delete(self, ask: Ask, kind: str) -> Answer:

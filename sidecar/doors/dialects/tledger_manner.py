@@ -5,8 +5,9 @@ The shape of an error is that of the framework behind tLedger: ``{"detail":[{"lo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -22,6 +23,17 @@ UNPROCESSABLE: Final = 422
 
 _PLACES: Final = frozenset({"body", "query", "path", "header"})
 _STEP: Final = re.compile(r"[^.\[\]]+")
+
+_PLACE_OF: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "invalid_json": ("body",),
+        "unauthenticated": ("header", "X-API-Key"),
+        "forbidden": ("header", "X-API-Key"),
+        "not_found": ("path",),
+        "method_not_allowed": ("path",),
+    }
+)
+"""What is at fault where an error names no field."""
 
 _TYPES: Final = (
     ("missing required field", "missing"),
@@ -68,7 +80,7 @@ def error_answer(error: SidecarError, _request_id: str, methods: tuple[str, ...]
 def _place(error: SidecarError) -> list[str | int]:
     """Return the way to the place that is at fault; a field of no other part of the request is one of the body."""
     if error.field is None:
-        return {"invalid_json": ["body"], "unauthenticated": ["header", "X-API-Key"]}.get(error.code, [])
+        return [*_PLACE_OF.get(error.code, ())]
     steps = [int(step) if step.isdecimal() else step for step in _STEP.findall(error.field)]
     if _type(error) == "extra_forbidden" and "query" in error.message:
         return ["query", error.field]
