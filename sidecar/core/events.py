@@ -31,6 +31,8 @@ Subscribable = Literal[
     "token.created",
     "token.revoked",
     "policy.changed",
+    "payment.succeeded",
+    "payment.failed",
     "webhook.disabled",
 ]
 """What an endpoint can ask for."""

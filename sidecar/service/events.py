@@ -16,6 +16,7 @@ from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
 from sidecar.core.events import EventType, event_body, figure
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
+from sidecar.core.payments import Payment
 from sidecar.core.reservation import Reservation
 from sidecar.core.webhooks import WAITING_MAX, Waiting, Webhook
 from sidecar.core.windows import ROLLING_US
@@ -152,6 +153,27 @@ def tell_policy_files(part: TenantTransaction, loaded: PoliciesLoaded, now_us: i
     """Tell that the policy files, which hold for all tenants, were replaced."""
     data = {"policy_id": None, "change": "files", "digest": loaded.digest.hex(), "by": loaded.by}
     announce(part, now_us, "policy.changed", data)
+
+
+def tell_payment(part: TenantTransaction, payment: Payment, now_us: int) -> None:
+    """Tell how a payment has ended: that it succeeded, or that it failed or was cancelled."""
+    data = {
+        "payment_id": payment.payment_id,
+        "decision_id": payment.decision_id,
+        "identity_id": payment.identity_id,
+        "sender_id": payment.sender_id,
+        "receiver_id": payment.receiver_id,
+        "from_account_id": payment.from_account_id,
+        "to_account_id": payment.to_account_id,
+        "amount": figure(payment.amount_minor, payment.currency),
+        "currency": payment.currency,
+        "network": payment.network,
+        "status": payment.status,
+        "request_id": payment.request_id,
+        "transaction_hash": payment.transaction_hash,
+        "error_details": payment.error_details,
+    }
+    announce(part, now_us, "payment.succeeded" if payment.status == "success" else "payment.failed", data)
 
 
 def tell_decision(

@@ -35,13 +35,6 @@ class Books(Protocol):
         """Return the entry of an audit record."""
 
 
-class Listed(NamedTuple):
-    """A payment and its place in every list."""
-
-    place: int
-    value: Payment
-
-
 class Payments(Protocol):
     """The payments of one tenant."""
 
@@ -51,7 +44,7 @@ class Payments(Protocol):
     def by_request(self, request_id: str) -> Payment | None:
         """Return the payment that was asked for under this id of the caller's."""
 
-    def listed(self, of: ListOf, name: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Listed]:
+    def listed(self, of: ListOf, name: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Payment]:
         """Yield the payments under ``name`` in order of creation or backwards, from the one after that place."""
 
     def add(self, payment: Payment, lists: Lists) -> None:

@@ -71,6 +71,12 @@ TABLES: Final = (
     "readings",
     "shadow_differences",
     "shadow_tallies",
+    "balances",
+    "journal",
+    "payments",
+    "payment_lists",
+    "payment_requests",
+    "payments_due",
 )
 
 TABLES_MAX: Final = 64
