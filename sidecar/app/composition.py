@@ -23,6 +23,7 @@ from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.dialects.tledger import TLedgerCalls
 from sidecar.doors.dialects.tledger_manner import TLEDGER
+from sidecar.doors.dialects.tledger_payments import TLedgerPaymentCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
@@ -55,6 +56,7 @@ from sidecar.service.differences import Comparisons
 from sidecar.service.enrolment import Registrar
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
@@ -63,6 +65,7 @@ from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.transits import Transits
 from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
@@ -147,7 +150,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
-    tenancy, bank = Tenancy(store, registry, desk, new_id), Bank(store, new_id)
+    tenancy = Tenancy(store, registry, desk, new_id)
+    paymaster = Paymaster(store, authorizer, snapshots, new_id, Transits(store, clock), metrics)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(tenancy).calls(),
@@ -159,7 +163,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *TLedgerCalls(tenancy, registry, registrar, treasurer, bank, desk).calls(),
+        *TLedgerPaymentCalls(paymaster, registry).calls(),
+        *TLedgerCalls(tenancy, registry, registrar, treasurer, Bank(store, new_id), desk).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)

@@ -13,8 +13,12 @@ from typing import Final
 import msgspec
 
 from sidecar.core.budget import AMOUNT
+from sidecar.core.currencies import places
 from sidecar.core.directory import Identity
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_name
+from sidecar.core.limits import METADATA_BYTES_MAX
+from sidecar.core.model import Json
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
@@ -23,7 +27,7 @@ from sidecar.service.accounts import AccountDraft
 from sidecar.service.budget_changes import BudgetDraft
 from sidecar.service.enrolment import OF_THE_NEW, EnrolmentDraft
 from sidecar.service.identities import IdentityDraft
-from sidecar.service.payments import PaymentDraft, Side
+from sidecar.service.payment_plan import PaymentDraft, Side
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.tokens import TokenDraft
 
@@ -100,8 +104,13 @@ def limit(body: shapes.LimitBody, identity_id: str) -> BudgetDraft:
 
 
 def payment(body: shapes.PaymentBody) -> PaymentDraft:
-    """Return a payment; what says something of its trace is kept with it."""
-    traced = {"trace_context": body.trace_context, "func_stack_hashes": body.func_stack_hashes}
+    """Return a payment; what says something of its trace is kept with it. Raises ValidationFailed."""
+    places(body.currency, "currency")
+    said = {"trace_context": body.trace_context, "func_stack_hashes": body.func_stack_hashes}
+    traced: dict[str, Json] = {name: text for name, text in said.items() if text != _NOTHING[name]}
+    if len(msgspec.json.encode(traced)) > METADATA_BYTES_MAX:
+        message = f"`trace_context` and `func_stack_hashes` have at most {METADATA_BYTES_MAX} bytes together"
+        raise ValidationFailed(message, field="trace_context")
     return PaymentDraft(
         identity_id=body.sending_agent_id,
         source=Side(identity_id=body.sending_agent_id),
@@ -111,7 +120,7 @@ def payment(body: shapes.PaymentBody) -> PaymentDraft:
         network=body.settlement_network,
         request_id=None if body.request_id is None else check_name(body.request_id, "request_id"),
         debug_mode=body.debug_mode,
-        metadata={name: text for name, text in traced.items() if text != _NOTHING[name]},
+        metadata=traced,
     )
 
 

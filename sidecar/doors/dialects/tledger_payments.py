@@ -17,7 +17,8 @@ from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import one_of
 from sidecar.service.identities import Registry
 from sidecar.service.paging import Page, PageRequest, numbered
-from sidecar.service.payments import Paid, Paymaster, PaymentFilter
+from sidecar.service.payment_lists import Paid, PaymentFilter
+from sidecar.service.payments import Paymaster
 
 _FILTERS: Final = frozenset({"sending_agent_id", "receiving_agent_id", "account_id", "status", "currency"})
 
