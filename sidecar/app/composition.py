@@ -140,8 +140,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    is_local = settings.webhooks_allow_private
-    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
+    check_url, sender = (anywhere, local_sender()) if settings.webhooks_allow_private else (public_only, public_sender())
     shadow = None
     if settings.shadow_policies is not None:
         shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
@@ -149,8 +148,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    tenancy, bank = Tenancy(store, registry, desk, new_id), Bank(store, new_id)
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
-    tenancy = Tenancy(store, registry, desk, new_id)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, Transits(store, clock), metrics)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
@@ -164,7 +163,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *TLedgerPaymentCalls(paymaster, registry).calls(),
-        *TLedgerCalls(tenancy, registry, registrar, treasurer, Bank(store, new_id), desk).calls(),
+        *TLedgerCalls(tenancy, registry, registrar, treasurer, bank, desk).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)

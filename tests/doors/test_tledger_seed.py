@@ -1,4 +1,4 @@
-"""The tLedger dialect, in the order of its walkthrough: each call, each documented field, and what is there natively."""
+"""The tLedger dialect in the order of its walkthrough: each call and field, and what is there natively."""
 
 from collections.abc import Iterator
 
