@@ -1,6 +1,7 @@
 """The tLedger dialect in the order of its walkthrough: each call and field, and what is there natively."""
 
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 
@@ -315,7 +316,7 @@ def test_payments_are_listed_by_pages_and_filters(own: Portal) -> None:
 def test_balances_are_shown_per_asset(own: Portal) -> None:
     own.deposit(own.buyer, "0.000000001", "SOL")
     agent = own.ok("GET", f"/agent_profiles/{own.buyer['id']}")
-    assert [each["balance"] for each in agent["account"]] == [pytest.approx(1e-9), 500, 0]
+    assert [each["balance"] for each in agent["account"]] == [Decimal("0.000000001"), 500, 0]
     found = own.ok("GET", f"/balance/agent/{own.buyer['id']}")
     assert (found["object"], found["agent_id"]) == ("balance", own.buyer["id"])
     fields = {"account_id", "asset", "currency", "network", "wallet_address", "balance"}
