@@ -24,10 +24,12 @@ from sidecar.core.snapshot import SourceFile
 from sidecar.doors.dialects.tledger import TLedgerCalls
 from sidecar.doors.dialects.tledger_manner import TLEDGER
 from sidecar.doors.dialects.tledger_payments import TLedgerPaymentCalls
+from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.shadow import ShadowCalls
@@ -140,7 +142,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    check_url, sender = (anywhere, local_sender()) if settings.webhooks_allow_private else (public_only, public_sender())
+    is_local = settings.webhooks_allow_private
+    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
     shadow = None
     if settings.shadow_policies is not None:
         shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
@@ -148,9 +151,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
-    tenancy, bank = Tenancy(store, registry, desk, new_id), Bank(store, new_id)
+    transits, bank, tenancy = Transits(store, clock), Bank(store, new_id), Tenancy(store, registry, desk, new_id)
+    paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
-    paymaster = Paymaster(store, authorizer, snapshots, new_id, Transits(store, clock), metrics)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(tenancy).calls(),
@@ -159,6 +162,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *AccountCalls(bank).calls(),
+        *PaymentCalls(paymaster).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
@@ -170,7 +175,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)

@@ -30,10 +30,11 @@ from sidecar.service.paging import Page, PageRequest
 from sidecar.service.payment_effects import begin
 from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment
 from sidecar.service.payment_plan import PaymentDraft, Plan, plan
+from sidecar.service.rails import PENDING
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
-from sidecar.service.transits import PENDING, Transits
+from sidecar.service.transits import Transits
 
 TRIES_MAX: Final = 3
 """Plans made for one payment, before the tenant is said to change all the time."""

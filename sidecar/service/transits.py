@@ -14,7 +14,7 @@ from sidecar.core.directory import Tenant
 from sidecar.core.errors import StoreUnusable, Unavailable
 from sidecar.core.payments import Outcome, Payment
 from sidecar.service.payment_effects import complete
-from sidecar.service.rails import BuiltInLedger, Rail
+from sidecar.service.rails import PENDING, BuiltInLedger, Rail
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 RAIL_SECONDS: Final = 30.0
@@ -24,7 +24,6 @@ RESUME_BATCH: Final = 64
 """Payments that one step of the background work asks their rails about, all at once."""
 
 NO_RAILS: Final[Mapping[str, Rail]] = MappingProxyType({})
-PENDING: Final = Outcome(status="pending")
 
 
 class Transits:

@@ -61,7 +61,7 @@ def identity(body: shapes.IdentityBody) -> IdentityDraft:
         name=check_name(body.name, "name"),
         identity_id=_chosen(body.id, "id"),
         external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
-        metadata=_metadata(body.metadata),
+        metadata=metadata(body.metadata),
         max_cards=body.max_cards,
         description=None if body.description is None else check_name(body.description, "description"),
         card_defaults=None if body.card_defaults is None else _card_defaults(body.card_defaults),
@@ -72,7 +72,7 @@ def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
     """Return what to change of an identity."""
     return IdentityPatch(
         name=None if body.name is None else check_name(body.name, "name"),
-        metadata=None if body.metadata is None else _metadata(body.metadata),
+        metadata=None if body.metadata is None else metadata(body.metadata),
         status=body.status,
         max_cards=body.max_cards,
         description=check_name(body.description, "description") if body.description else body.description,
@@ -170,8 +170,8 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
         if resource.merchant_category is None
         else merchant_category(resource.merchant_category, "resource.merchant_category"),
         quantities=_quantities(resource.quantities) if resource.quantities else {},
-        attributes=_plain(resource.attributes, "resource.attributes") if resource.attributes else {},
-        context=_plain(body.context, "context") if body.context else {},
+        attributes=plain(resource.attributes, "resource.attributes") if resource.attributes else {},
+        context=plain(body.context, "context") if body.context else {},
         card_id=body.card_id,
         ttl_seconds=body.reservation_ttl_seconds,
     )
@@ -194,15 +194,17 @@ def _quantities(quantities: dict[str, Major]) -> dict[str, int]:
     return {name: value.integer(f"resource.quantities.{name}") for name, value in quantities.items()}
 
 
-def _plain(values: dict[str, object], field: str) -> dict[str, Json]:
+def plain(values: dict[str, object], field: str) -> dict[str, Json]:
+    """Return what a caller claims as plain data. Raises ValidationFailed naming the place of what is none."""
     return {check_key(key, field): check_plain(value, f"{field}.{key}") for key, value in values.items()}
 
 
-def _metadata(values: dict[str, object]) -> dict[str, Json]:
-    plain = _plain(values, "metadata")
-    if len(msgspec.json.encode(plain)) > METADATA_BYTES_MAX:
+def metadata(values: dict[str, object]) -> dict[str, Json]:
+    """Return metadata as plain data. Raises ValidationFailed for too much of it."""
+    data = plain(values, "metadata")
+    if len(msgspec.json.encode(data)) > METADATA_BYTES_MAX:
         raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field="metadata")
-    return plain
+    return data
 
 
 def card(body: shapes.CardBody) -> CardDraft:

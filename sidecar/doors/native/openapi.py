@@ -16,6 +16,8 @@ TAGS: Final = {
     "policies": "What is granted and what is restricted, as JSON rules or as Cedar.",
     "budgets": "Limits on what an identity may use in a window.",
     "treasury": "Cards: references with limits, frozen one by one or all below an identity at once.",
+    "accounts": "What identities hold in the ledger of the sidecar: multi-asset, double entry.",
+    "payments": "Payments between accounts, each decided, reserved, moved and settled in one transaction.",
     "tokens": "What callers authenticate with.",
     "webhooks": "Endpoints that are told what happens, signed after Standard Webhooks.",
     "audit": "The hash-chained log of everything that was decided and changed.",
