@@ -174,8 +174,16 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
-    courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
+    duty = Duty(
+        settings.data_dir / "background.lock",
+        store,
+        settler,
+        clock,
+        desk,
+        Courier(Dispatch(store, retry_jitter_bp), sender, clock),
+        announcer,
+        transits,
+    )
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
