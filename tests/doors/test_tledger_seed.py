@@ -1,6 +1,5 @@
 """The tLedger dialect in the order of its walkthrough: each call and field, and what is there natively."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 
 import pytest
@@ -413,7 +412,7 @@ def test_a_deleted_project_takes_its_agents_along(own: Portal) -> None:
 
 
 @pytest.fixture
-def agents_own(own: Portal) -> Iterator[Portal]:
+def agents_own(own: Portal) -> Portal:
     """The same tenant, seen with the pair of the buyer's own token."""
     token = own.house.ok("POST", "/v1/tokens", {"name": "buyer", "identity_id": own.buyer["id"]})
     return own._replace(key=token["token_id"], secret=token["token"])
