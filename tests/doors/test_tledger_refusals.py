@@ -112,6 +112,7 @@ PAYMENTS: dict[str, tuple[object, ...]] = {
     "an unknown asset": ({"currency": "DOGE"}, 422, "currency"),
     "an asset without an account": ({"currency": "CAD"}, 404, "sending_agent_id"),
     "another network": ({"settlement_network": "base"}, 404, "sending_agent_id"),
+    "a network that is none": ({"settlement_network": "a\nb"}, 422, "settlement_network"),
     "to oneself": ({"receiving_agent_id": "buyer"}, 422, "receiving_agent_id"),
     "a trace without end": ({"trace_context": "x" * 2100}, 422, "trace_context"),
     "a trace that is no text": ({"trace_context": {}}, 422, "trace_context"),

@@ -16,7 +16,7 @@ from sidecar.core.budget import AMOUNT
 from sidecar.core.currencies import places
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.ids import check_name
+from sidecar.core.ids import check_caller_id, check_name
 from sidecar.core.limits import METADATA_BYTES_MAX
 from sidecar.core.model import Json
 from sidecar.core.money import Major
@@ -117,7 +117,7 @@ def payment(body: shapes.PaymentBody) -> PaymentDraft:
         target=Side(identity_id=body.receiving_agent_id),
         amount=body.payment_amount,
         currency=body.currency,
-        network=body.settlement_network,
+        network=check_caller_id(body.settlement_network, "settlement_network"),
         request_id=None if body.request_id is None else check_name(body.request_id, "request_id"),
         debug_mode=body.debug_mode,
         metadata=traced,
