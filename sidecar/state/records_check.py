@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sidecar.core.access import Token
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
@@ -31,6 +32,7 @@ _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
 
 _MADE: Final = {"policy_created": (Kind.POLICY, "policy"), "token_created": (Kind.TOKEN, "token")}
+_ACCOUNTS: Final = {"account_created": "active", "account_closed": "closed"}
 _CHANGED: Final = {
     "identity": (Kind.IDENTITY, "chain"),
     "kill": (Kind.IDENTITY, "chain"),
@@ -78,6 +80,9 @@ class Told:
         elif name in _MADE:
             kind, field = _MADE[name]
             self.newest[kind, fields[field]] = Version(fields.get("revision"), fields.get("text"))
+        elif name in _ACCOUNTS:
+            told = (fields["identity"], fields["asset"], fields["network"], _ACCOUNTS[name])
+            self.newest[Kind.ACCOUNT, fields["account"]] = _version(fields["revision"], _account_fact(*told))
         else:
             kind, field = _CHANGED.get(name.partition("_")[0], (Kind.IDENTITY, ""))
             for key, revision, digest in fields.get(field, ()):
@@ -199,6 +204,17 @@ def _token_content(document: msgspec.Raw) -> Content:
     return Content(token.token_id, token.identity_id, None, Version(None, None))
 
 
+def _account(document: msgspec.Raw) -> Content:
+    account = msgspec.msgpack.decode(document, type=Account)
+    fact = _account_fact(account.identity_id, account.asset, account.network, account.status)
+    return Content(account.account_id, account.identity_id, None, _version(account.revision, fact))
+
+
+def _account_fact(identity_id: str, asset: str, network: str, status: str) -> bytes:
+    """Return what the log tells of an account in clear, for it keeps no fact of one."""
+    return f"{identity_id}\n{asset}\n{network}\n{status}".encode()
+
+
 def _version(revision: int, fact: bytes) -> Version:
     return Version(revision, text_of(sha256(fact).digest()))
 
@@ -214,4 +230,5 @@ _CONTENTS: Final[dict[Kind, Callable[[msgspec.Raw], Content]]] = {
     Kind.BUDGET: _budget,
     Kind.CARD: _card,
     Kind.TOKEN: _token_content,
+    Kind.ACCOUNT: _account,
 }

@@ -10,12 +10,12 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.money import Major
 from sidecar.core.payments import Outcome, Payment
 from sidecar.service.accounts import AccountDraft, Bank
+from sidecar.service.idempotency import Done
+from sidecar.service.paging import PageRequest
 from sidecar.service.payment_lists import Paid, PaymentFilter
 from sidecar.service.payment_plan import PaymentDraft, Side
 from sidecar.service.payments import Paymaster
-from sidecar.service.paging import PageRequest
 from sidecar.service.rails import Rail
-from sidecar.service.idempotency import Done
 from sidecar.service.transits import NO_RAILS, Transits
 from tests.service.builders import OPERATOR, World
 
