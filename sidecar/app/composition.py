@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sidecar.app.dialects import MANNERS, tledger_calls
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
@@ -21,9 +22,6 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
-from sidecar.doors.dialects.tledger import TLedgerCalls
-from sidecar.doors.dialects.tledger_manner import TLEDGER
-from sidecar.doors.dialects.tledger_payments import TLedgerPaymentCalls
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
@@ -55,7 +53,6 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
-from sidecar.service.enrolment import Registrar
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.payments import Paymaster
@@ -80,8 +77,6 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({"/tledger": TLEDGER})
-"""How an unknown path is answered, by what it begins with."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -151,39 +146,29 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
-    transits, bank, tenancy = Transits(store, clock), Bank(store, new_id), Tenancy(store, registry, desk, new_id)
+    transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
-    registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
-        *TenantCalls(tenancy).calls(),
+        *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
-        *AccountCalls(bank).calls(),
+        *AccountCalls(Bank(store, new_id)).calls(),
         *PaymentCalls(paymaster).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *TLedgerPaymentCalls(paymaster, registry).calls(),
-        *TLedgerCalls(tenancy, registry, registrar, treasurer, bank, desk).calls(),
+        *tledger_calls(store, new_id, registry, treasurer, legislator, desk, paymaster),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
-    duty = Duty(
-        settings.data_dir / "background.lock",
-        store,
-        settler,
-        clock,
-        desk,
-        Courier(Dispatch(store, retry_jitter_bp), sender, clock),
-        announcer,
-        transits,
-    )
+    courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
