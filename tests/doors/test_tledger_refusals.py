@@ -1,7 +1,11 @@
 """What the tLedger dialect refuses: in its own shape, at the place that is at fault, and with nothing changed."""
 
+import json
+
 import pytest
 
+from sidecar.core.errors import StoreUnusable, Unavailable
+from sidecar.doors.dialects.tledger_manner import error_answer
 from tests.doors.door import Door, House, named
 from tests.doors.tledger import API, Portal, check_detail, opened, pair
 from tests.process.server import OPERATOR, Document
@@ -210,6 +214,13 @@ def test_a_body_is_json_whatever_it_is_declared_as(portal: Portal) -> None:
     headers = (*pair(portal.key, portal.secret), ("Content-Type", "application/x-www-form-urlencoded"))
     answer = portal.house.door.call("POST", f"{API}/payment", portal.order(0), token=None, headers=headers)
     check_detail(answer, 422, "body", "payment_amount")
+
+
+def test_what_cannot_be_recorded_now_may_be_tried_again() -> None:
+    for error in (Unavailable("no room"), StoreUnusable("broken")):
+        told = error_answer(error, "req_1", ())
+        assert (told.status, told.headers) == (503, (("Retry-After", "1"),))
+        assert json.loads(told.body) == {"detail": [{"loc": [], "msg": error.message, "type": "unavailable"}]}
 
 
 def test_who_asks_too_often_is_told_when_to_come_back(portal: Portal) -> None:

@@ -397,6 +397,12 @@ def test_a_deleted_agent_is_gone_and_its_money_is_not(own: Portal) -> None:
     assert own.balance(own.buyer) == 0
 
 
+def test_a_project_whose_treasury_agent_was_deleted_has_none(own: Portal) -> None:
+    own.ok("DELETE", f"/agent_profiles/{own.project['treasury_agent_id']}")
+    found = own.ok("GET", f"/projects/{own.project['id']}")
+    assert (found["treasury_agent"], found["treasury_agent_id"]) == (None, None)
+
+
 def test_a_deleted_project_takes_its_agents_along(own: Portal) -> None:
     path = f"/projects/{own.project['id']}/"
     assert own.ok("DELETE", path) == {"object": "project", "id": own.project["id"], "deleted": True}

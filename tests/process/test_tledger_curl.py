@@ -1,6 +1,7 @@
 """An agent that was written for tLedger, as its users try it: with curl, through its whole workflow."""
 
 import json
+import re
 import shutil
 import subprocess
 from decimal import Decimal
@@ -8,7 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.server import Acme, Client, Document, Server, check_at_rest, found_acme, run_sidecar, serving
+from tests.process.server import (
+    ROOT,
+    Acme,
+    Client,
+    Document,
+    Server,
+    check_at_rest,
+    clean_environment,
+    found_acme,
+    run_sidecar,
+    serving,
+)
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 
@@ -137,3 +149,45 @@ def test_what_one_worker_made_another_one_knows(tmp_path: Path, workers: int) ->
         curl("DELETE", f"/projects/{project['id']}")
         for _ in range(6):
             curl("GET", f"/projects/{project['id']}", status=404)
+
+
+DOCUMENT = (ROOT / "docs" / "dialects" / "tledger.md").read_text()
+
+
+def documented() -> tuple[str, list[str]]:
+    """The commands of the document: what each needs in front of it, and one text for each call of curl."""
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)).splitlines()
+    head = [line for line in lines if re.match(r"\w+=", line)]
+    calls = "\n".join(line for line in lines if line not in head).strip()
+    return "\n".join(head), re.split(r"\n+(?=curl )", calls)
+
+
+def test_the_document_can_be_followed_word_for_word(tmp_path: Path) -> None:
+    """Each command of it, in its order; ids and secrets are put in from the answers before."""
+    head, calls = documented()
+    with serving(tmp_path) as (server, client):
+        acme = found_acme(client)
+        found = {"SIDECAR": server.url, "TENANT_KEY": acme.key, "KEY": "", "SECRET": ""}
+        for call in calls:
+            command = ["bash", "-c", f"{head}\n{call} -sS --fail-with-body"]
+            done = subprocess.run(
+                command,
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                env=clean_environment() | found,
+            )
+            assert done.returncode == 0, (call, done.stdout, done.stderr)
+            answer: Document = json.loads(done.stdout)
+            match answer.get("object"):
+                case "api_key":
+                    found |= {"KEY": answer["api_key"], "SECRET": answer["api_secret"]}
+                case "project" if "deleted" not in answer:
+                    found |= {"PROJECT": answer["id"], "OTHER": answer["treasury_agent_id"]}
+                case "agent" if "account" in answer:
+                    found |= {"AGENT": answer["id"], "ACCOUNT": account_of(answer)}
+                case "payment":
+                    found |= {"PAYMENT": answer["id"]}
+                    assert answer["status"] == "success"
+    assert len(calls) == 13

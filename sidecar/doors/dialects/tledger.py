@@ -105,8 +105,9 @@ class TLedgerCalls:
         identity = chain[0]
         below = IdentityFilter(parent_id=identity.identity_id, type=drafts.AGENT)
         listed = self._registry.listed(ask.caller, ask.tenant_id(), below, PageRequest(limit=LIST_LIMIT_MAX))
-        treasury = next((each.identity for each in listed.values if drafts.is_treasury(each.identity)), None)
-        shown = None if treasury is None else self._agent(ask, (treasury, *chain))
+        chains = ((each.identity, *chain) for each in listed.values if drafts.is_treasury(each.identity))
+        treasury = next((each for each in chains if not _is_deleted(each)), None)
+        shown = None if treasury is None else self._agent(ask, treasury)
         return answers.project(identity, self._budgets(ask, identity), shown)
 
     async def create_agent(self, ask: Ask) -> Answer:
