@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sidecar.app.dialects import MANNERS, tledger_calls
+from sidecar.app.dialects import MANNERS, tally_calls, tledger_calls
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
@@ -26,7 +26,9 @@ from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.passkeys import PasskeyCalls
 from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
@@ -53,8 +55,10 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.passkeys import PasskeyDesk
 from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
@@ -139,15 +143,14 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
     check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
-    shadow = None
-    if settings.shadow_policies is not None:
-        shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
+    shadow = _shadow(settings, store, snapshots, metrics)
     announcer = Announcer(store)
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
+    grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -158,10 +161,13 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
         *AccountCalls(Bank(store, new_id)).calls(),
         *PaymentCalls(paymaster).calls(),
+        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
+        *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *tledger_calls(store, new_id, registry, treasurer, legislator, desk, paymaster),
+        *tally_calls(store, registry),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
@@ -172,6 +178,13 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
+
+
+def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:
+    """Return what compares decisions with other policies, None where there are none."""
+    if settings.shadow_policies is None:
+        return None
+    return Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
 
 
 def _watcher(settings: Settings, store: LmdbStore, reloader: Reloader, duty: Duty) -> Watcher:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from sidecar.doors.dialects import tally_manner
+from sidecar.doors.dialects.tally import TallyCalls
 from sidecar.doors.dialects.tledger import TLedgerCalls
 from sidecar.doors.dialects.tledger_manner import TLEDGER
 from sidecar.doors.dialects.tledger_payments import TLedgerPaymentCalls
@@ -15,11 +17,12 @@ from sidecar.service.enrolment import Registrar
 from sidecar.service.identities import Registry
 from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
+from sidecar.service.roster import Roster
 from sidecar.service.store import Store
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({"/tledger": TLEDGER})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({"/tledger/": TLEDGER, tally_manner.PREFIX: tally_manner.TALLY})
 """How an unknown path is answered, by what it begins with."""
 
 
@@ -37,3 +40,8 @@ def tledger_calls(
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
     profiles = TLedgerCalls(tenancy, registry, registrar, treasurer, Bank(store, new_id), desk)
     return (*profiles.calls(), *TLedgerPaymentCalls(paymaster, registry).calls())
+
+
+def tally_calls(store: Store, registry: Registry) -> tuple[Call, ...]:
+    """Return the calls of the Tally dialect."""
+    return (*TallyCalls(Roster(store, registry)).calls(),)

@@ -85,6 +85,9 @@ class Tenants(Protocol):
     def get(self, number: int) -> Tenant | None:
         """Return the tenant with this number."""
 
+    def by_external_id(self, external_id: str) -> tuple[Tenant, ...]:
+        """Return the tenants with this external id, one of each mode at most, in order of creation."""
+
     def next_number(self) -> int:
         """Return the number that the next tenant gets."""
 
@@ -92,7 +95,7 @@ class Tenants(Protocol):
         """Store a new tenant."""
 
     def change(self, tenant: Tenant) -> None:
-        """Store a changed tenant; its id and number stay."""
+        """Store a changed tenant; its id, number, mode and external id stay."""
 
     def after(self, number: int) -> Iterator[Tenant]:
         """Yield the tenants in order of creation, from the one after ``number``."""

@@ -16,6 +16,7 @@ from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Status, walk
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.grants import Grant
 from sidecar.service import paging
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Collection, Listed, TenantTransaction
@@ -119,6 +120,13 @@ def cards_within(
 ) -> Page[Card]:
     """Return a page of the cards within reach that are ``wanted``, in the same order."""
     return _owned_within(part, caller, part.cards, request, wanted)
+
+
+def grants_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Grant], bool]
+) -> Page[Grant]:
+    """Return a page of the grants within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.grants, request, wanted)
 
 
 def accounts_within(

@@ -39,6 +39,7 @@ TABLES: Final = (
     "meta",
     "tenants",
     "tenant_ids",
+    "tenant_externals",
     "revisions",
     "records",
     "index",

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim, OnExceeded, Usage, assess, claims, terms_of, unbudgeted
+from sidecar.core.budget import (
+    AMOUNT,
+    COUNT,
+    Budget,
+    Claim,
+    OnExceeded,
+    Usage,
+    account_of,
+    assess,
+    claims,
+    terms_of,
+    unbudgeted,
+)
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.windows import PERIODS, Period, Window, window_at, zone
 from tests.core.builders import NOON_US, budget, purchase, tool_call
@@ -55,6 +67,24 @@ def test_a_budget_governs_its_actions_and_those_in_its_groups(actions: tuple[str
     """One that names none governs all."""
     assert budget(actions=actions).governs(SPENDING) is governs
     assert asked(purchase(), budget(actions=actions)) == ([4723] if governs else [])
+
+
+def test_a_budget_of_one_account_governs_what_is_paid_from_it() -> None:
+    """The request names the account in its context; a value that is no text names none."""
+    wallet = budget(account_id="acct_1")
+    assert wallet.governs(SPENDING, "acct_1")
+    assert not wallet.governs(SPENDING, "acct_2")
+    assert not wallet.governs(SPENDING)
+    assert budget().governs(SPENDING, "acct_1")
+    assert account_of(purchase(context={"account_id": "acct_1"})) == "acct_1"
+    assert account_of(purchase()) is None
+    assert account_of(purchase(context={"account_id": 7})) is None
+
+
+def test_a_currency_is_lacking_only_where_a_budget_of_the_account_governs() -> None:
+    wallet = budget(currency="USDC", account_id="acct_1")
+    assert unbudgeted(purchase(), terms_of([wallet], SPENDING)) == ()
+    assert unbudgeted(purchase(), terms_of([wallet], SPENDING, "acct_1")) == (wallet,)
 
 
 def test_an_amount_is_claimed_of_the_budgets_in_its_currency() -> None:

@@ -10,6 +10,7 @@ from sidecar.core.cards import (
     Card,
     CardState,
     ExternalRef,
+    apparent_state,
     closed,
     frozen,
     is_bound,
@@ -21,7 +22,7 @@ from sidecar.core.cards import (
 )
 from sidecar.core.directory import IdentityChain
 from sidecar.core.errors import Conflict, ValidationFailed
-from tests.core.builders import CHAIN, budget, purchase, tool_call
+from tests.core.builders import CHAIN, budget, chain, purchase, tool_call
 
 CARD = Card(
     card_id="card_1", identity_id="team", currency="CAD", created_at_us=0, thawed_revision=10, revision=10, last4="4242"
@@ -68,6 +69,19 @@ def test_a_mark_on_a_descendant_who_borrows_the_card_leaves_it_active() -> None:
 def test_a_card_is_frozen_by_exactly_the_marks_that_are_newer_than_its_thaw(team: int, boss: int, thaw: int) -> None:
     found = state_of(card(thawed_revision=thaw), marked(team=team, boss=boss)).status
     assert found == ("frozen" if max(team, boss) > thaw else "active")
+
+
+@pytest.mark.parametrize("status", ["suspended", "revoked"])
+def test_a_card_shows_as_frozen_while_somebody_on_the_way_up_is_blocked(status: str) -> None:
+    """A decision names who is blocked, so it asks for the card's own state."""
+    blocked = chain(boss=status)
+    found = apparent_state(CARD, blocked)
+    assert found.status == "frozen"
+    assert found.identity is not None
+    assert found.identity.identity_id == "boss"
+    assert state_of(CARD, blocked) == CardState("active")
+    assert apparent_state(card(status="closed"), blocked) == CardState("closed")
+    assert apparent_state(CARD, chain()) == CardState("active")
 
 
 def test_a_card_is_bound_to_its_identity_and_to_everybody_below() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Coroutine
 import pytest
 
 from sidecar.core.access import Caller
-from sidecar.core.directory import Identity
+from sidecar.core.directory import CardDefaults, Identity
 from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.limits import CHAIN_DEPTH_MAX
-from sidecar.service.identities import IdentityDraft, IdentityPatch
+from sidecar.core.money import Major
+from sidecar.service.identities import CardDefaultsDraft, IdentityDraft, IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.subtrees import IdentityFilter
 from tests.service.builders import OPERATOR, SECOND, World, codes, payment, tool_call
@@ -233,6 +234,30 @@ def test_a_change_that_changes_nothing_leaves_no_trace(org: World) -> None:
     for patch in (IdentityPatch(), IdentityPatch(name="Ann", status="active")):
         change(org, "ann", patch)
     assert org.kinds() == before
+
+
+def test_what_an_identity_is_described_by_and_gives_its_cards_is_set_changed_and_taken_away(org: World) -> None:
+    defaults = CardDefaultsDraft(Major("500"), "CAD", "monthly")
+    after = change(org, "ann", IdentityPatch(description="Buys", max_cards=2, card_defaults=defaults))
+    assert (after.description, after.max_cards, after.card_defaults) == (
+        "Buys",
+        2,
+        CardDefaults(50_000, "CAD", "monthly"),
+    )
+    same = change(org, "ann", IdentityPatch(name="Anna"))
+    assert (same.description, same.max_cards, same.card_defaults) == ("Buys", 2, after.card_defaults)
+    none = change(org, "ann", IdentityPatch(description=None, max_cards=None, card_defaults=None))
+    assert (none.description, none.max_cards, none.card_defaults) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("limit", "currency", "field"),
+    [("1.005", "CAD", "card_defaults.limit"), ("1", "XTS", "card_defaults.currency")],
+)
+def test_a_limit_of_cards_is_an_amount_of_its_currency(org: World, limit: str, currency: str, field: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        change(org, "ann", IdentityPatch(card_defaults=CardDefaultsDraft(Major(limit), currency, "monthly")))
+    assert refused.value.field == field
 
 
 def test_a_suspension_blocks_all_below_until_it_is_lifted(org: World) -> None:

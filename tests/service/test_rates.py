@@ -8,7 +8,7 @@ import pytest
 from sidecar.core.access import Caller, Token
 from sidecar.core.admission import Admission, Bucket
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated
-from sidecar.core.rates import RateLimit
+from sidecar.core.rates import DoorLimit, RateLimit
 from sidecar.service.rates import Limiter
 from sidecar.service.tenants import TenantDraft, TenantPatch
 from sidecar.service.tokens import TokenDraft, TokenPatch
@@ -55,6 +55,20 @@ def test_a_request_counts_under_the_limits_of_its_tenant_and_of_its_token(org: W
     assert buckets(None, caller(org, SLOW, None)[0]) == [("tenant", "tenant/1/5/3600", SLOW)]
     alone, token = caller(org, None, FAST)
     assert buckets(None, alone) == [("token", f"token/{token.token_id}/100/1", FAST)]
+
+
+def test_a_door_with_a_limit_of_its_own_gives_each_token_one_bucket_more(org: World) -> None:
+    limited, token = caller(org, None, None)
+    seen: list[Bucket] = []
+
+    def count(asked: Sequence[Bucket], _now_us: int) -> Admission:
+        seen.extend(asked)
+        return LET_IN
+
+    limiter = Limiter(count, None)
+    assert limiter.admit(limited, 7, DoorLimit("tally", SLOW)) is LET_IN
+    assert [(each.policy, each.key) for each in seen] == [("tally", f"tally/{token.token_id}/5/3600")]
+    assert limiter.admit(OPERATOR, 7, DoorLimit("tally", SLOW)) is None
 
 
 def test_nothing_is_counted_where_no_limit_is_set(org: World) -> None:

@@ -18,6 +18,8 @@ TAGS: Final = {
     "treasury": "Cards: references with limits, frozen one by one or all below an identity at once.",
     "accounts": "What identities hold in the ledger of the sidecar: multi-asset, double entry.",
     "payments": "Payments between accounts, each decided, reserved, moved and settled in one transaction.",
+    "grants": "What a wallet's owner lets an agent pay, in force once the owner's passkey has signed it.",
+    "passkeys": "With which wallets' owners sign: WebAuthn credentials of identities.",
     "tokens": "What callers authenticate with.",
     "webhooks": "Endpoints that are told what happens, signed after Standard Webhooks.",
     "audit": "The hash-chained log of everything that was decided and changed.",

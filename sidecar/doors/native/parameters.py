@@ -20,9 +20,11 @@ from sidecar.core.grammar import (
     CardId,
     Currency,
     DecisionId,
+    GrantId,
     IdentityId,
     Instant,
     Name,
+    PasskeyId,
     PaymentId,
     PolicyId,
     TenantId,
@@ -30,6 +32,7 @@ from sidecar.core.grammar import (
     TypeName,
     WebhookId,
 )
+from sidecar.core.grants import ShownStatus
 from sidecar.core.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
 from sidecar.core.payments import PaymentStatus
 from sidecar.core.shadow import Direction
@@ -46,6 +49,8 @@ IN_PATH: Final[Mapping[str, object]] = MappingProxyType(
         "card_id": CardId,
         "token_id": TokenId,
         "webhook_id": WebhookId,
+        "grant_id": GrantId,
+        "passkey_id": PasskeyId,
         "account_id": AccountId,
         "payment_id": PaymentId,
     }
@@ -73,6 +78,8 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "currency": Currency,
         "network": Annotated[CallerId, Meta(description="where the account is kept", examples=["internal"])],
         "/v1/accounts?status": Annotated[AccountStatus, Meta(description="whether the account is open")],
+        "/v1/grants?account_id": Annotated[AccountId, Meta(description="the wallet that is paid from")],
+        "/v1/grants?status": Annotated[ShownStatus, Meta(description="what holds for the grant now")],
         "/v1/payments?status": Annotated[PaymentStatus, Meta(description="how far the payment has come")],
         "parent_id": Annotated[IdentityId, Meta(description="those right below this identity")],
         "type": TypeName,
