@@ -54,7 +54,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A node of a tenant's hierarchy; ``parent_id`` is None for the root only.
 
     ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never. Policies see
-    neither ``description`` nor ``card_defaults``.
+    neither ``description`` nor ``card_defaults``. ``revoked_at_us`` is None while it is not revoked.
     """
 
     identity_id: str
@@ -70,6 +70,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     killed_revision: int = 0
     description: str | None = None
     card_defaults: CardDefaults | None = None
+    revoked_at_us: int | None = None
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -13,7 +13,12 @@ from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
 
-_LATER: Final[Mapping[str, object]] = {"killed_revision": 0, "description": None, "card_defaults": None}
+_LATER: Final[Mapping[str, object]] = {
+    "killed_revision": 0,
+    "description": None,
+    "card_defaults": None,
+    "revoked_at_us": None,
+}
 """Fields of identities that came later, and what they are while they are unset."""
 
 

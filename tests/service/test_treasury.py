@@ -14,11 +14,12 @@ from sidecar.core.nearest import Nearest
 from sidecar.service import descent, paging
 from sidecar.service.authorize import Answered
 from sidecar.service.budgets import BudgetFilter
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.explain import explain
 from sidecar.service.identities import IdentityDraft, IdentityPatch
 from sidecar.service.kill_switch import Killed, KillSwitch
 from sidecar.service.paging import PageRequest
-from sidecar.service.treasury import CardDesk, CardDraft, CardFilter, Shown
+from sidecar.service.treasury import CardDesk, CardFilter, Shown
 from tests.service.builders import DAY, OPERATOR, World, codes, key_for, limit, payment, replaced
 
 REFERENCE = ExternalRef("stripe_issuing", "ic_1")
@@ -298,13 +299,25 @@ def test_a_budget_that_suspends_freezes_the_cards_of_the_identity_too(bank: Bank
     bank.world.budget(limit(5, "ann", on_exceeded="suspend"))
     assert bank.pay(own, "6.00") == ["budget_exceeded"]
     assert (bank.status(own), bank.status(above)) == ("frozen", "active")
-    assert bank.pay(own, "1.00") == ["identity_suspended", "card_frozen"]
+    assert bank.pay(own, "1.00") == ["identity_suspended"]
+
+
+def test_active_again_it_has_the_cards_that_nobody_froze(bank: Bank) -> None:
+    """The suspension froze the others; what somebody froze, one by one or by the kill switch, stays frozen."""
+    bank.kill("ann")
+    killed, frozen, own = bank.card("ann"), bank.card("ann"), bank.card("ann")
+    bank.turn("freeze", frozen)
+    bank.kill("team")
+    bank.turn("unfreeze", own)
+    bank.world.budget(limit(5, "ann", on_exceeded="suspend"))
+    assert bank.pay(own, "6.00") == ["budget_exceeded"]
     bank.world.run(
         bank.world.registry.change(OPERATOR, "t_one", "ann", IdentityPatch(status="active"), bank.world.now_us)
     )
-    assert bank.pay(own, "1.00") == ["card_frozen"]
-    bank.turn("unfreeze", own)
+    assert [bank.status(card_id) for card_id in (killed, frozen, own)] == ["frozen", "frozen", "active"]
     assert bank.pay(own, "1.00") == ["permitted"]
+    assert bank.pay(killed, "1.00") == ["card_frozen"]
+    assert bank.world.faults() == []
 
 
 def test_the_replay_of_a_permit_whose_card_was_frozen_is_a_new_denial(bank: Bank) -> None:

@@ -78,6 +78,7 @@ class Identity(TypedDict):
     max_cards: int | None
     description: str | None
     card_defaults: CardDefaults | None
+    revoked_at: Instant | None
     created_at: Instant
     revision: Revision
 

@@ -31,6 +31,7 @@ _IDENTITY: Final = {
     "max_cards": None,
     "description": None,
     "card_defaults": None,
+    "revoked_at": None,
     "created_at": AT,
     "revision": 3,
 }
