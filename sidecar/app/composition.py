@@ -21,6 +21,10 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.dialects.ledger import BASE as LEDGER_BASE
+from sidecar.doors.dialects.ledger import LedgerCalls
+from sidecar.doors.dialects.ledger_drafts import ROLES
+from sidecar.doors.dialects.ledger_render import MANNER as LEDGER_MANNER
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
@@ -49,6 +53,8 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.enrolment import Registrar
+from sidecar.service.enrolment_changes import Enrolments
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policies import Legislator
@@ -57,6 +63,7 @@ from sidecar.service.reload import Reloading
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
+from sidecar.service.spenders import Spenders
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
 from sidecar.service.treasury import CardDesk
@@ -71,6 +78,9 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
+
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({f"{LEDGER_BASE}/": LEDGER_MANNER})
+"""In whose words an unknown path is answered, by what it begins with."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -139,6 +149,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     announcer = Announcer(store)
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
+    cards = CardDesk(store, treasurer, new_id)
+    registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
@@ -147,10 +159,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
-        *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *TreasuryCalls(cards, KillSwitch(store)).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+        *LedgerCalls(registrar, Enrolments(store, treasurer, ROLES), Spenders(store, ROLES), desk, cards).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
@@ -159,7 +172,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
-    served = application(context, (*calls, *ReferenceCalls(calls).calls()))
+    served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
 
 

@@ -52,7 +52,7 @@ def described(contract: Contract) -> dict[str, Operation]:
 
 
 def test_what_is_served_is_described_and_the_other_way_round(contract: Contract, calls: Mapping[str, Call]) -> None:
-    served = {name for name in calls if name.partition(" ")[2] not in NOT_DESCRIBED}
+    served = {name for name in calls if not name.partition(" ")[2].startswith(NOT_DESCRIBED)}
     assert set(described(contract)) == served
     assert {calls[name].is_documented for name in served} == {True}
 
