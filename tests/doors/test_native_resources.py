@@ -169,8 +169,8 @@ def test_an_identity_is_changed_suspended_and_revoked(door: Door) -> None:
     """A change raises its revision; a revocation is final, tells how many it reaches, and shows below as blocked."""
     house = build(door, "Life Co")
     path = f"/v1/identities/{house.team}"
-    renamed = house.ok("PATCH", path, {"name": "New", "metadata": {"a": [1, {"b": None}]}})
-    assert (renamed["name"], renamed["metadata"]) == ("New", {"a": [1, {"b": None}]})
+    renamed = house.ok("PATCH", path, {"name": "New", "metadata": {"a": [1, {"b": None, "c": 0.25}]}})
+    assert (renamed["name"], renamed["metadata"]) == ("New", {"a": [1, {"b": None, "c": 0.25}]})
     assert house.ok("PATCH", path, {"status": "suspended"})["effective_status"] == "suspended"
     below = house.ok("GET", f"/v1/identities/{house.agent}")
     assert (below["status"], below["effective_status"], below["blocked_by"]) == ("active", "suspended", house.team)
