@@ -83,6 +83,8 @@ class Spenders:
         caller.require_administrator()
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
+            if wanted.funder_id is not None and part.identities.get(wanted.funder_id) is None:
+                raise NotFound(f"unknown {self._roles.funder} `{wanted.funder_id}`", field="parent_id")
             if wanted.funder_id is not None and wanted.external_id is None:
                 found = subtree(part.identities, wanted.funder_id, after=request.after)
             else:

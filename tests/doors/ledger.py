@@ -64,16 +64,6 @@ class Ledger(NamedTuple):
         decision_id: str = decision["decision_id"]
         return decision_id
 
-    def kinds(self) -> list[str]:
-        """Return the kinds of the records of the audit log."""
-        found: list[str] = []
-        cursor = ""
-        while cursor is not None:
-            page = self.native("GET", f"/v1/audit?limit=200{cursor and f'&cursor={cursor}'}")
-            found += [record["type"] for record in page["data"]]
-            cursor = page["next_cursor"]
-        return found
-
     def state(self) -> Document:
         """Return what a refused call must leave as it is."""
         return {

@@ -25,7 +25,16 @@ def registration(ledger: Ledger) -> Document:
 
 
 def test_the_page_about_agents(ledger: Ledger) -> None:
-    # Register an Agent
+    made = register(ledger)
+    look_up(ledger, made)
+    use_tokens(ledger, made)
+    card = suspend_and_activate(ledger, made)
+    check_spending(ledger, made)  # before the agent ends: the page has it after
+    deregister(ledger, made, card)
+
+
+def register(ledger: Ledger) -> Document:
+    """Register an Agent."""
     made = ledger.ok("POST", "/register", registration(ledger), 201)
     documented = {
         "object": "agent",
@@ -42,21 +51,24 @@ def test_the_page_about_agents(ledger: Ledger) -> None:
     }
     assert made | documented == made
     assert made["token"].startswith("at_live_")
-    agent = f"/{made['id']}"
+    return made
 
-    # Idempotent Registration
+
+def look_up(ledger: Ledger, made: Document) -> None:
+    """Idempotent Registration, and Get Agent by External ID."""
     again = ledger.ok("POST", "/register", registration(ledger))
     unchanged = {"object": "agent", "id": made["id"], "externalId": "my-shopping-agent", "created": False}
     assert again | unchanged | {"token": None} == again
     other = registration(ledger) | {"userId": ledger.root}
     assert "`my-shopping-agent`" in check_error(ledger.call("POST", "/register", other), 409, "conflict")
-
-    # Get Agent by External ID
     listed = ledger.ok("GET", "?external_id=my-shopping-agent")
-    assert listed == {"object": "list", "data": [ledger.ok("GET", agent)], "hasMore": False, "cursor": None}
+    assert listed == {"object": "list", "data": [ledger.ok("GET", f"/{made['id']}")], "hasMore": False, "cursor": None}
     assert listed["data"][0]["id"] == made["id"]
 
-    # Agent Tokens
+
+def use_tokens(ledger: Ledger, made: Document) -> None:
+    """Agent Tokens: create, list, revoke."""
+    agent = f"/{made['id']}"
     token = ledger.ok("POST", f"{agent}/tokens", {"name": "staging-environment"}, 201)
     shown = {
         "id": token["id"],
@@ -78,16 +90,23 @@ def test_the_page_about_agents(ledger: Ledger) -> None:
     check_error(ledger.call("GET", agent, token=token["token"]), 401, "unauthenticated")
     assert len(ledger.ok("GET", f"{agent}/tokens")["data"]) == 1
 
-    # Suspend/Activate via PATCH
-    card = ledger.ok("POST", f"{agent}/cards", {}, 201)
+
+def suspend_and_activate(ledger: Ledger, made: Document) -> str:
+    """Suspend/Activate via PATCH; returns the id of a card."""
+    agent = f"/{made['id']}"
+    card: Document = ledger.ok("POST", f"{agent}/cards", {}, 201)
     assert ledger.ok("PATCH", agent, {"status": "suspended"})["status"] == "suspended"
     assert [each["status"] for each in ledger.ok("GET", f"{agent}/cards")["data"]] == ["frozen"]
     assert ledger.ok("PATCH", agent, {"status": "active"})["status"] == "active"
     assert [each["status"] for each in ledger.ok("GET", f"{agent}/cards")["data"]] == ["active"]
+    card_id: str = card["id"]
+    return card_id
 
-    # Check Spending, before the agent ends: the page has it after
+
+def check_spending(ledger: Ledger, made: Document) -> None:
+    """Check Spending."""
     ledger.spend(made["id"], 25000)
-    policy = ledger.ok("GET", f"{agent}/policy")
+    policy = ledger.ok("GET", f"/{made['id']}/policy")
     spent = {
         "agentId": made["id"],
         "spendingLimit": 50000,
@@ -97,7 +116,10 @@ def test_the_page_about_agents(ledger: Ledger) -> None:
     }
     assert policy | spent == policy
 
-    # Deregister an Agent
+
+def deregister(ledger: Ledger, made: Document, card_id: str) -> None:
+    """Deregister an Agent, and register another one with its external id."""
+    agent = f"/{made['id']}"
     ended = ledger.ok("POST", f"{agent}/deregister")
     soft = {
         "object": "agent",
@@ -109,8 +131,8 @@ def test_the_page_about_agents(ledger: Ledger) -> None:
     assert ended | soft == ended
     check_error(ledger.call("GET", agent, token=made["token"]), 401, "unauthenticated")
     kept = ledger.ok("GET", f"{agent}/cards")["data"]
-    assert [(each["id"], each["status"]) for each in kept] == [(card["id"], "frozen")]
-    refused = ledger.authorize(made["id"], 100, card_id=card["id"])
+    assert [(each["id"], each["status"]) for each in kept] == [(card_id, "frozen")]
+    refused = ledger.authorize(made["id"], 100, card_id=card_id)
     assert [reason["code"] for reason in refused["reasons"]] == ["identity_revoked"]
     anew = ledger.ok("POST", "/register", registration(ledger), 201)
     assert (anew["created"], anew["id"] == made["id"]) == (True, False)

@@ -1,4 +1,4 @@
-"""Enrolment: an identity with its limits, policy, accounts and token, all of it or nothing, and once per external id."""
+"""Enrolment: an identity with its limits, policy, accounts and token, all or nothing, and once per external id."""
 
 import msgspec
 import pytest
@@ -30,7 +30,7 @@ POLICY = PolicyDraft("pays by card", OF_THE_NEW, read_rules(RULES), RULES, None)
 
 
 class Office:
-    """Where tenant `t_one` enrols: root → ann, a user, and root → team. Nothing is permitted unless a policy says so."""
+    """Where tenant `t_one` enrols: root → ann, a user, and root → team. No policy permits anything yet."""
 
     def __init__(self, world: World) -> None:
         """Make the tenant."""
@@ -158,7 +158,7 @@ def test_one_part_that_cannot_be_made_leaves_nothing(
 ) -> None:
     before = office.world.kinds()
     with pytest.raises(error):
-        office.enrol(office.draft(**({"token_name": "t", "policy": POLICY} | changes)))
+        office.enrol(msgspec.structs.replace(office.draft(token_name="t", policy=POLICY), **changes))
     assert (office.agents(), office.policies()) == ([], 0)
     assert office.world.kinds() == before
 
