@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sidecar.app.dialects import MANNERS, tally_calls, tledger_calls
+from sidecar.app.dialects import MANNERS, ledger_calls, tally_calls, tledger_calls
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
@@ -147,6 +147,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     announcer = Announcer(store)
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
+    cards = CardDesk(store, treasurer, new_id)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
@@ -158,7 +159,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
-        *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *TreasuryCalls(cards, KillSwitch(store)).calls(),
         *AccountCalls(Bank(store, new_id)).calls(),
         *PaymentCalls(paymaster).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
@@ -168,6 +169,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *tledger_calls(store, new_id, registry, treasurer, legislator, desk, paymaster),
         *tally_calls(store, registry),
+        *ledger_calls(store, new_id, registry, treasurer, legislator, desk, cards),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)

@@ -53,8 +53,9 @@ class CardDefaults(msgspec.Struct, frozen=True):
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A node of a tenant's hierarchy; ``parent_id`` is None for the root only.
 
-    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never;
-    ``updated_at_us`` is None while it is as it was made. Policies see neither ``description`` nor ``card_defaults``.
+    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never.
+    ``updated_at_us`` is None while it is as it was made, ``revoked_at_us`` while it is not revoked. Policies see
+    neither ``description`` nor ``card_defaults``.
     """
 
     identity_id: str
@@ -71,6 +72,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None = None
     card_defaults: CardDefaults | None = None
     updated_at_us: int | None = None
+    revoked_at_us: int | None = None
 
 
 class Block(msgspec.Struct, frozen=True):

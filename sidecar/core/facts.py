@@ -20,6 +20,7 @@ _LATER: Final[Mapping[str, object]] = {
     "description": None,
     "card_defaults": None,
     "updated_at_us": None,
+    "revoked_at_us": None,
 }
 """Fields of identities that came later, and what they are while they are unset."""
 

@@ -71,9 +71,14 @@ def suspend_for_budget(
     budgets: tuple[Budget, ...],
     now_us: int,
 ) -> None:
-    """Suspend the acting identity, and freeze its cards, when a budget that says so refused it."""
+    """Suspend the acting identity, and with it its cards, when a budget that says so refused it.
+
+    No mark is set: cards are frozen for as long as it is suspended, and once it is active again so are they, apart from
+    those that somebody froze.
+    """
     refusing = {check.budget_id for check in checks if not check.allowed}
     suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
     if suspends and identity.status == "active":
         suspended = msgspec.structs.replace(identity, status="suspended")
-        kill_cards(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+        changed = change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+        tell_frozen(part, changed, "sidecar", now_us)

@@ -79,6 +79,7 @@ class Identity(TypedDict):
     max_cards: int | None
     description: str | None
     card_defaults: CardDefaults | None
+    revoked_at: Instant | None
     created_at: Instant
     updated_at: Changed
     revision: Revision

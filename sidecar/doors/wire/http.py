@@ -18,7 +18,7 @@ from sidecar.core.errors import (
 )
 
 SINGLE: Final = frozenset(
-    {b"authorization", b"idempotency-key", b"content-type", b"x-request-id", b"x-api-key", b"x-api-secret"}
+    {b"authorization", b"api-key", b"x-api-key", b"x-api-secret", b"idempotency-key", b"content-type", b"x-request-id"}
 )
 """Headers that may come once: of two, one layer would take the first and another the last (CVE-2021-32777)."""
 

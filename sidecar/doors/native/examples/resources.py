@@ -31,6 +31,7 @@ _IDENTITY: Final = {
     "max_cards": None,
     "description": None,
     "card_defaults": None,
+    "revoked_at": None,
     "created_at": AT,
     "updated_at": None,
     "revision": 3,
@@ -169,7 +170,13 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                 {},
                 _IDENTITY
                 | _CHANGED
-                | {"status": "revoked", "effective_status": "revoked", "blocked_by": AGENT, "affected": 1},
+                | {
+                    "status": "revoked",
+                    "effective_status": "revoked",
+                    "blocked_by": AGENT,
+                    "revoked_at": AT,
+                    "affected": 1,
+                },
             ),
         ),
         "POST /v1/policies/reload": (
