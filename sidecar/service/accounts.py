@@ -174,7 +174,9 @@ class Bank:
         def work(txn: Transaction) -> Done[Held]:
             part = part_of(txn, caller, tenant_id, now_us)
             account = reached_account(part, caller, account_id)[0]
-            return once(part, key, now_us, Held, lambda: _held(part, _close(txn, part, account, caller.name, now_us)))
+            return once(
+                part, key, now_us, Held, lambda: _held(part, close_account(txn, part, account, caller.name, now_us))
+            )
 
         return await self._store.write(work, apart=True)
 
@@ -257,7 +259,8 @@ def _book(
     part.books.post(part.audit.append(kind, now_us, body).seq, entry)
 
 
-def _close(txn: Transaction, part: TenantTransaction, account: Account, by: str, now_us: int) -> Account:
+def close_account(txn: Transaction, part: TenantTransaction, account: Account, by: str, now_us: int) -> Account:
+    """Close an account inside a transaction; a closed one stays so. Raises Conflict unless it is empty."""
     if account.status == "closed":
         return account
     balance = part.books.balance(account.account_id)

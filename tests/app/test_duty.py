@@ -16,10 +16,12 @@ from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
 from sidecar.service.deliveries import Parcel
+from sidecar.service.payment_effects import RETRY_US
 from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.transits import Transits
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
+from tests.service.bank import PENDING, SUCCESS, FakeRail, Till, paying
 from tests.service.builders import SECOND, World, limit, payment, shipped_files
 from tests.service.mailroom import TAKEN, Mailroom
 
@@ -38,13 +40,13 @@ class Open:
 class Office:
     """The background work of a world."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path, transits: Transits | None = None) -> None:
         """Compete for a lock file in ``folder``."""
         self.world = world
         self.mail = Mailroom(world)
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
-        announcer, transits = Announcer(world.store), Transits(world.store, self.clock)
+        announcer, transits = Announcer(world.store), transits or Transits(world.store, self.clock)
         self.duty = Duty(
             folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer, transits
         )
@@ -181,3 +183,28 @@ def test_tenants_that_were_not_told_of_a_load_are_told_behind_it(office: Office)
     office.world.write(lambda txn: txn.keep_policies_loaded(loaded))
     office.run(lambda: "policies_loaded" in office.world.kinds())
     assert office.duty.is_on_duty
+
+
+def test_payments_that_were_left_on_their_way_are_taken_up_and_nothing_waits_for_their_rail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that does not answer keeps its own payments and nobody's holds."""
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.001)
+    rail = FakeRail(PENDING, SUCCESS)
+    with World(tmp_path) as world:
+        world.tenant()
+        world.identity("ann")
+        world.identity("shop", type_name="service")
+        till = Till(world, {"solana": rail}, rail_seconds=30.0)
+        payment = till.paid(paying(till.account("ann", "90", network="solana"), till.account("shop", network="solana")))
+        office = Office(world, tmp_path, till.transits)
+        office.due_hold()
+        world.now_us += RETRY_US
+        rail.gate = asyncio.Event()
+        office.run(lambda: len(rail.submitted) == 2 and office.is_expired())
+        assert till.get(payment.payment_id).payment.status == "initiated"
+        rail.gate = None
+        world.now_us += RETRY_US
+        again = Office(world, tmp_path, till.transits)
+        again.run(lambda: till.get(payment.payment_id).payment.status == "success")
+        assert world.faults() == []

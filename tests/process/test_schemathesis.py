@@ -34,6 +34,7 @@ CREATED = (
     "POST /v1/tokens",
     "POST /v1/treasury/cards",
     "POST /v1/webhooks",
+    "POST /v1/accounts",
     "POST /v1/authorize",
 )
 
@@ -65,8 +66,23 @@ class Existing:
             self.spare[path] = self._make("POST /v1/treasury/cards", identity_id=spare, **card)["card_id"]
         self.spare["/v1/webhooks/{webhook_id}"] = self._make("POST /v1/webhooks")["webhook_id"]
         self.spare["/v1/tokens/{token_id}/rotate"] = self._make("POST /v1/tokens")["token_id"]
+        self.ids |= self._payment()
         for end in ("settle", "release", "refund"):
             self.spare[f"/v1/decisions/{{decision_id}}/{end}"] = self._make("POST /v1/authorize")["decision_id"]
+
+    def _payment(self) -> dict[str, str]:
+        """Make a payment; returns its id, and that of an account with something in it."""
+        account = self.ids["account_id"]
+        self._ok("/v1/policies", EXAMPLES["POST /v1/policies"][2].request)
+        self._ok("/v1/accounts", EXAMPLES["POST /v1/accounts"][1].request)
+        self._ok(f"/v1/accounts/{account}/deposits", {"amount": 100})
+        payment = self._ok("/v1/payments", EXAMPLES["POST /v1/payments"][0].request)
+        self.spare["/v1/accounts/{account_id}/close"] = self._make("POST /v1/accounts")["account_id"]
+        named = {"sender_id": payment["sender_id"], "receiver_id": payment["receiver_id"]}
+        return named | {"payment_id": payment["payment_id"], "from_account_id": account}
+
+    def _ok(self, path: str, body: object) -> Document:
+        return self._operator.ok("POST", path, body, token=self.key)
 
     def _make(self, call: str, **changes: object) -> Document:
         request = EXAMPLES[call][0].request

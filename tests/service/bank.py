@@ -36,11 +36,13 @@ class FakeRail:
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
         self.gate: asyncio.Event | None = None
+        self.asked = asyncio.Event()
         self.known: dict[str, Outcome] = {}
 
     async def submit(self, payment: Payment) -> Outcome:
         """Take a payment."""
         self.submitted.append(payment.payment_id)
+        self.asked.set()
         if self.gate is not None:
             await self.gate.wait()
         return self._answer(payment)

@@ -12,7 +12,7 @@ import msgspec
 import orjson
 
 from sidecar.core.budget import OnExceeded, OnExpiry
-from sidecar.core.errors import Conflict, NotFound, ValidationFailed
+from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, ValidationFailed
 from sidecar.core.log_entries import text_of
 from sidecar.core.model import AuthorizeRequest, Json
 from sidecar.core.money import Major
@@ -29,13 +29,14 @@ from sidecar.service.proof import Proof, Prover
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.service.treasury import CardDesk
 from sidecar.state.chronicle import StoredChronicle, chronicles
+from tests.service.bank import FAILED, PENDING, SUCCESS, FakeRail, Till, paying
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
 
 AGENTS: Final = ("ann", "bob", "cat")
 PERIODS: Final[tuple[Period, ...]] = ("per_transaction", "hourly", "daily", "rolling_24h", "total")
 ACTIONS_OVER: Final[tuple[OnExceeded, ...]] = ("deny", "deny", "suspend", "notify", "track")
 ON_EXPIRY: Final[tuple[OnExpiry, ...]] = ("release", "settle")
-REFUSALS: Final = (Conflict, NotFound, ValidationFailed)
+REFUSALS: Final = (Conflict, IdempotencyConflict, NotFound, ValidationFailed)
 
 HOURS: Final = """
 @id("night/no-payments")
@@ -93,6 +94,9 @@ class Life:
         self.cards: list[str] = []
         self.policies: list[str] = []
         self.asked: list[AuthorizeRequest] = []
+        self.till = Till(world, {"solana": FakeRail(*self.random.choices((SUCCESS, FAILED, PENDING), k=20), SUCCESS)})
+        networks = ("internal", "solana")
+        self.accounts = [self.till.account(agent, "90", "CAD", network) for agent in AGENTS for network in networks]
         self.draw()
 
     def draw(self) -> None:
@@ -114,10 +118,11 @@ class Life:
             self.change_files,
             self.jump,
             self.kill,
+            self.change_account,
         )
         for _ in range(steps):
             self.world.now_us += self.random.choice((1, 1, SECOND, SECOND, 40 * SECOND, HOUR, 5 * HOUR))
-            chosen = self.random.choice((ask, ask, ask, end, end, self.random.choice(rare)))
+            chosen = self.random.choice((ask, ask, ask, end, end, self.pay, self.random.choice(rare)))
             try:
                 chosen()
             except REFUSALS:
@@ -236,6 +241,31 @@ class Life:
             return
         change = self.random.choice((self.desk.freeze, self.desk.unfreeze, self.desk.unfreeze, self.desk.close))
         world.run(change(OPERATOR, "t_one", self.random.choice(self.cards), None, now_us))
+
+    def change_account(self) -> None:
+        """Open an account, or let something in or out of one."""
+        if self.random.random() < 0.4:
+            network = self.random.choice(("internal", "internal", "solana"))
+            agent = self.random.choice((*AGENTS, "root"))
+            self.accounts.append(self.till.account(agent, asset="CAD", network=network))
+        change = self.random.choice((self.till.deposit, self.till.deposit, self.till.withdraw))
+        change(self.random.choice(self.accounts), str(self.random.randrange(1, 90)))
+
+    def pay(self) -> None:
+        """Pay somebody, or see what became of a payment on its way."""
+        if self.random.random() < 0.2:
+            self.world.run(self.till.transits.resume())
+            return
+        draft = paying(
+            self.random.choice(self.accounts),
+            self.random.choice((*self.accounts, *AGENTS)),
+            str(self.random.randrange(1, 40)),
+            currency="CAD",
+            identity_id=self.random.choice((None, None, *AGENTS)),
+            debug_mode=self.random.random() < 0.1,
+            request_id=self.random.choice((None, None, f"request {self.random.randrange(9)}")),
+        )
+        self._note(self.till.paid(draft).decision_id)
 
     def kill(self) -> None:
         """Freeze every card below somebody."""

@@ -1,18 +1,30 @@
-"""Payments: a decision with its effect in one transaction, a failed payment where it may not, nothing where it cannot."""
+"""Payments: a decision with its effect, in one transaction; one that may not be has failed, one that cannot is none."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import orjson
 import pytest
 
-from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, SidecarError, ValidationFailed
+from sidecar.core.errors import (
+    Conflict,
+    IdempotencyConflict,
+    NotFound,
+    SidecarError,
+    Unauthenticated,
+    ValidationFailed,
+)
 from sidecar.core.grants import Grant
 from sidecar.core.money import Major
+from sidecar.core.snapshot import SourceFile
+from sidecar.service.accounts import AccountDraft, close_account, open_account
 from sidecar.service.payment_plan import Side
+from sidecar.service.payments import TRIES_MAX
 from sidecar.service.store import Transaction
 from tests.service.bank import Till, pay_key, paying
-from tests.service.builders import HOUR, OPERATOR, World, codes, limit
+from tests.service.builders import HOUR, OPERATOR, World, codes, limit, only_schemas
+from tests.service.mailroom import Mailroom
 
 
 @pytest.fixture
@@ -62,7 +74,9 @@ def test_a_payment_moves_what_it_says_and_its_budgets_count_it(till: Till, ann: 
 
 def test_policies_see_which_account_and_network_it_is_paid_from(till: Till, ann: str, shop: str) -> None:
     text = f"""forbid (principal, action == Action::"payment.create", resource is Service)
-    when {{ context has account_id && context.account_id == "{ann}" && context has network && context.network == "internal" }};"""
+    when {{
+      context has account_id && context.account_id == "{ann}" && context has network && context.network == "internal"
+    }};"""
     till.world.cedar(text)
     other = till.account("ann", "5")
     assert till.paid(paying(ann, shop)).status == "failed"
@@ -327,32 +341,110 @@ def test_an_identity_out_of_reach_pays_nothing_for_an_agent(till: Till, ann: str
             till.pay(draft, caller=till.world.token("bob"))
 
 
-def test_a_tenant_that_changes_between_plan_and_write_is_looked_at_again(
-    till: Till, ann: str, shop: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    newer = till.account("shop")
-    plan = till.paymaster._enter  # noqa: SLF001 -- the moment in between
+def closing_before(till: Till, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the shop's oldest account be closed, and a new one opened, between plan and write, so many times."""
+    enter, left = till.paymaster._enter, [times]  # noqa: SLF001 -- the moment in between
 
     def changed_first(txn: Transaction, **more: object) -> object:
-        monkeypatch.undo()
-        with_close = till.bank  # the account that was planned with is closed in the same transaction
-        part = txn.of(next(txn.tenants.after(0)))
-        account = part.accounts.get(shop)
-        assert account is not None
-        assert with_close is not None
-        revision = txn.tenants.advance(part.tenant.number)
-        closed = msgspec.structs.replace(account, status="closed", revision=revision)
-        part.accounts.change(shop, closed, revision)
-        body = {
-            "account": shop,
-            "identity": "shop",
-            "asset": "USDC",
-            "network": "internal",
-            "revision": revision,
-            "by": "x",
-        }
-        part.audit.append("account_closed", till.world.now_us, body)
-        return plan(txn, **more)  # type: ignore[arg-type]
+        if left[0]:
+            left[0] -= 1
+            part = txn.of(next(txn.tenants.after(0)))
+            account = next(each for _, each in part.accounts.owned("shop") if each.status == "active")
+            draft = AccountDraft(identity_id="shop", asset="USDC")
+            open_account(txn, part, draft, till.world.ids, "operator", till.world.now_us)
+            close_account(txn, part, account, "operator", till.world.now_us)
+            assert enter(txn, **more) is None  # type: ignore[arg-type]
+            return None
+        return enter(txn, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(till.paymaster, "_enter", changed_first)
+
+
+@pytest.mark.usefixtures("ann", "shop")
+def test_accounts_that_change_between_plan_and_write_are_looked_at_again(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = till.account("shop")
+    closing_before(till, monkeypatch, 1)
     assert till.paid(paying("ann", "shop")).to_account_id == newer
+
+
+@pytest.mark.usefixtures("ann", "shop")
+def test_accounts_that_change_all_the_time_are_given_up_on(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    till.account("shop")
+    closing_before(till, monkeypatch, TRIES_MAX)
+    with pytest.raises(Conflict, match="all the time"):
+        till.pay(paying("ann", "shop"))
+
+
+def test_a_token_that_ended_sees_no_payment_again(till: Till, ann: str, shop: str) -> None:
+    token = till.world.token("ann", life_us=HOUR)
+    draft = paying(ann, shop, request_id="order 7")
+    till.pay(draft, caller=token)
+    till.world.now_us += HOUR
+    with pytest.raises(Unauthenticated):
+        till.pay(draft, caller=token)
+
+
+def test_receivers_that_the_schema_has_no_payments_for_are_a_denial(till: Till, ann: str) -> None:
+    """The action of the request is not in the schema at all: the decision says so, and the context is the caller's."""
+    files = only_schemas()
+    text = files.schemas[0].text
+    start = text.index('action "payment.create"')
+    cut = text[:start] + text[text.index("action ", start + 1) :]
+    first, *rest = files.schemas
+    till.world.load(msgspec.structs.replace(files, schemas=(SourceFile(first.path, cut), *rest)))
+    till.account("shop")
+    payment = till.paid(paying(ann, "shop"))
+    assert payment.status == "failed"
+    assert (payment.error_details or "").startswith("not_permitted")
+
+
+# --- Events -----------------------------------------------------------------------------------------------------------
+
+
+def test_endpoints_are_told_how_a_payment_ended_and_nothing_of_a_rehearsal(till: Till, ann: str, shop: str) -> None:
+    mail = Mailroom(till.world)
+    hook = mail.hook("payment.succeeded", "payment.failed")
+    till.paid(paying(ann, shop, debug_mode=True))
+    made = till.paid(paying(ann, shop, "10.5", request_id="order 7"))
+    till.world.revoke("ann")
+    failed = till.paid(paying(ann, shop))
+    told = [orjson.loads(waiting.body) for waiting in mail.waiting(hook)]
+    assert [event["type"] for event in told] == ["payment.succeeded", "payment.failed"]
+    assert told[0]["data"] == {
+        "tenant_id": "t_one",
+        "payment_id": made.payment_id,
+        "decision_id": made.decision_id,
+        "identity_id": "ann",
+        "sender_id": "ann",
+        "receiver_id": "shop",
+        "from_account_id": ann,
+        "to_account_id": shop,
+        "amount": 10.5,
+        "currency": "USDC",
+        "network": "internal",
+        "status": "success",
+        "request_id": "order 7",
+        "transaction_hash": None,
+        "error_details": None,
+    }
+    assert (told[1]["data"]["payment_id"], told[1]["data"]["error_details"]) == (
+        failed.payment_id,
+        failed.error_details,
+    )
+
+
+def test_the_witness_sees_the_decision_of_a_payment_once(
+    till: Till, ann: str, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of any decision that is new and on disk: what a shadow policy would have said of it is compared."""
+    seen: list[str | None] = []
+    monkeypatch.setattr(
+        till.world.authorizer, "show", lambda _tenant, _request, answered: seen.append(answered.decision.decision_id)
+    )
+    draft = paying(ann, shop, request_id="order 7")
+    made = till.paid(draft)
+    till.paid(draft)
+    till.paid(paying(ann, shop, debug_mode=True))
+    assert seen == [made.decision_id]

@@ -20,6 +20,7 @@ from sidecar.state.codec import U32, U64, decode, encode, short_hash
 from sidecar.state.environment import Table, Txn
 from sidecar.state.records import Kind
 from sidecar.state.tokens import FormerSecret
+from tests.service.bank import Till
 from tests.service.builders import DAY, OPERATOR, SECOND, World, key_for, limit, payment
 
 TENANT = U32.pack(1)
@@ -50,6 +51,7 @@ class Office:
         self.card_id = world.run(desk.create(OPERATOR, "t_one", draft, None, world.now_us)).value.card.card_id
         world.run(desk.freeze(OPERATOR, "t_one", self.card_id, None, world.now_us))
         world.run(desk.unfreeze(OPERATOR, "t_one", self.card_id, None, world.now_us))
+        Till(world).account("ann")
         self.old = world.minted("ann").token
         self.token = world.run(world.desk.rotate(OPERATOR, "t_one", self.old.token_id, GRACE, world.now_us)).value.token
         ended_token = world.minted("ann").token.token_id

@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples import decisions, resources, shadow, treasury, webhooks
+from sidecar.doors.native.examples import decisions, payments, resources, shadow, treasury, webhooks
 from sidecar.doors.wire.openapi import Example
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
-    {**resources.EXAMPLES, **treasury.EXAMPLES, **decisions.EXAMPLES, **shadow.EXAMPLES, **webhooks.EXAMPLES}
+    {
+        **resources.EXAMPLES,
+        **treasury.EXAMPLES,
+        **payments.EXAMPLES,
+        **decisions.EXAMPLES,
+        **shadow.EXAMPLES,
+        **webhooks.EXAMPLES,
+    }
 )
 """By call: ``POST /v1/things``."""

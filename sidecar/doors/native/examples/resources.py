@@ -206,6 +206,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                     "cedar": 'permit (principal is Agent, action == Action::"tool.call", resource == Tool::"search");',
                 },
             ),
+            Example(
+                "Payments out of accounts",
+                {"identity_id": AGENT, "name": "Payments", "rules": {"actions": ["payment.create"]}},
+            ),
         ),
         "GET /v1/policies": (Example("The only policy", answer=page(_POLICY)),),
         "GET /v1/policies/{policy_id}": (Example("A policy", answer=_POLICY),),
