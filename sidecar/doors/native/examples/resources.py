@@ -165,7 +165,9 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
             Example(
                 "Revoke an agent",
                 {},
-                _IDENTITY | {"status": "revoked", "effective_status": "revoked", "blocked_by": AGENT} | {"affected": 1},
+                _IDENTITY
+                | {"status": "revoked", "revoked_at": AT, "effective_status": "revoked", "blocked_by": AGENT}
+                | {"affected": 1},
             ),
         ),
         "POST /v1/policies/reload": (
