@@ -170,13 +170,8 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                 {},
                 _IDENTITY
                 | _CHANGED
-                | {
-                    "status": "revoked",
-                    "effective_status": "revoked",
-                    "blocked_by": AGENT,
-                    "revoked_at": AT,
-                    "affected": 1,
-                },
+                | {"status": "revoked", "revoked_at": AT, "effective_status": "revoked", "blocked_by": AGENT}
+                | {"affected": 1},
             ),
         ),
         "POST /v1/policies/reload": (
