@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sidecar.app.dialects import MANNERS, ledger_calls, tally_calls, tledger_calls
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
@@ -21,8 +22,6 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
-from sidecar.doors.dialects import tally_manner
-from sidecar.doors.dialects.tally import TallyCalls
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
@@ -64,7 +63,6 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
-from sidecar.service.roster import Roster
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
@@ -83,9 +81,6 @@ from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
-
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({tally_manner.PREFIX: tally_manner.TALLY})
-"""In which manner an unknown path below another one is answered."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -148,14 +143,14 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
     check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
-    shadow = None
-    if settings.shadow_policies is not None:
-        shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
+    shadow = _shadow(settings, store, snapshots, metrics)
     announcer = Announcer(store)
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
+    cards = CardDesk(store, treasurer, new_id)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     transits = Transits(store, clock)
+    paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
@@ -164,15 +159,17 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PolicyCalls(legislator, reloading).calls(),
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
-        *TreasuryCalls(CardDesk(store, treasurer, new_id), KillSwitch(store)).calls(),
+        *TreasuryCalls(cards, KillSwitch(store)).calls(),
         *AccountCalls(Bank(store, new_id)).calls(),
-        *PaymentCalls(Paymaster(store, authorizer, snapshots, new_id, transits, metrics)).calls(),
+        *PaymentCalls(paymaster).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *TallyCalls(Roster(store, registry)).calls(),
+        *tledger_calls(store, new_id, registry, treasurer, legislator, desk, paymaster),
+        *tally_calls(store, registry),
+        *ledger_calls(store, new_id, registry, treasurer, legislator, desk, cards),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
@@ -183,6 +180,13 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
+
+
+def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:
+    """Return what compares decisions with other policies, None where there are none."""
+    if settings.shadow_policies is None:
+        return None
+    return Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
 
 
 def _watcher(settings: Settings, store: LmdbStore, reloader: Reloader, duty: Duty) -> Watcher:

@@ -29,6 +29,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     it governs only what is paid from that account, which a request names in its context.
 
     ``notify_at_bp`` is the share of the limit, in hundredths of a percent, at which its approach is announced.
+    ``updated_at_us`` is None while it is as it was made.
     """
 
     budget_id: str
@@ -46,6 +47,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     revision: int
     account_id: str | None = None
+    updated_at_us: int | None = None
 
     @property
     def owner(self) -> str:

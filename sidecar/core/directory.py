@@ -53,7 +53,8 @@ class CardDefaults(msgspec.Struct, frozen=True):
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """A node of a tenant's hierarchy; ``parent_id`` is None for the root only.
 
-    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never. Policies see
+    ``killed_revision`` is the tenant's revision at which the kill switch was last used on it, 0 for never.
+    ``updated_at_us`` is None while it is as it was made, ``revoked_at_us`` while it is not revoked. Policies see
     neither ``description`` nor ``card_defaults``.
     """
 
@@ -70,6 +71,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     killed_revision: int = 0
     description: str | None = None
     card_defaults: CardDefaults | None = None
+    updated_at_us: int | None = None
+    revoked_at_us: int | None = None
 
 
 class Block(msgspec.Struct, frozen=True):

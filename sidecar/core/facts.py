@@ -15,8 +15,17 @@ from sidecar.core.directory import Identity
 from sidecar.core.grants import Grant
 from sidecar.core.passkeys import Passkey
 
-_LATER: Final[Mapping[str, object]] = {"killed_revision": 0, "description": None, "card_defaults": None}
+_LATER: Final[Mapping[str, object]] = {
+    "killed_revision": 0,
+    "description": None,
+    "card_defaults": None,
+    "updated_at_us": None,
+    "revoked_at_us": None,
+}
 """Fields of identities that came later, and what they are while they are unset."""
+
+_LATER_OF_BUDGETS: Final = ("account_id", "updated_at_us")
+"""Fields of budgets that came later, unset while they are None."""
 
 
 def identity_fact(identity: Identity) -> bytes:
@@ -34,8 +43,9 @@ def identity_fact(identity: Identity) -> bytes:
 def budget_fact(budget: Budget) -> bytes:
     """Return one version of a budget as a fact; what came later is left out as in ``identity_fact``."""
     fields = msgspec.to_builtins(budget)
-    if budget.account_id is None:
-        del fields["account_id"]
+    for name in _LATER_OF_BUDGETS:
+        if fields[name] is None:
+            del fields[name]
     return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
 
 

@@ -11,8 +11,11 @@ import msgspec
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.money import NumberText
 
-Json: TypeAlias = bool | int | str | list[object] | dict[str, object] | None
-"""Plain data as ``check_plain`` lets it pass; it nests, which msgspec cannot be told of an alias."""
+Json: TypeAlias = bool | int | float | str | list[object] | dict[str, object] | None
+"""Plain data as ``check_plain`` lets it pass; it nests, which msgspec cannot be told of an alias.
+
+A ``float`` is in metadata only, which policies see as texts.
+"""
 
 LONG_MAX = 2**63 - 1
 """Cedar's Long is a signed 64-bit integer."""

@@ -71,7 +71,8 @@ def patch_budget(
         notify_at_bp=old.notify_at_bp if patch.notify_at_bp is None else patch.notify_at_bp,
     )
     if changed != old:
-        changed = msgspec.structs.replace(changed, revision=txn.tenants.advance(part.tenant.number))
+        revision = txn.tenants.advance(part.tenant.number)
+        changed = msgspec.structs.replace(changed, revision=revision, updated_at_us=now_us)
         part.budgets.change(changed.budget_id, changed, changed.revision)
         window = _window(part, changed, now_us)
         if window is not None and (changed.limit, changed.on_exceeded) != (old.limit, old.on_exceeded):

@@ -119,6 +119,33 @@ class Treasurer:
 
         return await self._store.write(work)
 
+    async def put(
+        self, caller: Caller, tenant_id: str | None, draft: BudgetDraft, now_us: int, key: IdempotencyKey | None = None
+    ) -> Done[Metered]:
+        """Set the limit of the oldest budget that counts the same as ``draft``, or make that where there is none.
+
+        The same is counted for the same identity or card in the same dimension, currency and period, of the same
+        actions and account, with the same consequence. Raises as ``create``.
+        """
+        caller.require_administrator()
+
+        wanted = drafted(draft, "", 0, 0, 0)
+
+        def set_limit(txn: Transaction, part: TenantTransaction) -> Metered:
+            present = next(
+                (each for each in budgets_of(part, wanted.owner) if _counted(each) == _counted(wanted)), None
+            )
+            if present is None:
+                return self.make(txn, part, draft, caller.name, now_us)
+            patch = BudgetPatch(limit=draft.limit, name=None, on_exceeded=None, notify_at_bp=None)
+            return patch_budget(txn, part, present, patch, caller.name, now_us)
+
+        def work(txn: Transaction) -> Done[Metered]:
+            part = part_of(txn, caller, tenant_id, now_us)
+            return once(part, key, now_us, Metered, lambda: set_limit(txn, part))
+
+        return await self._store.write(work)
+
     async def delete(self, caller: Caller, tenant_id: str | None, budget_id: str, now_us: int) -> None:
         """Delete a budget; what was reserved from it stays reserved and is still booked. Raises NotFound."""
         caller.require_administrator()
@@ -128,6 +155,14 @@ class Treasurer:
             delete_budget(txn, part, _reached(part, caller, budget_id), caller.name, now_us)
 
         await self._store.write(work)
+
+
+def _counted(budget: Budget) -> tuple[object, ...]:
+    """Return what a budget counts, and what comes of exceeding it."""
+    return (
+        *(budget.owner, budget.dimension, budget.currency, budget.period),
+        *(budget.actions, budget.account_id, budget.on_exceeded),
+    )
 
 
 def _chain_of(part: TenantTransaction, draft: BudgetDraft) -> IdentityChain:

@@ -18,6 +18,7 @@ from sidecar.core.directory import Identity, block_on, walk
 from sidecar.core.errors import Conflict, NotFound
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.rules import read_rules
+from sidecar.core.snapshot import TenantPolicies
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.accounts import AccountDraft, open_account
 from sidecar.service.budget_changes import BudgetDraft, Metered
@@ -35,17 +36,22 @@ OF_THE_NEW: Final = ""
 class EnrolmentDraft(msgspec.Struct, frozen=True, kw_only=True):
     """An identity to be made with what it begins with.
 
-    In ``limits``, ``accounts`` and ``policy`` the identity is ``OF_THE_NEW``. ``policy_id`` names a policy of the
-    tenant that takes the place of ``policy``: one that holds above the new identity already holds for it, any other is
-    copied. ``token_name`` None asks for no token.
+    In ``limits``, ``accounts`` and ``policy`` the identity is ``OF_THE_NEW``. ``parent_type`` is the type that its
+    parent must have unless it is the tenant's root, None for any. ``policy_id`` names a policy of the tenant that takes
+    the place of ``policy``: one that holds above the new identity already holds for it, any other is copied.
+    ``token_name`` None asks for no token. What is made ``below`` it has it as its parent, and no policy of its own:
+    that of the new identity holds there as well. An account whose wallet address is ``OF_THE_NEW`` gets one that all
+    accounts of its identity share.
     """
 
     identity: IdentityDraft
+    parent_type: str | None = None
     limits: tuple[BudgetDraft, ...] = ()
     accounts: tuple[AccountDraft, ...] = ()
     policy: PolicyDraft | None = None
     policy_id: str | None = None
     token_name: str | None = None
+    below: "tuple[EnrolmentDraft, ...]" = ()
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +63,7 @@ class Enrolled(msgspec.Struct, frozen=True, kw_only=True):
     policy: Stored | None = None
     token: Minted | None = None
     is_new: bool = True
+    below: "tuple[Enrolled, ...]" = ()
 
 
 class Registrar:
@@ -84,31 +91,47 @@ class Registrar:
     ) -> Done[Enrolled]:
         """Make an identity with what it begins with.
 
-        Raises NotFound for an unknown parent or policy, Conflict where another identity has the external id, below
-        another parent or of another type, and for a tenant that changes all the time; ValidationFailed, PolicyInvalid.
+        Raises NotFound for an unknown parent, or one of another type than is asked for, and for an unknown policy;
+        Conflict where another identity has the external id, below another parent or of another type, and for a tenant
+        that changes all the time; ValidationFailed, PolicyInvalid.
         """
         caller.require_administrator()
         identity_id = draft.identity.identity_id or self._new_id("id", now_us)
         draft = msgspec.structs.replace(
             draft, identity=msgspec.structs.replace(draft.identity, identity_id=identity_id)
         )
-        for _ in range(TRIES_MAX):
+        for left in reversed(range(TRIES_MAX)):
             with self._store.read() as txn:
                 require_alive(txn, caller, now_us)
                 part = txn.of(tenant_of(txn, caller, tenant_id))
                 again = replayed(part, key, now_us, Enrolled)
                 if again is not None:
                     return again
+                _require_parent(part, draft)
                 checked = None if _present(part, draft) else self._checked(txn, part, draft, now_us)
             keep = partial(
-                self._keep, caller=caller, tenant_id=tenant_id, draft=draft, checked=checked, key=key, now_us=now_us
+                self._keep,
+                caller=caller,
+                tenant_id=tenant_id,
+                draft=draft,
+                checked=checked,
+                is_last=left == 0,
+                key=key,
+                now_us=now_us,
             )
             done = await self._store.write(keep, apart=True)
             if done is not None:
                 return done
         raise Conflict("the tenant's policies change all the time, try again")
 
-    def _checked(self, txn: Transaction, part: TenantTransaction, draft: EnrolmentDraft, now_us: int) -> Checked | None:
+    def _checked(
+        self,
+        txn: Transaction,
+        part: TenantTransaction,
+        draft: EnrolmentDraft,
+        now_us: int,
+        before: TenantPolicies | None = None,
+    ) -> Checked | None:
         """Return the policy of the new identity, checked beside all others; None where it needs none of its own."""
         policy = _policy_of(part, draft)
         if policy is None:
@@ -124,7 +147,7 @@ class Registrar:
             revision=0,
         )
         policy = msgspec.structs.replace(policy, identity_id=identity_id)
-        return self._legislator.check(txn, part, self._legislator.new_id(now_us), policy, owner, now_us)
+        return self._legislator.check(txn, part, self._legislator.new_id(now_us), policy, owner, now_us, before)
 
     def _keep(
         self,
@@ -134,10 +157,15 @@ class Registrar:
         tenant_id: str | None,
         draft: EnrolmentDraft,
         checked: Checked | None,
+        is_last: bool,
         key: IdempotencyKey | None,
         now_us: int,
     ) -> Done[Enrolled] | None:
-        """Make all of it, or return None when what the policy was checked against has changed."""
+        """Make all of it, or return None when what the policy was checked against has changed.
+
+        In the last try the policy is checked again in here, which holds up other writers, but ends: of many that enrol
+        at the same time each changes the policies for all others.
+        """
         part = part_of(txn, caller, tenant_id, now_us)
         again = replayed(part, key, now_us, Enrolled)
         if again is not None:
@@ -145,10 +173,14 @@ class Registrar:
         present = _present(part, draft)
         if present is not None:
             return first(part, key, now_us, lambda: present, kept=_without_text)
-        # Without a checked policy although one is needed: whoever had the external id is gone by now.
-        still_so = _policy_of(part, draft) is None if checked is None else holds(txn, part, checked)
-        if not still_so:
-            return None
+        if checked is None:
+            # Without a checked policy although one is needed: whoever had the external id is gone by now.
+            if _policy_of(part, draft) is not None:
+                return None
+        elif not holds(txn, part, checked):
+            if not is_last:
+                return None
+            checked = self._checked(txn, part, draft, now_us, checked.before)
         return first(
             part, key, now_us, lambda: self._make(txn, part, draft, checked, caller.name, now_us), kept=_without_text
         )
@@ -170,16 +202,40 @@ class Registrar:
             for each in draft.limits
         ]
         accounts = [
-            open_account(txn, part, msgspec.structs.replace(each, identity_id=identity_id), self._new_id, by, now_us)
-            for each in draft.accounts
+            open_account(txn, part, _account_of(each, identity_id), self._new_id, by, now_us) for each in draft.accounts
         ]
         token = None
         if draft.token_name is not None:
             wanted = TokenDraft(draft.token_name, "agent", identity_id, may_release=False, expires_at_us=None)
             token = self._desk.mint(txn, part.tenant, wanted, by, now_us)
+        below = [self._make(txn, part, _placed(each, identity_id), None, by, now_us) for each in draft.below]
         return Enrolled(
-            described=described, budgets=tuple(budgets), accounts=tuple(accounts), policy=policy, token=token
+            described=described,
+            budgets=tuple(budgets),
+            accounts=tuple(accounts),
+            policy=policy,
+            token=token,
+            below=tuple(below),
         )
+
+
+def _account_of(draft: AccountDraft, identity_id: str) -> AccountDraft:
+    """Return the account as that of the identity; an address that names the sidecar can be none of a real chain."""
+    address = f"sidecar:{identity_id}" if draft.wallet_address == OF_THE_NEW else draft.wallet_address
+    return msgspec.structs.replace(draft, identity_id=identity_id, wallet_address=address)
+
+
+def _placed(draft: EnrolmentDraft, parent_id: str) -> EnrolmentDraft:
+    """Return what is to be made below an identity, now that this has an id."""
+    return msgspec.structs.replace(draft, identity=msgspec.structs.replace(draft.identity, parent_id=parent_id))
+
+
+def _require_parent(part: TenantTransaction, draft: EnrolmentDraft) -> None:
+    parent_id = draft.identity.parent_id
+    parent = part.identities.get(parent_id)
+    if parent is None or (parent.parent_id is not None and draft.parent_type not in {None, parent.type}):
+        wanted = "identity" if draft.parent_type is None else draft.parent_type
+        raise NotFound(f"unknown {wanted} `{parent_id}`", field="parent_id")
 
 
 def _present(part: TenantTransaction, draft: EnrolmentDraft) -> Enrolled | None:
@@ -210,4 +266,4 @@ def _policy_of(part: TenantTransaction, draft: EnrolmentDraft) -> PolicyDraft | 
 
 def _without_text(enrolled: Enrolled) -> Enrolled:
     token = None if enrolled.token is None else without_text(enrolled.token)
-    return msgspec.structs.replace(enrolled, token=token)
+    return msgspec.structs.replace(enrolled, token=token, below=tuple(_without_text(each) for each in enrolled.below))

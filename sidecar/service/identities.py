@@ -230,7 +230,7 @@ def revoke_identity(
     if identity.parent_id is None:
         caller.require_operator()
     if identity.status != "revoked":
-        revoked = msgspec.structs.replace(identity, status="revoked")
+        revoked = msgspec.structs.replace(identity, status="revoked", revoked_at_us=now_us)
         identity = change_identity(txn, part, revoked, "identity_revoked", caller.name, now_us)
     return Described(part.tenant.tenant_id, identity, block_on((identity, *chain[1:])))
 

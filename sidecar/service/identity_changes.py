@@ -28,7 +28,8 @@ def change_identity(
 ) -> Identity:
     """Store a changed identity at the tenant's next revision and return it; a revoked one frees its external id."""
     revision = txn.tenants.advance(part.tenant.number)
-    return _keep(part, msgspec.structs.replace(identity, revision=revision), kind, changed_by, now_us)
+    changed = msgspec.structs.replace(identity, revision=revision, updated_at_us=now_us)
+    return _keep(part, changed, kind, changed_by, now_us)
 
 
 def kill_cards(
@@ -36,7 +37,7 @@ def kill_cards(
 ) -> Identity:
     """Store a changed identity with a mark that freezes every active card of it and of everybody below."""
     revision = txn.tenants.advance(part.tenant.number)
-    marked = msgspec.structs.replace(identity, revision=revision, killed_revision=revision)
+    marked = msgspec.structs.replace(identity, revision=revision, killed_revision=revision, updated_at_us=now_us)
     _keep(part, marked, kind, changed_by, now_us)
     tell_frozen(part, marked, changed_by, now_us)
     return marked
@@ -70,9 +71,14 @@ def suspend_for_budget(
     budgets: tuple[Budget, ...],
     now_us: int,
 ) -> None:
-    """Suspend the acting identity, and freeze its cards, when a budget that says so refused it."""
+    """Suspend the acting identity, and with it its cards, when a budget that says so refused it.
+
+    No mark is set: cards are frozen for as long as it is suspended, and once it is active again so are they, apart from
+    those that somebody froze.
+    """
     refusing = {check.budget_id for check in checks if not check.allowed}
     suspends = any(budget.on_exceeded == "suspend" for budget in budgets if budget.budget_id in refusing)
     if suspends and identity.status == "active":
         suspended = msgspec.structs.replace(identity, status="suspended")
-        kill_cards(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+        changed = change_identity(txn, part, suspended, "identity_suspended", "sidecar", now_us)
+        tell_frozen(part, changed, "sidecar", now_us)

@@ -21,7 +21,15 @@ from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT
 from sidecar.core.policy import compile_statements
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.rules import Rules, compile_rules
-from sidecar.core.snapshot import API_SOURCE, CompiledFiles, PolicyRecord, SourceFile, compile_record, compile_tenant
+from sidecar.core.snapshot import (
+    API_SOURCE,
+    CompiledFiles,
+    PolicyRecord,
+    SourceFile,
+    TenantPolicies,
+    compile_record,
+    compile_tenant,
+)
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, first, replayed
@@ -51,11 +59,15 @@ class PolicyDraft(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A policy that compiled with all others of its tenant at ``revisions``; ``units`` are what is in its text."""
+    """A policy that compiled with all others of its tenant at ``revisions``; ``units`` are what is in its text.
+
+    ``before`` are the tenant's policies as they were compiled without it, of that revision or an older one.
+    """
 
     record: PolicyRecord
     units: tuple[PolicyUnit, ...]
     revisions: tuple[Revisions, Revisions]
+    before: TenantPolicies
 
 
 class Stored(msgspec.Struct, frozen=True):
@@ -117,11 +129,13 @@ class Legislator:
         draft: PolicyDraft,
         owner: Identity,
         now_us: int,
+        before: TenantPolicies | None = None,
     ) -> Checked:
         """Compile the draft alone, then with every other policy of the tenant.
 
         ``owner`` is the identity that it hangs on, which may be one that is yet to be made, or the tenant's root. A
-        policy that is checked is stored by ``adopt``. Cedar text from a caller must have been vetted. Raises as
+        policy that is checked is stored by ``adopt``. Cedar text from a caller must have been vetted. In a write
+        transaction ``before`` is that of an earlier check: what is not committed must not be kept. Raises as
         ``create``.
         """
         files = self._snapshots.files(txn)
@@ -140,12 +154,12 @@ class Legislator:
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
         everything = [*others, (record, type_name)]
-        before = self._snapshots.policies(txn, part)
+        before = before or self._snapshots.policies(txn, part)
         together = compile_tenant(files, part.tenant.tenant_id, everything, before, read=read)
         repeated = together.policies.repeated(policy_id)
         if repeated is not None:
             raise ValidationFailed(repeated, field="cedar")
-        return Checked(record, units, revisions_of(txn, part))
+        return Checked(record, units, revisions_of(txn, part), before)
 
     def get(self, caller: Caller, tenant_id: str | None, policy_id: str) -> Stored:
         """Return a policy. Raises NotFound."""

@@ -23,6 +23,7 @@ from sidecar.service.events import tell_token
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.token_changes import require_owner, revoke_token
 
 PRUNED_MAX: Final = 256
 """Secrets whose grace time is over that one transaction forgets."""
@@ -132,8 +133,8 @@ class TokenDesk:
     def mint(self, txn: Transaction, tenant: Tenant, draft: TokenDraft, made_by: str, now_us: int) -> Minted:
         """Make a token inside a transaction."""
         part = txn.of(tenant)
-        if draft.identity_id is not None and part.identities.get(draft.identity_id) is None:
-            raise NotFound(f"unknown identity `{draft.identity_id}`", field="identity_id")
+        if draft.identity_id is not None:
+            require_owner(part, draft.identity_id)
         if draft.kind == "agent" and draft.identity_id is None:
             raise ValidationFailed("an agent token belongs to an identity", field="identity_id")
         if draft.kind == "tenant" and draft.identity_id is not None:
@@ -257,21 +258,24 @@ class TokenDesk:
 
         return await self._store.write(work)
 
-    async def revoke(self, caller: Caller, tenant_id: str | None, token_id: str, now_us: int) -> None:
-        """Delete a token: the next request with it is refused by every process. Raises NotFound."""
+    async def revoke(
+        self, caller: Caller, tenant_id: str | None, token_id: str, now_us: int, *, of_identity: str | None = None
+    ) -> Token:
+        """Delete a token and return it: the next request with it is refused by every process.
+
+        Raises NotFound, also where it is not a token ``of_identity``.
+        """
         caller.require_administrator()
 
-        def work(txn: Transaction) -> None:
-            require_alive(txn, caller, now_us)
-            tenant = tenant_of(txn, caller, tenant_id)
-            part = txn.of(tenant)
+        def work(txn: Transaction) -> Token:
+            part = part_of(txn, caller, tenant_id, now_us)
             token = _known(part, token_id)
-            txn.tokens.delete(token)
-            part.tokens.remove(token_id, txn.tenants.advance(tenant.number))
-            part.audit.append("token_revoked", now_us, {"token": token_id, "by": caller.name})
-            tell_token(part, "token.revoked", token, caller.name, now_us)
+            if of_identity not in {None, token.identity_id}:
+                raise NotFound(f"unknown token `{token_id}`", field="token_id")
+            revoke_token(txn, part, token, caller.name, now_us)
+            return token
 
-        await self._store.write(work)
+        return await self._store.write(work)
 
     async def prune_former_secrets(self, now_us: int) -> int:
         """Forget secrets whose grace time is over, which open nothing any more; returns how many."""

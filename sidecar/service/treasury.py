@@ -6,18 +6,16 @@ process sees it. A card's limits are budgets of the card, claimed together with 
 
 from collections.abc import Callable
 from functools import cache, partial
-from itertools import islice
 
 import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import encode_hash
-from sidecar.core.budget import AMOUNT, Budget, card_owner
+from sidecar.core.budget import Budget, card_owner
 from sidecar.core.cards import (
     Card,
     CardState,
     CardStatus,
-    ExternalRef,
     apparent_state,
     closed,
     frozen,
@@ -29,29 +27,15 @@ from sidecar.core.directory import IdentityChain, block_on, walk
 from sidecar.core.errors import Conflict
 from sidecar.core.facts import card_fact
 from sidecar.core.idempotency import IdempotencyKey
-from sidecar.core.money import Major
-from sidecar.core.windows import Period
 from sidecar.service.access import part_of, reached_card, tenant_of
-from sidecar.service.budget_changes import BudgetDraft
 from sidecar.service.budgets import Treasurer
+from sidecar.service.card_drafts import CardDraft, limit_of, limited, require_place
 from sidecar.service.events import tell_card
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import budgets_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 from sidecar.service.subtrees import cards_within
-
-
-class CardDraft(msgspec.Struct, frozen=True, kw_only=True):
-    """A card to be made; the limits are in major units of ``currency``."""
-
-    identity_id: str
-    currency: str
-    spend_limit_daily: Major | None = None
-    spend_limit_monthly: Major | None = None
-    allowed_mccs: tuple[str, ...] = ()
-    external_ref: ExternalRef | None = None
-    last4: str | None = None
 
 
 class Shown(msgspec.Struct, frozen=True):
@@ -84,26 +68,67 @@ class CardDesk:
     ) -> Done[Shown]:
         """Make a card with its limits.
 
-        Raises NotFound for an unknown identity, ValidationFailed for a limit or currency that cannot be, Conflict for
-        an identity that is revoked or has as many cards as it may, and for an external reference in use.
+        Without a limit of its own it gets that of its identity's card defaults. Raises NotFound for an unknown
+        identity, ValidationFailed for a limit or currency that cannot be, Conflict for an identity that is revoked or
+        has as many cards as it may, and for an external reference in use.
         """
         caller.require_administrator()
-        places(draft.currency, "currency")
+        return await self._create(caller, tenant_id, draft, key, now_us)
+
+    async def issue(
+        self, caller: Caller, tenant_id: str | None, draft: CardDraft, key: IdempotencyKey | None, now_us: int
+    ) -> Done[Shown]:
+        """Make a card for an identity within the caller's reach, which must be active.
+
+        The card of an agent's token has the limit of the card defaults beside any of its own, so that it cannot give
+        itself more. Raises as ``create``.
+        """
+        return await self._create(caller, tenant_id, draft, key, now_us, for_active=True)
+
+    async def _create(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        draft: CardDraft,
+        key: IdempotencyKey | None,
+        now_us: int,
+        *,
+        for_active: bool = False,
+    ) -> Done[Shown]:
+        if draft.currency is not None:
+            places(draft.currency, "currency")
 
         def work(txn: Transaction) -> Done[Shown]:
             part = part_of(txn, caller, tenant_id, now_us)
-            return once(part, key, now_us, Shown, lambda: self._make(txn, part, draft, caller.name, now_us))
+            chain = walk(draft.identity_id, part.identities.get)
+            caller.require_reach(chain)
+            return once(part, key, now_us, Shown, lambda: make(txn, part, chain))
+
+        def make(txn: Transaction, part: TenantTransaction, chain: IdentityChain) -> Shown:
+            block = block_on(chain)
+            if for_active and block is not None:
+                raise Conflict(f"identity `{block.identity.identity_id}` is {block.status}, it gets no card")
+            return self._make(txn, part, chain, draft, caller, now_us)
 
         return await self._store.write(work, apart=True)
 
-    def _make(self, txn: Transaction, part: TenantTransaction, draft: CardDraft, by: str, now_us: int) -> Shown:
-        chain = walk(draft.identity_id, part.identities.get)
-        _require_place(part, chain, draft)
+    def _make(
+        self,
+        txn: Transaction,
+        part: TenantTransaction,
+        chain: IdentityChain,
+        draft: CardDraft,
+        caller: Caller,
+        now_us: int,
+    ) -> Shown:
+        by = caller.name
+        require_place(part, chain, draft)
+        currency, limits = limited(chain[0], draft, is_bound_by_defaults=not caller.may_administer)
         revision = txn.tenants.advance(part.tenant.number)
         card = Card(
             card_id=self._new_id("card", now_us),
             identity_id=draft.identity_id,
-            currency=draft.currency,
+            currency=currency,
             allowed_mccs=draft.allowed_mccs,
             external_ref=draft.external_ref,
             last4=draft.last4,
@@ -114,13 +139,8 @@ class CardDesk:
         reference = None if card.external_ref is None else card.external_ref.key
         part.cards.add(card.card_id, card, revision, owner=card.identity_id, external_id=reference)
         _record(part, "card_created", card, by, now_us)
-        limits: tuple[tuple[Period, Major | None], ...] = (
-            ("daily", draft.spend_limit_daily),
-            ("monthly", draft.spend_limit_monthly),
-        )
-        for period, limit in limits:
-            if limit is not None:
-                self._treasurer.make(txn, part, _limit_of(card, period, limit), by, now_us)
+        for limit in limits:
+            self._treasurer.make(txn, part, limit_of(card, limit), by, now_us)
         return _shown(part, card, chain)
 
     def get(self, caller: Caller, tenant_id: str | None, card_id: str) -> Shown:
@@ -206,32 +226,6 @@ class CardDesk:
             return once(part, key, now_us, Shown, lambda: apply(txn, part))
 
         return await self._store.write(work)
-
-
-def _require_place(part: TenantTransaction, chain: IdentityChain, draft: CardDraft) -> None:
-    block = block_on(chain)
-    if block is not None and block.status == "revoked":
-        raise Conflict(f"identity `{block.identity.identity_id}` is revoked, it gets no card")
-    if draft.external_ref is not None and part.cards.by_external_id(draft.external_ref.key) is not None:
-        raise Conflict("the external reference is in use by another card", field="external_ref")
-    most = chain[0].max_cards
-    if most is not None:
-        owned = (listed.value for listed in part.cards.owned(draft.identity_id))
-        opened = (card for card in owned if card.status != "closed")
-        if sum(1 for _ in islice(opened, most)) >= most:
-            raise Conflict(f"identity `{draft.identity_id}` has as many open cards as it may: {most}")
-
-
-def _limit_of(card: Card, period: Period, limit: Major) -> BudgetDraft:
-    return BudgetDraft(
-        card_id=card.card_id,
-        name=f"Card spend limit, {period}",
-        dimension=AMOUNT,
-        period=period,
-        limit=limit,
-        limit_field=f"spend_limit_{period}",
-        currency=card.currency,
-    )
 
 
 def _shown(part: TenantTransaction, card: Card, chain: IdentityChain) -> Shown:

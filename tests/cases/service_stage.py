@@ -23,6 +23,7 @@ from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import Batch, BatchAuthorizer, Item, Semantics
 from sidecar.service.budget_changes import BudgetDraft, BudgetPatch
 from sidecar.service.budgets import Treasurer
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.explain import explain
 from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -32,7 +33,7 @@ from sidecar.service.settlement import Settler, Wanted
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy, TenantDraft
 from sidecar.service.tokens import TokenDesk
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from sidecar.state.environment import open_environment
 from sidecar.state.headroom import Headroom
 from sidecar.state.store import LmdbStore

@@ -43,6 +43,7 @@ def test_the_order_in_which_metadata_were_written_makes_no_other_fact(metadata: 
         {"external_id": "x"},
         {"max_cards": 1},
         {"revision": 9},
+        {"revoked_at_us": 1},
     ],
 )
 def test_another_version_of_an_identity_is_another_fact(changes: dict[str, object]) -> None:
@@ -65,6 +66,7 @@ def test_a_version_from_before_a_field_came_is_found_by_the_same_bytes() -> None
     """What is unset is left out; what is set to nothing at all is not."""
     assert b"description" not in identity_fact(identity())
     assert b"card_defaults" not in identity_fact(identity())
+    assert b"revoked_at_us" not in identity_fact(identity())
     assert b"account_id" not in budget_fact(budget())
     assert b'"description":""' in identity_fact(identity(description=""))
 
@@ -74,3 +76,9 @@ def test_what_came_later_is_read_back() -> None:
     assert msgspec.json.decode(identity_fact(kept), type=Identity) == kept
     limit = budget(account_id="acct_1")
     assert msgspec.json.decode(budget_fact(limit), type=Budget) == limit
+
+
+def test_when_a_version_was_changed_is_part_of_it() -> None:
+    assert b"updated_at_us" not in identity_fact(identity()) + budget_fact(budget())
+    assert b'"updated_at_us":7' in identity_fact(identity(updated_at_us=7))
+    assert b'"updated_at_us":7' in budget_fact(budget(updated_at_us=7))

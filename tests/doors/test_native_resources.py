@@ -115,7 +115,9 @@ def test_an_identity_is_answered_with_its_place_and_status(house: House) -> None
         "max_cards": None,
         "description": None,
         "card_defaults": None,
+        "revoked_at": None,
         "created_at": "2026-03-09T12:00:00Z",
+        "updated_at": None,
         "revision": made["revision"],
     }
     assert house.ok("GET", "/v1/identities/worker-7") == made
@@ -143,7 +145,6 @@ IDENTITIES: dict[str, tuple[object, ...]] = {
     "an id in other letters": ({"id": "\u0430gent"}, 400, "id"),
     "a long external id": ({"external_id": LONG}, 400, "external_id"),
     "metadata over 2 KiB": ({"metadata": {"x": "y" * 2_100}}, 400, "metadata"),
-    "a fraction in the metadata": ({"metadata": {"x": 0.5}}, 400, "metadata.x"),
     "an entity in the metadata": ({"metadata": {"x": {"__entity": {}}}}, 400, "metadata.x.__entity"),
     "a list for metadata": ({"metadata": []}, 400, "metadata"),
     "less than no cards": ({"max_cards": -1}, 400, "max_cards"),
@@ -185,8 +186,8 @@ def test_an_identity_is_changed_suspended_and_revoked(door: Door) -> None:
     """A change raises its revision; a revocation is final, tells how many it reaches, and shows below as blocked."""
     house = build(door, "Life Co")
     path = f"/v1/identities/{house.team}"
-    renamed = house.ok("PATCH", path, {"name": "New", "metadata": {"a": [1, {"b": None}]}})
-    assert (renamed["name"], renamed["metadata"]) == ("New", {"a": [1, {"b": None}]})
+    renamed = house.ok("PATCH", path, {"name": "New", "metadata": {"a": [1, {"b": None, "c": 0.25}]}})
+    assert (renamed["name"], renamed["metadata"]) == ("New", {"a": [1, {"b": None, "c": 0.25}]})
     assert house.ok("PATCH", path, {"status": "suspended"})["effective_status"] == "suspended"
     below = house.ok("GET", f"/v1/identities/{house.agent}")
     assert (below["status"], below["effective_status"], below["blocked_by"]) == ("active", "suspended", house.team)
@@ -403,9 +404,13 @@ def test_a_budget_is_answered_with_its_usage(door: Door) -> None:
         "usage": usage,
         "warnings": [],
         "created_at": "2026-03-09T12:00:00Z",
+        "updated_at": None,
         "revision": made["revision"],
     }
+    house.door.clock.now_us += 1_000_000
     lowered = house.ok("PATCH", f"/v1/budgets/{made['budget_id']}", {"limit": "15", "name": "Less"})
+    house.door.clock.now_us -= 1_000_000
+    assert lowered["updated_at"] == "2026-03-09T12:00:01Z"
     assert (lowered["limit"], lowered["name"], lowered["usage"]["remaining"]) == (15, "Less", 0)
     assert [each["budget_id"] for each in house.ok("GET", f"/v1/budgets?identity_id={house.agent}")["data"]] == [
         made["budget_id"]

@@ -20,13 +20,14 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.core.windows import Period
 from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.proof import Proof, Prover
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from sidecar.state.chronicle import StoredChronicle, chronicles
 from tests.service.bank import FAILED, PENDING, SUCCESS, FakeRail, Till, paying
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call

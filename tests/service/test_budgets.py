@@ -5,7 +5,7 @@ import pytest
 
 from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.money import Major
-from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.budget_changes import BudgetDraft, BudgetPatch, Metered
 from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
 from tests.service.builders import DAY, OPERATOR, SECOND, World, at, codes, limit, payment, tool_call
@@ -251,3 +251,48 @@ def test_a_budget_of_another_tenant_does_not_exist(org: World) -> None:
     with pytest.raises(NotFound):
         org.treasurer.get(OPERATOR, "t_one", budget_id, org.now_us)
     assert org.decide(tool_call()).allowed
+
+
+def put(org: World, draft: BudgetDraft) -> Metered:
+    """Set a limit."""
+    return org.run(org.treasurer.put(OPERATOR, "t_one", draft, org.now_us)).value
+
+
+def test_a_limit_that_is_put_is_made_once_and_then_changed(org: World) -> None:
+    first = put(org, limit(10, "ann"))
+    org.now_us += SECOND
+    second = put(org, limit(20, "ann"))
+    assert (second.budget.budget_id, second.budget.limit) == (first.budget.budget_id, 2000)
+    assert (first.budget.updated_at_us, second.budget.updated_at_us) == (None, org.now_us)
+    assert org.kinds()[-2:] == ["budget_created", "budget_updated"]
+    assert put(org, limit(20, "ann")).budget == second.budget
+    assert org.kinds()[-1] == "budget_updated"
+    assert org.faults() == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        limit(10, "ann", period="weekly"),
+        limit(10, "ann", currency="USD"),
+        limit(10, "ann", actions=("spend",)),
+        limit(10, "ann", on_exceeded="notify"),
+        limit(10, "bob"),
+        limit(10, "ann", dimension="count"),
+    ],
+)
+def test_a_limit_that_counts_something_else_is_another_budget(org: World, other: BudgetDraft) -> None:
+    first = org.budget(limit(10, "ann"))
+    assert put(org, other).budget.budget_id != first.budget.budget_id
+
+
+def test_what_cannot_be_put_is_refused_and_nothing_is_changed(org: World) -> None:
+    put(org, limit(10, "ann"))
+    ann = org.token("ann")
+    before = org.kinds()
+    for draft, error in ((limit("1.001", "ann"), ValidationFailed), (limit(10, "nobody"), NotFound)):
+        with pytest.raises(error):
+            put(org, draft)
+    with pytest.raises(Forbidden):
+        org.run(org.treasurer.put(ann, "t_one", limit(1, "ann"), org.now_us))
+    assert org.kinds() == before

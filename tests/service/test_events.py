@@ -14,12 +14,13 @@ from sidecar.core.rules import Rules
 from sidecar.core.webhooks import Webhook
 from sidecar.service.announcement import Announcer
 from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.post import announce
 from sidecar.service.store import TenantTransaction, Transaction
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
 from tests.service.mailroom import Mailroom, opened
 from tests.state.builders import rows

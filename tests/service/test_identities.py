@@ -89,6 +89,17 @@ def test_a_chain_has_a_greatest_length(world: World) -> None:
         world.identity("too-deep", parent)
 
 
+def test_when_an_identity_was_revoked_is_kept(org: World) -> None:
+    """The first time, however often it is revoked."""
+    org.now_us += 7
+    org.revoke("team")
+    org.now_us += 7
+    org.revoke("team")
+    described = org.registry.get(OPERATOR, "t_one", "team")
+    assert described.identity.revoked_at_us == org.now_us - 7
+    assert org.registry.get(OPERATOR, "t_one", "root").identity.revoked_at_us is None
+
+
 def test_nothing_is_made_below_who_was_revoked(org: World) -> None:
     org.revoke("team")
     with pytest.raises(Conflict, match="identity `team` is revoked"):

@@ -1,13 +1,15 @@
 """Pages: put together they are the list, whatever their length and whatever is filtered out."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.core.errors import ValidationFailed
 from sidecar.service import paging
-from sidecar.service.paging import PageRequest, page_of
+from sidecar.service.paging import NUMBERED_MAX, Page, PageRequest, numbered, page_of
 from sidecar.service.store import Listed
 
 
@@ -43,3 +45,23 @@ def test_a_filter_looks_at_so_many_values_and_the_next_page_goes_on(monkeypatch:
     monkeypatch.setattr(paging, "SCANNED_MAX", 3)
     found = pages([*range(10)], 50, lambda value: value == 8)
     assert found == [(), (), (8,), ()]
+
+
+def listed_up_to(count: int) -> Callable[[PageRequest], Page[int]]:
+    """A list of so many numbers, page by page."""
+    return lambda request: page_of((Listed(each + 1, each) for each in range(request.after, count)), request)
+
+
+@given(st.integers(0, 500), st.integers(1, 9), st.integers(1, 100))
+def test_a_page_that_is_asked_for_by_number_is_that_stretch_of_the_list(count: int, number: int, size: int) -> None:
+    values, more = asyncio.run(numbered(listed_up_to(count), number, size))
+    first = (number - 1) * size
+    assert values == tuple(range(count))[first : first + size]
+    assert more == (first + size < count)
+
+
+def test_pages_are_counted_over_so_many_values_only() -> None:
+    """To find a page by its number, all in front of it are read."""
+    with pytest.raises(ValidationFailed) as refused:
+        asyncio.run(numbered(listed_up_to(1), NUMBERED_MAX // 100 + 1, 100))
+    assert refused.value.field == "page_number"

@@ -16,9 +16,10 @@ from sidecar.core.history import digest
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.proof import MISSING_MAX, Prover, joined, verify_chain
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from tests.service.builders import (
     DAY,
     HOUR,

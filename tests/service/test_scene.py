@@ -11,10 +11,11 @@ from sidecar.core.errors import NotFound
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import TenantPolicies, compile_files, compile_tenant
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.judgement import Judgement
 from sidecar.service.scene import Scene, Trial
 from sidecar.service.snapshots import owned_policies
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from tests.core.builders import budget, identity
 from tests.service.builders import OPERATOR, World, limit, payment, shipped_files, tool_call
 

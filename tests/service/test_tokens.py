@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from sidecar.core.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.service import tokens
 from sidecar.service.paging import PageRequest
 from sidecar.service.tokens import TokenDraft
@@ -30,6 +30,24 @@ def test_a_token_is_recognised_by_its_text(org: World) -> None:
     assert (caller.kind, caller.token) == ("agent", minted.token)
     assert minted.token.prefix == minted.text[: len("at_live_") + 10]
     assert minted.tenant_id == "t_one"
+
+
+def test_whoever_is_revoked_itself_or_above_gets_no_token(org: World) -> None:
+    org.identity("below", "ann")
+    org.revoke("ann")
+    for identity_id in ("ann", "below"):
+        with pytest.raises(Conflict, match="`ann` is revoked, it gets no token"):
+            org.minted(identity_id)
+
+
+def test_a_token_is_revoked_as_that_of_its_identity(org: World) -> None:
+    """Under another one's name it is unknown."""
+    org.identity("bob")
+    token = org.minted("ann").token
+    with pytest.raises(NotFound, match=token.token_id):
+        org.run(org.desk.revoke(OPERATOR, "t_one", token.token_id, org.now_us, of_identity="bob"))
+    revoked = org.run(org.desk.revoke(OPERATOR, "t_one", token.token_id, org.now_us, of_identity="ann"))
+    assert revoked == token
 
 
 def test_every_other_text_is_refused_with_one_sentence(org: World) -> None:

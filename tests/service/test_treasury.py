@@ -14,11 +14,12 @@ from sidecar.core.nearest import Nearest
 from sidecar.service import descent, paging
 from sidecar.service.authorize import Answered
 from sidecar.service.budgets import BudgetFilter
+from sidecar.service.card_drafts import CardDraft, CardLimit
 from sidecar.service.explain import explain
-from sidecar.service.identities import IdentityDraft, IdentityPatch
+from sidecar.service.identities import CardDefaultsDraft, IdentityDraft, IdentityPatch
 from sidecar.service.kill_switch import Killed, KillSwitch
 from sidecar.service.paging import PageRequest
-from sidecar.service.treasury import CardDesk, CardDraft, CardFilter, Shown
+from sidecar.service.treasury import CardDesk, CardFilter, Shown
 from tests.service.builders import DAY, OPERATOR, World, codes, key_for, limit, payment, replaced
 
 REFERENCE = ExternalRef("stripe_issuing", "ic_1")
@@ -120,6 +121,79 @@ def test_a_suspended_identity_gets_a_card_that_pays_once_it_is_resumed(bank: Ban
     assert bank.pay(card_id) == ["identity_suspended"]
     bank.world.run(registry.change(OPERATOR, "t_one", "ann", IdentityPatch(status="active"), now_us))
     assert bank.pay(card_id) == ["permitted"]
+
+
+@pytest.fixture
+def limited(bank: Bank) -> Bank:
+    """The same tenant with `low`, whose cards get 50 USD a month, and with `wide`, whose cards get nothing."""
+    usual = CardDefaultsDraft(Major("50"), "USD", "monthly")
+    for identity_id, defaults in (("low", usual), ("wide", None)):
+        draft = IdentityDraft("team", "agent", "x", identity_id, card_defaults=defaults)
+        bank.world.run(bank.world.registry.create(OPERATOR, "t_one", draft, bank.world.now_us))
+    return bank
+
+
+def limits(shown: Shown) -> list[tuple[str, int, str | None]]:
+    """Return what limits a card."""
+    return [(each.period, each.limit, each.currency) for each in shown.budgets]
+
+
+def test_a_card_without_a_limit_has_that_of_its_identitys_defaults(limited: Bank) -> None:
+    made = limited.make("low", currency=None)
+    assert (made.card.currency, limits(made)) == ("USD", [("monthly", 5_000, "USD")])
+    assert limited.pay(made.card.card_id, "50.01", "low", currency="USD") == ["budget_exceeded"]
+    own = limited.make("low", currency="USD", spend_limit_daily=Major("7"))
+    assert limits(own) == [("daily", 700, "USD")]
+    free = limited.make("wide", currency=None)
+    assert (free.card.currency, limits(free)) == ("USD", [])
+
+
+def test_the_defaults_of_an_identity_hold_for_its_own_cards_only(limited: Bank) -> None:
+    limited.world.identity("below", "low")
+    assert limits(limited.make("below", currency="USD")) == []
+
+
+def test_a_card_in_another_currency_than_its_default_limit_needs_a_limit_of_its_own(limited: Bank) -> None:
+    """It could pay nothing with the other one."""
+    with pytest.raises(ValidationFailed, match="have a limit in `USD`, got `CAD`") as refusal:
+        limited.make("low", currency="CAD")
+    assert refusal.value.field == "currency"
+    own = CardLimit("weekly", Major("7"), "spendingLimit")
+    assert limits(limited.make("low", currency="CAD", further_limits=(own,))) == [("weekly", 700, "CAD")]
+
+
+def issue(bank: Bank, caller: Caller, identity_id: str, **changes: object) -> Shown:
+    """Make a card as whoever reaches the identity may."""
+    draft = msgspec.structs.replace(CardDraft(identity_id=identity_id), **changes)
+    tenant_id = None if caller.token is not None else "t_one"
+    return bank.world.run(bank.desk.issue(caller, tenant_id, draft, None, bank.world.now_us)).value
+
+
+def test_an_agents_card_has_the_default_limit_beside_its_own(limited: Bank) -> None:
+    agent = limited.world.token("low")
+    own = CardLimit("weekly", Major("9999"), "spendingLimit")
+    made = issue(limited, agent, "low", further_limits=(own,))
+    assert limits(made) == [("monthly", 5_000, "USD"), ("weekly", 999_900, "USD")]
+    assert limits(issue(limited, OPERATOR, "low", further_limits=(own,))) == [("weekly", 999_900, "USD")]
+    with pytest.raises(ValidationFailed):
+        issue(limited, agent, "low", currency="CAD", further_limits=(own,))
+
+
+def test_an_agent_makes_cards_in_its_own_subtree_only(limited: Bank) -> None:
+    agent = limited.world.token("team")
+    assert issue(limited, agent, "ann").card.identity_id == "ann"
+    for foreign in ("bob", "root", "nobody"):
+        with pytest.raises(NotFound):
+            issue(limited, agent, foreign)
+    with pytest.raises(Forbidden):
+        limited.world.run(limited.desk.create(agent, None, CardDraft(identity_id="ann"), None, limited.world.now_us))
+
+
+def test_whoever_is_suspended_itself_or_above_is_issued_no_card(limited: Bank) -> None:
+    change = limited.world.registry.change
+    limited.world.run(change(OPERATOR, "t_one", "team", IdentityPatch(status="suspended"), limited.world.now_us))
+    with pytest.raises(Conflict, match="`team` is suspended, it gets no card"):
+        issue(limited, OPERATOR, "low")
 
 
 def test_an_external_reference_finds_one_card_for_good(bank: Bank) -> None:
@@ -298,13 +372,25 @@ def test_a_budget_that_suspends_freezes_the_cards_of_the_identity_too(bank: Bank
     bank.world.budget(limit(5, "ann", on_exceeded="suspend"))
     assert bank.pay(own, "6.00") == ["budget_exceeded"]
     assert (bank.status(own), bank.status(above)) == ("frozen", "active")
-    assert bank.pay(own, "1.00") == ["identity_suspended", "card_frozen"]
+    assert bank.pay(own, "1.00") == ["identity_suspended"]
+
+
+def test_active_again_it_has_the_cards_that_nobody_froze(bank: Bank) -> None:
+    """The suspension froze the others; what somebody froze, one by one or by the kill switch, stays frozen."""
+    bank.kill("ann")
+    killed, frozen, own = bank.card("ann"), bank.card("ann"), bank.card("ann")
+    bank.turn("freeze", frozen)
+    bank.kill("team")
+    bank.turn("unfreeze", own)
+    bank.world.budget(limit(5, "ann", on_exceeded="suspend"))
+    assert bank.pay(own, "6.00") == ["budget_exceeded"]
     bank.world.run(
         bank.world.registry.change(OPERATOR, "t_one", "ann", IdentityPatch(status="active"), bank.world.now_us)
     )
-    assert bank.pay(own, "1.00") == ["card_frozen"]
-    bank.turn("unfreeze", own)
+    assert [bank.status(card_id) for card_id in (killed, frozen, own)] == ["frozen", "frozen", "active"]
     assert bank.pay(own, "1.00") == ["permitted"]
+    assert bank.pay(killed, "1.00") == ["card_frozen"]
+    assert bank.world.faults() == []
 
 
 def test_the_replay_of_a_permit_whose_card_was_frozen_is_a_new_denial(bank: Bank) -> None:

@@ -13,10 +13,11 @@ from sidecar.core.directory import Identity
 from sidecar.core.grants import url_safe
 from sidecar.core.idempotency import Replay
 from sidecar.core.passkeys import CHALLENGE_LIFE_US
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import IdentityDraft
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.store import TenantTransaction, Transaction
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from sidecar.state.codec import U32, U64, decode, encode, short_hash
 from sidecar.state.environment import Table, Txn
 from sidecar.state.records import Kind

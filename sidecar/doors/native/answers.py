@@ -22,6 +22,7 @@ Exact: TypeAlias = Annotated[
     Meta(description="an exact number: major units of an amount, or a count", extra_json_schema={"type": "number"}),
 ]
 Revision: TypeAlias = Annotated[int, Meta(description="grows with each change", extra_json_schema={"minimum": 0})]
+Changed: TypeAlias = Annotated[Instant | None, Meta(description="null while it is as it was made")]
 Secret: TypeAlias = Annotated[str, Meta(description="shown in this answer only; null where the answer is a replay")]
 
 
@@ -78,7 +79,9 @@ class Identity(TypedDict):
     max_cards: int | None
     description: str | None
     card_defaults: CardDefaults | None
+    revoked_at: Instant | None
     created_at: Instant
+    updated_at: Changed
     revision: Revision
 
 
@@ -148,6 +151,7 @@ class Budget(TypedDict):
     usage: Usage
     warnings: tuple[str, ...]
     created_at: Instant
+    updated_at: Changed
     revision: Revision
 
 

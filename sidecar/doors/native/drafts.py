@@ -11,7 +11,8 @@ from sidecar.core.directory import Status
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
 from sidecar.core.instants import parse_utc
-from sidecar.core.limits import METADATA_BYTES_MAX, QUANTITIES_MAX
+from sidecar.core.limits import QUANTITIES_MAX
+from sidecar.core.metadata import check_metadata
 from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, check_plain
 from sidecar.core.money import Major
 from sidecar.core.rates import RateLimit, parse_rate_limit
@@ -19,13 +20,13 @@ from sidecar.doors.native import shapes
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.query import one_of
 from sidecar.service.budget_changes import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import CardDefaultsDraft, IdentityDraft, IdentityPatch
 from sidecar.service.policies import PolicyDraft
 from sidecar.service.settlement import Wanted
 from sidecar.service.subtrees import IdentityFilter
 from sidecar.service.tenants import TenantDraft, TenantPatch
 from sidecar.service.tokens import TokenDraft, TokenPatch
-from sidecar.service.treasury import CardDraft
 
 MERCHANT_CATEGORY_LENGTH: Final = 4
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
@@ -61,7 +62,7 @@ def identity(body: shapes.IdentityBody) -> IdentityDraft:
         name=check_name(body.name, "name"),
         identity_id=_chosen(body.id, "id"),
         external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
-        metadata=metadata(body.metadata),
+        metadata=check_metadata(body.metadata),
         max_cards=body.max_cards,
         description=None if body.description is None else check_name(body.description, "description"),
         card_defaults=None if body.card_defaults is None else _card_defaults(body.card_defaults),
@@ -72,7 +73,7 @@ def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
     """Return what to change of an identity."""
     return IdentityPatch(
         name=None if body.name is None else check_name(body.name, "name"),
-        metadata=None if body.metadata is None else metadata(body.metadata),
+        metadata=None if body.metadata is None else check_metadata(body.metadata),
         status=body.status,
         max_cards=body.max_cards,
         description=check_name(body.description, "description") if body.description else body.description,
@@ -197,14 +198,6 @@ def _quantities(quantities: dict[str, Major]) -> dict[str, int]:
 def plain(values: dict[str, object], field: str) -> dict[str, Json]:
     """Return what a caller claims as plain data. Raises ValidationFailed naming the place of what is none."""
     return {check_key(key, field): check_plain(value, f"{field}.{key}") for key, value in values.items()}
-
-
-def metadata(values: dict[str, object]) -> dict[str, Json]:
-    """Return metadata as plain data. Raises ValidationFailed for too much of it."""
-    data = plain(values, "metadata")
-    if len(msgspec.json.encode(data)) > METADATA_BYTES_MAX:
-        raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field="metadata")
-    return data
 
 
 def card(body: shapes.CardBody) -> CardDraft:

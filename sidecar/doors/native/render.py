@@ -69,7 +69,9 @@ def identity(described: Described) -> answers.Identity:
         "max_cards": value.max_cards,
         "description": value.description,
         "card_defaults": None if value.card_defaults is None else card_defaults(value.card_defaults),
+        "revoked_at": instant(value.revoked_at_us),
         "created_at": utc_text(value.created_at_us),
+        "updated_at": instant(value.updated_at_us),
         "revision": value.revision,
     }
 
@@ -132,6 +134,7 @@ def budget(metered: Metered) -> answers.Budget:
         },
         "warnings": metered.warnings,
         "created_at": utc_text(value.created_at_us),
+        "updated_at": instant(value.updated_at_us),
         "revision": value.revision,
     }
 

@@ -46,9 +46,7 @@ Dimension = Annotated[
 CedarText = Annotated[str, msgspec.Meta(description="Cedar policies; with `identity_id` templates on `?principal`")]
 Metadata = Annotated[
     dict[str, object],
-    msgspec.Meta(
-        description=f"at most {METADATA_BYTES_MAX} bytes as JSON, no fractions; policies see it as Cedar tags"
-    ),
+    msgspec.Meta(description=f"at most {METADATA_BYTES_MAX} bytes as JSON; policies see it as Cedar tags, so as texts"),
 ]
 Claims = Annotated[
     dict[str, object],

@@ -17,7 +17,9 @@ from sidecar.core.errors import (
     ValidationFailed,
 )
 
-SINGLE: Final = frozenset({b"authorization", b"idempotency-key", b"content-type", b"x-request-id"})
+SINGLE: Final = frozenset(
+    {b"authorization", b"api-key", b"x-api-key", b"x-api-secret", b"idempotency-key", b"content-type", b"x-request-id"}
+)
 """Headers that may come once: of two, one layer would take the first and another the last (CVE-2021-32777)."""
 
 DRAINED_BYTES_MAX: Final = 32 * 1024 * 1024

@@ -31,7 +31,9 @@ _IDENTITY: Final = {
     "max_cards": None,
     "description": None,
     "card_defaults": None,
+    "revoked_at": None,
     "created_at": AT,
+    "updated_at": None,
     "revision": 3,
 }
 _RULES: Final = {"actions": ["card.authorize"], "max_amount": 200, "currencies": ["CAD"]}
@@ -84,8 +86,10 @@ _BUDGET: Final[dict[str, object]] = {
     "usage": _USAGE,
     "warnings": [],
     "created_at": AT,
+    "updated_at": None,
     "revision": 5,
 }
+_CHANGED: Final = {"updated_at": AT}
 _USED_BUDGET: Final = _BUDGET | {"usage": _USAGE | {"reserved": 47.23, "remaining": 452.77}}
 _TOKEN: Final = {
     "token_id": TOKEN_ID,
@@ -145,7 +149,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
             Example(
                 "Suspend an agent",
                 {"status": "suspended"},
-                _IDENTITY | {"status": "suspended", "effective_status": "suspended", "blocked_by": AGENT},
+                _IDENTITY | _CHANGED | {"status": "suspended", "effective_status": "suspended", "blocked_by": AGENT},
             ),
         ),
         "GET /v1/identities/{identity_id}/chain": (
@@ -164,7 +168,10 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
             Example(
                 "Revoke an agent",
                 {},
-                _IDENTITY | {"status": "revoked", "effective_status": "revoked", "blocked_by": AGENT} | {"affected": 1},
+                _IDENTITY
+                | _CHANGED
+                | {"status": "revoked", "revoked_at": AT, "effective_status": "revoked", "blocked_by": AGENT}
+                | {"affected": 1},
             ),
         ),
         "POST /v1/policies/reload": (
@@ -234,7 +241,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
             Example(
                 "Stop spending",
                 {"limit": 0},
-                _BUDGET | {"limit": 0, "usage": _USAGE | {"reserved": 47.23, "remaining": 0}},
+                _BUDGET | _CHANGED | {"limit": 0, "usage": _USAGE | {"reserved": 47.23, "remaining": 0}},
             ),
         ),
         "POST /v1/tokens": (
