@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from sidecar.core.rates import RateLimit
+from sidecar.core.relying_party import RelyingParty
 from sidecar.state.environment import MAP_SIZE_DEFAULT, Durability
 from sidecar.state.headroom import FREE_BYTES_MIN
 
@@ -22,6 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     each tenant that has none of its own.
     ``shadow_policies`` are compared with the live ones and decide nothing.
     ``watch`` loads policy files that change beside the running server.
+    ``webauthn_rp_id`` is the domain of passkeys, ``webauthn_origins`` are those of the pages that ask for them.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -41,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: str = "info"
     admin_token: str | None = None
     webhooks_allow_private: bool = False
+    webauthn_rp_id: str = RelyingParty().rp_id
+    webauthn_origins: tuple[str, ...] = RelyingParty().origins
 
     @property
     def store(self) -> Path:
@@ -51,6 +55,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def policy_folders(self) -> tuple[Path, ...]:
         """The folders in which policies, schemas and their tests lie, and the shadow policies where there are any."""
         return (self.policies, self.schemas, *(() if self.shadow_policies is None else (self.shadow_policies,)))
+
+    @property
+    def relying_party(self) -> RelyingParty:
+        """Whom passkeys are for."""
+        return RelyingParty(self.webauthn_rp_id, self.webauthn_origins)
 
     @property
     def rate_counts(self) -> Path:

@@ -21,14 +21,20 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.doors.dialects import tally_manner
 from sidecar.doors.dialects.ledger import BASE as LEDGER_BASE
 from sidecar.doors.dialects.ledger import LedgerCalls
 from sidecar.doors.dialects.ledger_drafts import ROLES
 from sidecar.doors.dialects.ledger_render import MANNER as LEDGER_MANNER
+from sidecar.doors.dialects.tally import TallyCalls
+from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
+from sidecar.doors.native.passkeys import PasskeyCalls
+from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.shadow import ShadowCalls
@@ -39,13 +45,14 @@ from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
-from sidecar.doors.webhooks.sender import local_sender, public_sender
+from sidecar.doors.webhooks.sender import Sender, local_sender, public_sender
 from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
 from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import ProcessVetting
 from sidecar.replica.watched import WatchedFolders
+from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
 from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
@@ -55,17 +62,22 @@ from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
 from sidecar.service.enrolment import Registrar
 from sidecar.service.enrolment_changes import Enrolments
+from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
+from sidecar.service.passkeys import PasskeyDesk
+from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
+from sidecar.service.roster import Roster
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.spenders import Spenders
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.transits import Transits
 from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
@@ -79,8 +91,10 @@ from sidecar.state.store import LmdbStore
 
 NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({f"{LEDGER_BASE}/": LEDGER_MANNER})
-"""In whose words an unknown path is answered, by what it begins with."""
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
+    {f"{LEDGER_BASE}/": LEDGER_MANNER, tally_manner.PREFIX: tally_manner.TALLY}
+)
+"""In which manner an unknown path below another one is answered."""
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -138,20 +152,20 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     snapshots, new_id = Snapshots(), AscendingIds()
     registry = Registry(store, snapshots, new_id)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
-    settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    is_local = settings.webhooks_allow_private
-    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
+    check_url, sender = _deliveries(settings)
     shadow = None
     if settings.shadow_policies is not None:
         shadow = Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
-    announcer = Announcer(store)
+    settler, announcer = Settler(store), Announcer(store)
     reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
     reloading = Reloading(store, reloader)
-    cards = CardDesk(store, treasurer, new_id)
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
+    cards, enrolments = CardDesk(store, treasurer, new_id), Enrolments(store, treasurer, ROLES)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    transits = Transits(store, clock)
+    grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
@@ -160,20 +174,30 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(cards, KillSwitch(store)).calls(),
+        *AccountCalls(Bank(store, new_id)).calls(),
+        *PaymentCalls(Paymaster(store, authorizer, snapshots, new_id, transits, metrics)).calls(),
+        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
+        *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *LedgerCalls(registrar, Enrolments(store, treasurer, ROLES), Spenders(store, ROLES), desk, cards).calls(),
+        *TallyCalls(Roster(store, registry)).calls(),
+        *LedgerCalls(registrar, enrolments, Spenders(store, ROLES), desk, cards).calls(),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer)
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates)
+
+
+def _deliveries(settings: Settings) -> tuple[Callable[[str], None], Sender]:
+    """Return what checks the address of a webhook, and what sends to it."""
+    return (anywhere, local_sender()) if settings.webhooks_allow_private else (public_only, public_sender())
 
 
 def _watcher(settings: Settings, store: LmdbStore, reloader: Reloader, duty: Duty) -> Watcher:

@@ -15,6 +15,7 @@ from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
 from sidecar.service.settlement import EXPIRE_BATCH, Settler
 from sidecar.service.tokens import TokenDesk
+from sidecar.service.transits import Transits
 from sidecar.state.clock import Clock
 from sidecar.state.store import LmdbStore
 
@@ -48,6 +49,7 @@ class Duty:
         desk: TokenDesk,
         courier: Courier,
         announcer: Announcer,
+        transits: Transits,
     ) -> None:
         """Compete for ``lock_file``."""
         self._lock_file = lock_file
@@ -57,6 +59,8 @@ class Duty:
         self._desk = desk
         self._courier = courier
         self._announcer = announcer
+        self._transits = transits
+        self._resuming: asyncio.Task[None] | None = None
         self._descriptor: int | None = None
         self._tended = 0.0
         self._is_behind = False
@@ -69,6 +73,8 @@ class Duty:
                 await self._attempt(self._work)
                 await asyncio.sleep(TICK_SECONDS)
         finally:
+            if self._resuming is not None:
+                self._resuming.cancel()
             await self._courier.close()
             if self._descriptor is not None:
                 os.close(self._descriptor)
@@ -104,7 +110,7 @@ class Duty:
             self._tended = time.monotonic()
             self._is_behind = self._is_unswept = True
             steps += [self._tend, self._forget_secrets]
-        for step in (*steps, self._announce, self._prune, self._deliver, self._sweep):
+        for step in (*steps, self._announce, self._resume, self._prune, self._deliver, self._sweep):
             await self._attempt(step)
 
     async def _expire(self) -> None:
@@ -123,6 +129,14 @@ class Duty:
         for _ in range(ANNOUNCE_ROUNDS):
             if not await self._announcer.announce_some(self._clock()):
                 return
+
+    async def _resume(self) -> None:
+        """Begin to take up payments that were left on their way, unless that is going on: nothing waits for a rail."""
+        if self._resuming is None or self._resuming.done():
+            self._resuming = asyncio.create_task(self._attempt(self._resume_some))
+
+    async def _resume_some(self) -> None:
+        await self._transits.resume()
 
     async def _prune(self) -> None:
         """Forget some old idempotency keys; the rest is left for the next tick, so that no hold waits for them all."""

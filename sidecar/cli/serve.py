@@ -16,6 +16,7 @@ from sidecar.app.worker import serve as serve_one
 from sidecar.cli.configuration import load_defaults
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.rates import RateLimit, parse_rate_limit
+from sidecar.core.relying_party import check_party, parse_origins
 from sidecar.settings import WORKERS_MAX, Settings
 
 BACKLOG: Final = 2048
@@ -33,6 +34,21 @@ class RateLimitType(click.ParamType[RateLimit]):
         """Return the limit that ``value`` writes."""
         try:
             return value if isinstance(value, RateLimit) else parse_rate_limit(value, "rate_limit")
+        except ValidationFailed as error:
+            self.fail(error.message, param, ctx)
+
+
+class OriginsType(click.ParamType[tuple[str, ...]]):
+    """A list of origins as click reads it."""
+
+    name = "origins"
+
+    def convert(
+        self, value: str | tuple[str, ...], param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the origins that ``value`` lists."""
+        try:
+            return value if isinstance(value, tuple) else parse_origins(value, "webauthn_origins")
         except ValidationFailed as error:
             self.fail(error.message, param, ctx)
 
@@ -97,6 +113,17 @@ class RateLimitType(click.ParamType[RateLimit]):
     help="Let webhooks reach plain HTTP and private addresses: for local development only.",
 )
 @click.option(
+    "--webauthn-rp-id",
+    default=DEFAULTS.webauthn_rp_id,
+    help="Domain that the passkeys of wallets' owners are bound to, for good.",
+)
+@click.option(
+    "--webauthn-origins",
+    type=OriginsType(),
+    default=",".join(DEFAULTS.webauthn_origins),
+    help="Origins of the pages on which owners use their passkeys, with commas between them.",
+)
+@click.option(
     "--watch/--no-watch",
     default=DEFAULTS.watch,
     help="Load policy and schema files that change, once they pass all checks and tests; SIGHUP and "
@@ -122,6 +149,7 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
         map_size=map_mib * MEBIBYTE,
         admin_token=os.environ.get("SIDECAR_ADMIN_TOKEN") or None,
     )
+    check_party(settings.relying_party)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the files are being loaded anyway
     set_up_logs(settings.log_level)
     listener = _listen(settings)

@@ -52,10 +52,14 @@ class Quota(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """How a request stands with its limits, in their order. ``retry_after_seconds`` is None when it was let in."""
+    """How a request of ``at_us`` stands with its limits, in their order.
+
+    ``retry_after_seconds`` is None when it was let in.
+    """
 
     quotas: tuple[Quota, ...]
     retry_after_seconds: int | None = None
+    at_us: int = 0
 
     @property
     def spent(self) -> tuple[Quota, ...]:
@@ -78,7 +82,7 @@ def admit(buckets: Sequence[Bucket], arrivals: Sequence[int], now_us: int) -> tu
     if not wait_us:
         kept = advanced
     quotas = tuple(map(_quota, buckets, rates, kept, repeat(now_us)))
-    return tuple(kept), Admission(quotas, _ceil(wait_us, _US) or None)
+    return tuple(kept), Admission(quotas, _ceil(wait_us, _US) or None, now_us)
 
 
 def _rates(limit: RateLimit) -> list[Rate]:

@@ -1,14 +1,16 @@
 """Events: what happened in a tenant, as webhook endpoints are told of it.
 
 The body is what Standard Webhooks recommends, ``{"type", "timestamp", "data"}``, made once and stored as bytes: every
-attempt and every endpoint gets the same ones. An event's id is made from its tenant's log and the time, and ascends
-within the tenant, so it needs no randomness inside a transaction and is the same for every retry and after a restart.
+attempt gets the same ones, and so does every endpoint of one format (``sidecar.core.event_formats`` has the others). An
+event's id is made from its tenant's log and the time, and ascends within the tenant, so it needs no randomness inside a
+transaction and is the same for every retry and after a restart.
 """
 
 import hashlib
 from collections.abc import Mapping
 from typing import Final, Literal, cast, get_args
 
+import msgspec
 import orjson
 
 from sidecar.core.ids import RANDOMNESS_BYTES
@@ -20,6 +22,7 @@ Subscribable = Literal[
     "identity.updated",
     "identity.suspended",
     "identity.revoked",
+    "budget.changed",
     "budget.approaching",
     "budget.exceeded",
     "budget.overdrawn",
@@ -31,6 +34,11 @@ Subscribable = Literal[
     "token.created",
     "token.revoked",
     "policy.changed",
+    "grant.created",
+    "grant.approved",
+    "grant.revoked",
+    "payment.succeeded",
+    "payment.failed",
     "webhook.disabled",
 ]
 """What an endpoint can ask for."""
@@ -48,16 +56,25 @@ _MILLISECONDS: Final = 6
 _ULID_MAX: Final = (1 << 128) - 1
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """An amount in minor units of its currency, which events tell as an exact number of major units."""
+
+    value: int
+    currency: str
+
+
 def event_body(event_type: EventType, now_us: int, data: Mapping[str, object]) -> bytes:
     """Return the bytes that are sent and signed; ``data`` may hold what ``figure`` returns."""
-    return orjson.dumps({"type": event_type, "timestamp": utc_text(now_us), "data": data})
+    return orjson.dumps({"type": event_type, "timestamp": utc_text(now_us), "data": data}, default=_major)
 
 
-def figure(value: int | None, currency: str | None) -> object:
-    """Return a figure as an event tells it: minor units as an exact number of major units, others as they are."""
-    if value is None or currency is None:
-        return value
-    return orjson.Fragment(major_text(value, currency).encode())
+def figure(value: int | None, currency: str | None) -> Figure | int | None:
+    """Return a figure as events hold it: with a currency an amount in its minor units, others as they are."""
+    return value if value is None or currency is None else Figure(value, currency)
+
+
+def _major(value: Figure) -> orjson.Fragment:
+    return orjson.Fragment(major_text(value.value, value.currency).encode())
 
 
 def next_ulid(last: bytes | None, now_us: int, log_id: str) -> bytes:

@@ -12,6 +12,8 @@ import orjson
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
+from sidecar.core.grants import Grant
+from sidecar.core.passkeys import Passkey
 
 _LATER: Final[Mapping[str, object]] = {
     "killed_revision": 0,
@@ -45,3 +47,13 @@ def budget_fact(budget: Budget) -> bytes:
 def card_fact(card: Card) -> bytes:
     """Return one version of a card as a fact."""
     return orjson.dumps(msgspec.to_builtins(card), option=orjson.OPT_SORT_KEYS)
+
+
+def grant_fact(grant: Grant) -> bytes:
+    """Return one version of a permission grant as a fact."""
+    return orjson.dumps(msgspec.to_builtins(grant), option=orjson.OPT_SORT_KEYS)
+
+
+def passkey_fact(passkey: Passkey) -> bytes:
+    """Return one version of a passkey as a fact."""
+    return orjson.dumps(msgspec.to_builtins(passkey), option=orjson.OPT_SORT_KEYS)

@@ -15,7 +15,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from sidecar.core.events import ALL
+from sidecar.core.event_formats import Format, name_in
+from sidecar.core.events import ALL, EventType
 
 EndpointStatus = Literal["active", "disabled"]
 DeliveryState = Literal["delivered", "retrying", "failed"]
@@ -52,7 +53,10 @@ _GONE: Final = 410
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint, without its secrets. ``number`` is its place among its tenant's; ``revision`` counts its changes."""
+    """An endpoint, without its secrets. ``number`` is its place among its tenant's; ``revision`` counts its changes.
+
+    ``format`` never changes: what waits for it is in that format, and ``events`` are names of it.
+    """
 
     webhook_id: str
     number: int
@@ -65,6 +69,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True):
     secret_prefix: str
     created_at_us: int
     revision: int = 1
+    format: Format = "standard"
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -94,10 +99,12 @@ class Interest(msgspec.Struct, frozen=True):
     number: int
     lane: int
     events: tuple[str, ...]
+    format: Format = "standard"
 
-    def wants(self, event_type: str) -> bool:
-        """Whether the endpoint asked for events of this type."""
-        return ALL in self.events or event_type in self.events
+    def wants(self, event_type: EventType) -> bool:
+        """Whether the endpoint asked for events of this type, by the name that its format has for it."""
+        name = name_in(self.format, event_type)
+        return name is not None and (ALL in self.events or name in self.events)
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,25 +118,8 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
-            judgement = judge(part, proposal, request, now_us)
+            decision = rehearsed(part, proposal, request, now_us)
             grounds = weigh(part, proposal, request, now_us) if explain else None
-        decision = Decision(
-            decision_id=None,
-            identity_id=request.identity_id,
-            action=request.action,
-            allowed=judgement.allowed,
-            reasons=judgement.reasons,
-            budget_checks=judgement.findings.checks,
-            reserved_minor=None,
-            currency=request.currency,
-            reserved_quantities={},
-            expires_at_us=None,
-            evaluated_at_us=now_us,
-            policy_revision=proposal.view.policies.revision,
-            entity_revision=proposal.view.entity_revision,
-            audit=None,
-            dry_run=True,
-        )
         return Answered(decision, grounds=grounds)
 
     def propose(
@@ -227,6 +210,28 @@ class Authorizer:
         if not allowed:
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return Answered(decision, grounds=grounds, proposal=proposal)
+
+
+def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Decision:
+    """Return what would be decided on a ruling now; nothing is reserved or recorded."""
+    judgement = judge(part, proposal, request, now_us)
+    return Decision(
+        decision_id=None,
+        identity_id=request.identity_id,
+        action=request.action,
+        allowed=judgement.allowed,
+        reasons=judgement.reasons,
+        budget_checks=judgement.findings.checks,
+        reserved_minor=None,
+        currency=request.currency,
+        reserved_quantities={},
+        expires_at_us=None,
+        evaluated_at_us=now_us,
+        policy_revision=proposal.view.policies.revision,
+        entity_revision=proposal.view.entity_revision,
+        audit=None,
+        dry_run=True,
+    )
 
 
 def _reserve(

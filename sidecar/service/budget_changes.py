@@ -12,6 +12,7 @@ from sidecar.core.facts import budget_fact
 from sidecar.core.ids import check_type
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
+from sidecar.service.events import tell_budget
 from sidecar.service.store import TenantTransaction, Transaction
 
 NOTIFY_AT_DEFAULT_BP: Final = 8_000
@@ -84,6 +85,7 @@ def delete_budget(txn: Transaction, part: TenantTransaction, budget: Budget, by:
     part.budgets.remove(budget.budget_id, txn.tenants.advance(part.tenant.number))
     part.outbox.forget_approach(budget.budget_id)
     part.audit.append("budget_deleted", now_us, {"budget": budget.budget_id, "by": by})
+    tell_budget(part, "deleted", budget, by, now_us)
 
 
 def drafted(draft: BudgetDraft, budget_id: str, limit: int, created_at_us: int, revision: int) -> Budget:
@@ -139,7 +141,7 @@ def _window(part: TenantTransaction, budget: Budget, now_us: int) -> Window | No
 
 
 def record_budget(part: TenantTransaction, kind: str, budget: Budget, by: str, now_us: int) -> None:
-    """Append the record of a budget's new version, with its fact."""
+    """Append the record of a budget's new version, with its fact, and tell of it."""
     fact = part.audit.keep_fact(budget_fact(budget))
     body = {
         "budget": budget.budget_id,
@@ -154,3 +156,4 @@ def record_budget(part: TenantTransaction, kind: str, budget: Budget, by: str, n
     if kind == "budget_updated":
         body["now"] = now_us  # may be before that of the record, and says what a rolling window still counted
     part.audit.append(kind, now_us, body)
+    tell_budget(part, kind.removeprefix("budget_"), budget, by, now_us)

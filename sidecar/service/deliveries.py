@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from sidecar.core.errors import StoreUnusable
+from sidecar.core.event_formats import Format
 from sidecar.core.webhooks import Response, Waiting, judge
-from sidecar.service.events import disable
+from sidecar.service.post import disable
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 LANES_MAX: Final = 4_096
@@ -29,12 +30,16 @@ class Place(NamedTuple):
 
 
 class Parcel(msgspec.Struct, frozen=True):
-    """One event ready to be sent to one endpoint. ``secrets`` sign it; none of them may be logged."""
+    """One event ready to be sent to one endpoint.
+
+    ``secrets`` sign it, the way that ``format`` says; none of them may be logged.
+    """
 
     place: Place
     url: str
     waiting: Waiting
     secrets: tuple[bytes, ...]
+    format: Format = "standard"
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -66,8 +71,8 @@ class Dispatch:
             waiting = [] if lane is None else part.outbox.due(place.lane, now_us, most)
             if lane is None or not waiting:
                 return None
-            url, secrets = part.webhooks.at(lane.number).url, part.webhooks.secrets(lane.number).signing(now_us)
-        parcels = tuple(Parcel(place, url, each, secrets) for each in waiting)
+            webhook, secrets = part.webhooks.at(lane.number), part.webhooks.secrets(lane.number).signing(now_us)
+        parcels = tuple(Parcel(place, webhook.url, each, secrets, webhook.format) for each in waiting)
         return Work(place, lane.failing_since_us is not None, parcels)
 
     async def record(self, parcel: Parcel, response: Response, now_us: int) -> None:

@@ -126,7 +126,9 @@ class Settler:
             reservation = found.reservation
             if reservation is None:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
-            return once(part, key, now_us, Reservation, lambda: _end(part, kind, change, reservation, caller, now_us))
+            return once(
+                part, key, now_us, Reservation, lambda: end_hold(part, kind, change, reservation, caller, now_us)
+            )
 
         return await self._store.write(work, apart=True)  # a hold may have ended meanwhile
 
@@ -142,10 +144,13 @@ class Settler:
         return await self._store.write(lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH))
 
 
-def _end(
-    part: TenantTransaction, kind: str, change: Change, reservation: Reservation, caller: Caller, now_us: int
+def end_hold(
+    part: TenantTransaction, kind: str, change: Change, reservation: Reservation, caller: Caller | None, now_us: int
 ) -> Reservation:
-    """Apply a change; a hold whose time has come ends first, whether or not the background work was there already."""
+    """Apply a change inside a transaction; ``caller`` is None where the sidecar itself ends it. Raises as ``change``.
+
+    A hold whose time has come ends first, whether or not the background work was there already.
+    """
     present = _apply(part, "expire", expire(reservation, now_us), None, now_us)
     return _apply(part, kind, change(present), caller, now_us)
 

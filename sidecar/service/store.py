@@ -20,6 +20,7 @@ from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.log_store import Answers, AuditLog
+from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
 from sidecar.service.shadow_store import Shadows
 
@@ -84,6 +85,9 @@ class Tenants(Protocol):
     def get(self, number: int) -> Tenant | None:
         """Return the tenant with this number."""
 
+    def by_external_id(self, external_id: str) -> tuple[Tenant, ...]:
+        """Return the tenants with this external id, one of each mode at most, in order of creation."""
+
     def next_number(self) -> int:
         """Return the number that the next tenant gets."""
 
@@ -91,7 +95,7 @@ class Tenants(Protocol):
         """Store a new tenant."""
 
     def change(self, tenant: Tenant) -> None:
-        """Store a changed tenant; its id and number stay."""
+        """Store a changed tenant; its id, number, mode and external id stay."""
 
     def after(self, number: int) -> Iterator[Tenant]:
         """Yield the tenants in order of creation, from the one after ``number``."""
@@ -187,6 +191,14 @@ class TenantTransaction(Protocol):
         """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
 
     @property
+    def books(self) -> Books:
+        """Its balances and the journal."""
+
+    @property
+    def payments(self) -> Payments:
+        """Its payments."""
+
+    @property
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
 
@@ -234,6 +246,9 @@ class Transaction(PolicyStore, Protocol):
 
     def due(self, now_us: int, most: int) -> list[Due]:
         """Return holds that expire at or before ``now_us``."""
+
+    def due_payments(self, now_us: int, most: int) -> list[DuePayment]:
+        """Return payments of any tenant that are on their way and are to be looked after by ``now_us``."""
 
     def prune_replays(self, now_us: int, most: int) -> int:
         """Forget stored outcomes whose day is over; returns how many."""

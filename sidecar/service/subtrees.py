@@ -11,10 +11,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from sidecar.core.access import Caller
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Status, walk
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.grants import Grant
 from sidecar.service import paging
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Collection, Listed, TenantTransaction
@@ -118,6 +120,20 @@ def cards_within(
 ) -> Page[Card]:
     """Return a page of the cards within reach that are ``wanted``, in the same order."""
     return _owned_within(part, caller, part.cards, request, wanted)
+
+
+def grants_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Grant], bool]
+) -> Page[Grant]:
+    """Return a page of the grants within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.grants, request, wanted)
+
+
+def accounts_within(
+    part: TenantTransaction, caller: Caller, request: PageRequest, wanted: Callable[[Account], bool]
+) -> Page[Account]:
+    """Return a page of the accounts within reach that are ``wanted``, in the same order."""
+    return _owned_within(part, caller, part.accounts, request, wanted)
 
 
 def _owned_within(

@@ -3,7 +3,7 @@
 Each is made with its root, the accountable human, its first key, and an audit log that opens with its name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -66,8 +66,8 @@ class Tenancy:
     ) -> Done[Founded]:
         """Make a tenant.
 
-        Raises Forbidden for all but the operator, Conflict for an id in use, ValidationFailed for an unknown time zone
-        or root type, IdempotencyConflict.
+        Raises Forbidden for all but the operator, Conflict for an id in use and for an external id that another tenant
+        of the mode has, ValidationFailed for an unknown time zone or root type, IdempotencyConflict.
         """
         caller.require_operator()
         zone(draft.time_zone)
@@ -76,6 +76,7 @@ class Tenancy:
             self._registry.require_type(txn, draft.root_type)
             if draft.tenant_id is not None and txn.tenants.find(draft.tenant_id) is not None:
                 raise Conflict(f"tenant `{draft.tenant_id}` exists already", field="id")
+            _require_unused(txn, draft)
             tenant = self._tenant(draft, txn.tenants.next_number(), now_us)
             txn.tenants.add(tenant)
             part = txn.of(tenant)
@@ -145,16 +146,32 @@ class Tenancy:
             raise NotFound(f"unknown tenant `{tenant_id}`")
         return tenant
 
-    def listed(self, caller: Caller, request: PageRequest, tenant_id: str | None = None) -> Page[Tenant]:
+    def listed(
+        self, caller: Caller, request: PageRequest, tenant_id: str | None = None, external_id: str | None = None
+    ) -> Page[Tenant]:
         """Return a page of the tenants within reach: all for the operator, its own for a tenant key.
 
-        With ``tenant_id``, that one alone. Raises NotFound where it is unknown, Forbidden where it is another's.
+        With ``tenant_id``, that one alone; with ``external_id``, those of them that have it. Raises NotFound where the
+        id is unknown, Forbidden where it is another's.
         """
         caller.require_administrator()
         with self._store.read() as txn:
             if caller.token is not None or tenant_id is not None:
-                return Page((tenant_of(txn, caller, tenant_id),), None)
-            return page_of((Listed(tenant.number, tenant) for tenant in txn.tenants.after(request.after)), request)
+                one = tenant_of(txn, caller, tenant_id)
+                return Page((one,) if external_id in {None, one.external_id} else (), None)
+            if external_id is None:
+                found: Iterable[Tenant] = txn.tenants.after(request.after)
+            else:
+                found = (each for each in txn.tenants.by_external_id(external_id) if each.number > request.after)
+            return page_of((Listed(tenant.number, tenant) for tenant in found), request)
+
+
+def _require_unused(txn: Transaction, draft: TenantDraft) -> None:
+    """Raise Conflict where another tenant of the mode has the external id."""
+    named = () if draft.external_id is None else txn.tenants.by_external_id(draft.external_id)
+    if any(tenant.mode == draft.mode for tenant in named):
+        message = f"external id `{draft.external_id}` is in use by a tenant of mode `{draft.mode}`"
+        raise Conflict(message, field="external_id")
 
 
 def _without_text(founded: Founded) -> Founded:

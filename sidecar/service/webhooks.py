@@ -12,6 +12,7 @@ import msgspec
 from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.errors import Conflict, NotFound
+from sidecar.core.event_formats import Format, check_types
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.webhooks import (
     DELIVERY_KEPT_US,
@@ -25,9 +26,9 @@ from sidecar.core.webhooks import (
     shown_of,
 )
 from sidecar.service.access import part_of, tenant_of
-from sidecar.service.events import disable, enqueue, event_of
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
+from sidecar.service.post import disable, enqueue, trial_of
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
 
 BY_REQUEST: Final = "by_request"
@@ -35,11 +36,12 @@ BY_REQUEST: Final = "by_request"
 
 
 class WebhookDraft(msgspec.Struct, frozen=True):
-    """An endpoint to be made; ``events`` are types or ``*``."""
+    """An endpoint to be made; ``events`` are types of the format or ``*``."""
 
     url: str
     events: tuple[str, ...]
     description: str | None
+    format: Format = "standard"
 
 
 class WebhookPatch(msgspec.Struct, frozen=True):
@@ -86,10 +88,12 @@ class WebhookDesk:
     ) -> Done[Signed]:
         """Make an endpoint.
 
-        Raises ValidationFailed for a URL that must not be called, Conflict where the tenant has as many as it can.
+        Raises ValidationFailed for a URL that must not be called and for a type that the format does not have, Conflict
+        where the tenant has as many as it can.
         """
         caller.require_administrator()
         self._check_url(draft.url)
+        check_types(draft.events, draft.format)
         secret = self._randomness(SECRET_BYTES)
 
         def work(txn: Transaction) -> Done[Signed]:
@@ -108,6 +112,7 @@ class WebhookDesk:
                 description=draft.description,
                 secret_prefix=shown_of(secret),
                 created_at_us=now_us,
+                format=draft.format,
             )
             part.webhooks.keep_secrets(webhook.number, Secrets(secret))
             part.outbox.open(webhook.lane, webhook.number)
@@ -134,7 +139,7 @@ class WebhookDesk:
     async def change(
         self, caller: Caller, tenant_id: str | None, webhook_id: str, patch: WebhookPatch, now_us: int
     ) -> Hooked:
-        """Change an endpoint. Raises ValidationFailed for a URL that must not be called, NotFound.
+        """Change an endpoint. Raises NotFound, ValidationFailed as ``create``.
 
         What waits for one that is disabled is dropped; enabled again, it gets what happens from then on, and its
         failures are forgotten.
@@ -146,6 +151,7 @@ class WebhookDesk:
         def work(txn: Transaction) -> Hooked:
             part = part_of(txn, caller, tenant_id, now_us)
             old = _known(part, webhook_id)
+            check_types(patch.events or (), old.format)
             webhook = msgspec.structs.replace(
                 old,
                 url=old.url if patch.url is None else patch.url,
@@ -196,7 +202,7 @@ class WebhookDesk:
 
         def queue(part: TenantTransaction) -> str:
             webhook = _known(part, webhook_id)
-            waiting = event_of(part, now_us, "webhook.test", {"webhook_id": webhook_id, "by": caller.name})
+            waiting = trial_of(part, webhook, caller.name, now_us)
             outcome = enqueue(part, webhook.lane, waiting)
             if outcome == "gone":
                 raise Conflict(f"webhook `{webhook_id}` is disabled")
@@ -265,5 +271,5 @@ def _kept(part: TenantTransaction, webhook: Webhook, kind: str, caller: Caller, 
 def _record(part: TenantTransaction, kind: str, webhook: Webhook, caller: Caller, now_us: int) -> None:
     body: Body = {"webhook": webhook.webhook_id, "by": caller.name}
     if kind in {"webhook_created", "webhook_updated"}:
-        body |= {"events": list(webhook.events), "status": webhook.status}
+        body |= {"events": list(webhook.events), "format": webhook.format, "status": webhook.status}
     part.audit.append(kind, now_us, body)

@@ -5,21 +5,24 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from sidecar.state.answers_check import check_answers
+from sidecar.state.books_check import Due, due_by_tenant
 from sidecar.state.codec import U32
 from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
 from sidecar.state.rows import every_row
 from sidecar.state.tenants import DEPLOYMENT
+from sidecar.state.tenants_check import check_tenants
 from sidecar.state.tokens_check import KeyRing
 
 
 class Across(NamedTuple):
-    """Tokens, and by tenant the keys of what will expire and the lanes that are ready."""
+    """Tokens, and by tenant the keys of what will expire, the lanes that are ready and the payments on their way."""
 
     keys: KeyRing
     due: dict[int, set[bytes]]
     ready: dict[int, Ready]
+    payments: dict[int, Due]
 
 
 def read_across(txn: Txn, tables: dict[str, Table]) -> Across:
@@ -27,7 +30,8 @@ def read_across(txn: Txn, tables: dict[str, Table]) -> Across:
     due: dict[int, set[bytes]] = defaultdict(set)
     for key, _ in every_row(txn, tables["expiry"]):
         due[U32.unpack(key[8:12])[0]].add(key)
-    return Across(KeyRing(txn, tables), due, ready_by_tenant(txn, tables["outbox_ready"]))
+    ready, payments = ready_by_tenant(txn, tables["outbox_ready"]), due_by_tenant(txn, tables["payments_due"])
+    return Across(KeyRing(txn, tables), due, ready, payments)
 
 
 def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants: Collection[int]) -> Iterator[str]:
@@ -40,3 +44,4 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
         yield from keys.faults[number]
     yield from check_answers(txn, tables, DEPLOYMENT)
     yield from check_notices(txn, tables)
+    yield from check_tenants(txn, tables)

@@ -39,6 +39,7 @@ TABLES: Final = (
     "meta",
     "tenants",
     "tenant_ids",
+    "tenant_externals",
     "revisions",
     "records",
     "index",
@@ -71,6 +72,12 @@ TABLES: Final = (
     "readings",
     "shadow_differences",
     "shadow_tallies",
+    "balances",
+    "journal",
+    "payments",
+    "payment_lists",
+    "payment_requests",
+    "payments_due",
 )
 
 TABLES_MAX: Final = 64

@@ -1,10 +1,9 @@
-"""Whether a store holds together: invariants I1 to I4 recomputed from what they are made of, then records and outbox.
+"""Whether a store holds together: invariants I1 to I5 recomputed from what they are made of, then records and outbox.
 
 Everything is read in one transaction, so a running server does not disturb it. Nothing is mended: a store that fails
 must not be used, and what is wrong is for a person to judge. The same check ends every crash test.
 """
 
-from collections import Counter as Tally
 from collections.abc import Iterator
 from hashlib import sha256
 from itertools import chain
@@ -21,9 +20,10 @@ from sidecar.core.reservation import Reservation
 from sidecar.core.verification import Anchor, verify
 from sidecar.state.across import Across, check_deployment, read_across
 from sidecar.state.answers_check import check_answers
-from sidecar.state.codec import U32, U64, U64_MAX, decode
+from sidecar.state.books_check import BooksCheck, Movements
+from sidecar.state.budgets_check import BudgetCheck
+from sidecar.state.codec import U64
 from sidecar.state.environment import Environment, Table, Txn
-from sidecar.state.ledger import COUNTER_ROW, PAIR_ROW, Counter
 from sidecar.state.outbox_check import check_outbox
 from sidecar.state.records_check import Told, check_records
 from sidecar.state.rows import tenant_rows
@@ -57,14 +57,6 @@ class Checked(NamedTuple):
     faults: tuple[Fault, ...]
 
 
-class Window(NamedTuple):
-    """One row of figures: a budget's calendar or total window, or one second of a rolling one."""
-
-    budget: bytes
-    start: int
-    is_second: bool
-
-
 def check(environment: Environment) -> Iterator[Checked]:
     """Yield what was found in each tenant, in order of creation, then in the deployment where that has faults."""
     tables = environment.tables
@@ -89,28 +81,28 @@ class _Check:
         self._tables = tables
         self._across = across
         self._told = Told()
+        self._movements = Movements()
         self._part = part
         self._tenant: Tenant = part.tenant
-        self._prefix = U32.pack(part.tenant.number)
         self._faults: list[Fault] = []
         self._manifests: set[str] = set()
-        self._settled: Tally[Window] = Tally()
-        self._held: Tally[Window] = Tally()
         self._records = 0
-        self._reservations = 0
-        self._windows = 0
 
     def run(self) -> Checked:
         self._check_chain()
         self._check_decisions()
-        self._check_reservations()
-        self._check_windows()
-        self._check_expiry()
+        number = self._tenant.number
+        budgets = BudgetCheck(self._txn, self._tables, self._part)
+        for found in budgets.run(self._across.due[number]):
+            self._blame(*found)
+        books = BooksCheck(self._txn, self._tables, self._part, self._movements)
+        for message in books.run(self._across.payments[number]):
+            self._blame("I5", message)
         self._check_records()
-        for message in check_outbox(self._txn, self._tables, self._tenant, self._across.ready[self._tenant.number]):
+        for message in check_outbox(self._txn, self._tables, self._tenant, self._across.ready[number]):
             self._blame("outbox", message)
         faults = tuple(self._faults[:FAULTS_MAX])
-        return Checked(self._tenant.tenant_id, self._records, self._reservations, self._windows, faults)
+        return Checked(self._tenant.tenant_id, self._records, budgets.reservations, budgets.windows, faults)
 
     def _blame(self, invariant: str, message: str) -> None:
         if len(self._faults) < FAULTS_MAX:
@@ -145,6 +137,7 @@ class _Check:
             fields, seq = orjson.loads(body), U64.unpack(key)[0]
             for message in self._told.note(seq, fields):
                 self._blame("records", message)
+            self._movements.note(seq, fields)
             if fields.get("type") != "decision":
                 continue
             decision_id = fields["decision"]
@@ -202,67 +195,6 @@ class _Check:
         elif _claims(reservation) != [[row[0], row[3], row[6]] for row in recorded]:
             self._blame("I2", f"the reservation of `{decision_id}` has other claims than its record")
 
-    def _check_reservations(self) -> None:
-        """Add up what reservations hold, per window (I1)."""
-        for key, value in self._rows("reservations"):
-            self._reservations += 1
-            reservation = decode(value, _reservation)
-            if reservation.decision_id != id_of("dec", key):
-                self._blame("I2", f"the reservation of `{reservation.decision_id}` lies under another key")
-            for claim in reservation.claims:
-                if claim.window_start_us is None:
-                    continue
-                rolls = claim.period == "rolling_24h"
-                start = claim.window_start_us // 1_000_000 if rolls else claim.window_start_us
-                window = Window(self._budget(claim.budget_id), start, rolls)
-                self._settled[window] += claim.settled
-                self._held[window] += claim.held
-
-    def _budget(self, budget_id: str) -> bytes:
-        return self._part.ledger.budget_key(budget_id)
-
-    def _check_windows(self) -> None:
-        """I1: counters are the sums over reservations and within what was granted."""
-        seconds: Tally[bytes] = Tally()
-        rolling = {
-            key[:-8]: Counter(*COUNTER_ROW.unpack(row)) for key, row in self._rows("counters") if _is_rolling(key)
-        }
-        for key, value in self._rows("rolling"):
-            budget, second = key[:-8], U64.unpack(key[-8:])[0]
-            settled, held = PAIR_ROW.unpack(value)
-            self._compare(Window(budget, second, is_second=True), settled, held)
-            if budget in rolling and second >= rolling[budget].floor_s:
-                seconds[budget] += settled + held
-        for budget, counter in rolling.items():
-            if counter.usage.total != seconds[budget]:
-                self._blame("I1", f"{_name(budget)} counts {counter.usage.total} in 24 hours, its seconds add up to "
-                            f"{seconds[budget]}")  # fmt: skip
-            self._check_bound(budget, counter)
-        for key, row in self._rows("counters"):
-            if not _is_rolling(key):
-                counter = Counter(*COUNTER_ROW.unpack(row))
-                self._compare(Window(key[:-8], U64.unpack(key[-8:])[0], is_second=False), counter.settled, counter.held)
-                self._check_bound(key[:-8], counter)
-        for window in self._settled.keys() | self._held.keys():
-            if self._settled[window] or self._held[window]:
-                self._blame("I1", f"{_name(window.budget)} from {window.start} misses what reservations hold there")
-
-    def _compare(self, window: Window, settled: int, held: int) -> None:
-        self._windows += 1
-        expected = self._settled.pop(window, 0), self._held.pop(window, 0)
-        if (settled, held) != expected:
-            self._blame(
-                "I1",
-                f"{_name(window.budget)} from {window.start} has settled {settled} and held {held}, "
-                f"its reservations {expected[0]} and {expected[1]}",
-            )
-        if settled < 0 or held < 0:
-            self._blame("I1", f"{_name(window.budget)} from {window.start} has a negative figure")
-
-    def _check_bound(self, budget: bytes, counter: Counter) -> None:
-        if counter.usage.total > counter.ceiling + counter.overdraft:
-            self._blame("I1", f"{_name(budget)} holds {counter.usage.total}, granted were {counter.ceiling}")
-
     def _check_records(self) -> None:
         number, keys = self._tenant.number, self._across.keys
         for message in chain(
@@ -273,29 +205,8 @@ class _Check:
         ):
             self._blame("records", message)
 
-    def _check_expiry(self) -> None:
-        """What will expire is exactly what is held."""
-        due = self._across.due[self._tenant.number]
-        for ulid, value in self._rows("reservations"):
-            reservation = decode(value, _reservation)
-            key = U64.pack(reservation.expires_at_us) + self._prefix + ulid
-            if (reservation.state == "held") != (key in due):
-                self._blame("I1", f"the reservation `{reservation.decision_id}` is `{reservation.state}` and will "
-                            f"{'' if key in due else 'not '}expire")  # fmt: skip
-            due.discard(key)
-        for key in due:
-            self._blame("I1", f"`{id_of('dec', key[12:])}` will expire and does not exist")
-
 
 def _claims(reservation: Reservation) -> list[list[object]]:
     """Return what a reservation claims, as its audit record tells it: budget, window, figure."""
     measures = reservation.measures
     return [[claim.budget_id, claim.window_start_us, measures[claim.dimension].asked] for claim in reservation.claims]
-
-
-def _is_rolling(key: bytes) -> bool:
-    return key[-8:] == U64.pack(U64_MAX)
-
-
-def _name(budget: bytes) -> str:
-    return f"budget `{id_of('bud', budget)}`"

@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.core.directory import Tenant
 from sidecar.core.ids import EVENT, id_of
-from sidecar.core.webhooks import Lane, Waiting
+from sidecar.core.webhooks import Interest, Lane, Waiting
 from sidecar.state.codec import U64, decode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.outbox import READY_ROW
@@ -83,9 +83,8 @@ def _check_webhooks(txn: Txn, tables: dict[str, Table], tenant: Tenant, lanes: d
     for number in sorted(secrets - {each.number for each in everyone}):
         yield f"a secret is kept for webhook {number}, which does not exist"
     active = [each for each in everyone if each.status == "active"]
-    if [(each.number, each.lane, each.events) for each in active] != [
-        (interest.number, interest.lane, interest.events) for interest in webhooks.interests()
-    ]:
+    summary = tuple(Interest(each.number, each.lane, each.events, each.format) for each in active)
+    if summary != webhooks.interests():
         yield "the summary of the webhooks is not that of the active ones"
     if {U64.pack(each.lane): each.number for each in active} != {key: lane.number for key, lane in lanes.items()}:
         yield "the active webhooks and the lanes are not the same"

@@ -1,7 +1,7 @@
 """Whether a tenant's records hold together: with their index, with what the log tells of them, and with their tokens.
 
-The newest version of each identity, budget, card and policy stands in the log by revision and hash, so that one that
-was rewritten behind the log is found; of tokens the log tells only that they exist.
+The newest version of each identity, budget, card, policy, grant and passkey stands in the log by revision and hash, so
+that one that was rewritten behind the log is found; of tokens the log tells only that they exist.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,12 +11,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from sidecar.core.access import Token
+from sidecar.core.accounts import Account
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
 from sidecar.core.errors import StoreUnusable
-from sidecar.core.facts import budget_fact, card_fact, identity_fact
+from sidecar.core.facts import budget_fact, card_fact, grant_fact, identity_fact, passkey_fact
+from sidecar.core.grants import Grant, url_safe
 from sidecar.core.log_entries import text_of
+from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.state.codec import U64, decode, short_hash
 from sidecar.state.environment import Table, Txn
@@ -31,15 +34,19 @@ _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
 
 _MADE: Final = {"policy_created": (Kind.POLICY, "policy"), "token_created": (Kind.TOKEN, "token")}
+_ACCOUNTS: Final = {"account_created": "active", "account_closed": "closed"}
 _CHANGED: Final = {
-    "identity": (Kind.IDENTITY, "chain"),
-    "kill": (Kind.IDENTITY, "chain"),
-    "budget": (Kind.BUDGET, "budgets"),
-    "card": (Kind.CARD, "cards"),
+    "identity": ((Kind.IDENTITY, "chain"),),
+    "kill": ((Kind.IDENTITY, "chain"),),
+    "budget": ((Kind.BUDGET, "budgets"),),
+    "card": ((Kind.CARD, "cards"),),
+    "grant": ((Kind.GRANT, "grants"), (Kind.PASSKEY, "passkeys")),  # what signs counts its signatures
+    "passkey": ((Kind.PASSKEY, "passkeys"),),
 }
 _ENDED: Final = {
     "budget_deleted": (Kind.BUDGET, "budget"),
     "policy_deleted": (Kind.POLICY, "policy"),
+    "passkey_deleted": (Kind.PASSKEY, "passkey"),
     "token_revoked": (Kind.TOKEN, "token"),
 }
 _LOOKED_AT: Final = (
@@ -78,10 +85,13 @@ class Told:
         elif name in _MADE:
             kind, field = _MADE[name]
             self.newest[kind, fields[field]] = Version(fields.get("revision"), fields.get("text"))
+        elif name in _ACCOUNTS:
+            told = (fields["identity"], fields["asset"], fields["network"], _ACCOUNTS[name])
+            self.newest[Kind.ACCOUNT, fields["account"]] = _version(fields["revision"], _account_fact(*told))
         else:
-            kind, field = _CHANGED.get(name.partition("_")[0], (Kind.IDENTITY, ""))
-            for key, revision, digest in fields.get(field, ()):
-                self.newest[kind, key] = Version(revision, digest)
+            for kind, field in _CHANGED.get(name.partition("_")[0], ()):
+                for key, revision, digest in fields.get(field, ()):
+                    self.newest[kind, key] = Version(revision, digest)
 
     def _compare(self, seq: int, fields: Mapping[str, Any]) -> Iterator[str]:
         for kind, field in _LOOKED_AT:
@@ -194,9 +204,31 @@ def _card(document: msgspec.Raw) -> Content:
     return Content(card.card_id, card.identity_id, reference, _version(card.revision, card_fact(card)))
 
 
+def _grant(document: msgspec.Raw) -> Content:
+    grant = msgspec.msgpack.decode(document, type=Grant)
+    return Content(grant.grant_id, grant.identity_id, None, _version(grant.revision, grant_fact(grant)))
+
+
+def _passkey(document: msgspec.Raw) -> Content:
+    passkey = msgspec.msgpack.decode(document, type=Passkey)
+    found_by = url_safe(passkey.credential_id)
+    return Content(passkey.passkey_id, passkey.identity_id, found_by, _version(passkey.revision, passkey_fact(passkey)))
+
+
 def _token_content(document: msgspec.Raw) -> Content:
     token = _token.decode(document)
     return Content(token.token_id, token.identity_id, None, Version(None, None))
+
+
+def _account(document: msgspec.Raw) -> Content:
+    account = msgspec.msgpack.decode(document, type=Account)
+    fact = _account_fact(account.identity_id, account.asset, account.network, account.status)
+    return Content(account.account_id, account.identity_id, None, _version(account.revision, fact))
+
+
+def _account_fact(identity_id: str, asset: str, network: str, status: str) -> bytes:
+    """Return what the log tells of an account in clear, for it keeps no fact of one."""
+    return f"{identity_id}\n{asset}\n{network}\n{status}".encode()
 
 
 def _version(revision: int, fact: bytes) -> Version:
@@ -214,4 +246,7 @@ _CONTENTS: Final[dict[Kind, Callable[[msgspec.Raw], Content]]] = {
     Kind.BUDGET: _budget,
     Kind.CARD: _card,
     Kind.TOKEN: _token_content,
+    Kind.GRANT: _grant,
+    Kind.PASSKEY: _passkey,
+    Kind.ACCOUNT: _account,
 }

@@ -16,9 +16,11 @@ from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.state.answers import Answers
 from sidecar.state.audit_log import AuditLog
+from sidecar.state.books import Books
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import Counter, Ledger
 from sidecar.state.outbox import Outbox
+from sidecar.state.payments import Payments
 from sidecar.state.records import Collection, Kind, stored
 from sidecar.state.shadow import Shadows
 from sidecar.state.webhooks import Webhooks
@@ -109,6 +111,16 @@ class TenantTransaction:
     def passkeys(self) -> Collection[Passkey]:
         """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.PASSKEY, _passkey)
+
+    @lazy
+    def books(self) -> Books:
+        """Its balances and the journal."""
+        return Books(self._txn, self._tables, self.tenant.number)
+
+    @lazy
+    def payments(self) -> Payments:
+        """Its payments."""
+        return Payments(self._txn, self._tables, self.tenant.number)
 
     @lazy
     def ledger(self) -> Ledger:

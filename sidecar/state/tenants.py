@@ -6,13 +6,13 @@ deployment itself: its revision is that of the policy files, which hold for ever
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
-from sidecar.core.directory import Tenant
+from sidecar.core.directory import Mode, Tenant
 from sidecar.service.store import Revisions
-from sidecar.state.codec import U32, U32_MAX, U64_PAIR, encode, key_text, reading
+from sidecar.state.codec import U32, U32_MAX, U64_PAIR, encode, key_text, reading, short_hash
 from sidecar.state.environment import Table, Txn
 
 DEPLOYMENT: Final = 0
@@ -28,6 +28,7 @@ class Tenants:
         self._txn = txn
         self._tenants = tables["tenants"]
         self._ids = tables["tenant_ids"]
+        self._externals = tables["tenant_externals"]
         self._revisions = tables["revisions"]
         self._known: dict[int, Revisions] = {}
 
@@ -42,18 +43,30 @@ class Tenants:
         data = self._txn.get(U32.pack(number), db=self._tenants)
         return None if data is None else _tenant(bytes(data))
 
+    def by_external_id(self, external_id: str) -> tuple[Tenant, ...]:
+        """Return the tenants with this external id, one of each mode at most, in order of creation.
+
+        A hit of the index is compared in full.
+        """
+        rows = (self._txn.get(external_key(external_id, mode), db=self._externals) for mode in get_args(Mode))
+        found = [self.get(U32.unpack(row)[0]) for row in rows if row is not None]
+        named = [tenant for tenant in found if tenant is not None and tenant.external_id == external_id]
+        return tuple(sorted(named, key=lambda tenant: tenant.number))
+
     def next_number(self) -> int:
         """Return the number that the next tenant gets; numbers are never used again."""
         with self._txn.cursor(db=self._tenants) as cursor:
             return U32.unpack(cursor.key())[0] + 1 if cursor.last() else DEPLOYMENT + 1
 
     def add(self, tenant: Tenant) -> None:
-        """Store a new tenant, which must have the next number and an unused id."""
+        """Store a new tenant, which must have the next number, an unused id, and in its mode an unused external id."""
         self._txn.put(U32.pack(tenant.number), encode(tenant), db=self._tenants, overwrite=False)
         self._txn.put(tenant.tenant_id.encode(), U32.pack(tenant.number), db=self._ids, overwrite=False)
+        if tenant.external_id is not None:
+            self._txn.put(external_key(tenant.external_id, tenant.mode), U32.pack(tenant.number), db=self._externals)
 
     def change(self, tenant: Tenant) -> None:
-        """Store a changed tenant; its id and number stay."""
+        """Store a changed tenant; its id, number, mode and external id stay."""
         self._txn.put(U32.pack(tenant.number), encode(tenant), db=self._tenants)
 
     def after(self, number: int) -> Iterator[Tenant]:
@@ -78,3 +91,8 @@ class Tenants:
         new = self._known[number] = Revisions(entities, entities if policies else old.policies)
         self._txn.put(U32.pack(number), U64_PAIR.pack(*new), db=self._revisions)
         return entities
+
+
+def external_key(external_id: str, mode: Mode) -> bytes:
+    """Return where the index names the tenant of this mode that its maker calls so."""
+    return short_hash(external_id) + mode.encode()

@@ -8,6 +8,7 @@ import msgspec
 from sidecar.core.directory import Tenant
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service.event_store import Ready
+from sidecar.service.payment_store import DuePayment
 from sidecar.service.policy_store import PoliciesLoaded, Tried, Untold
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
@@ -17,6 +18,7 @@ from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import due_reservations
 from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notices
 from sidecar.state.outbox import ready_lanes, sweep_lanes
+from sidecar.state.payments import due_payments
 from sidecar.state.readings import Readings
 from sidecar.state.shadow import ShadowFiles
 from sidecar.state.tenant_transaction import Seen, TenantTransaction, lazy
@@ -163,6 +165,10 @@ class Transaction:
     def due(self, now_us: int, most: int) -> list[Due]:
         """Return up to ``most`` holds that expire at or before ``now_us``, the earliest first."""
         return due_reservations(self._txn, self._tables, now_us, most)
+
+    def due_payments(self, now_us: int, most: int) -> list[DuePayment]:
+        """Return up to ``most`` payments of any tenant that are to be looked after, the earliest first."""
+        return due_payments(self._txn, self._tables, now_us, most)
 
     def prune_replays(self, now_us: int, most: int) -> int:
         """Forget up to ``most`` stored outcomes whose day is over; returns how many."""

@@ -76,7 +76,7 @@ class Webhooks:
 
     def _summarise(self) -> None:
         active = [each for each in self.all() if each.status == "active"]
-        interests = tuple(Interest(webhook.number, webhook.lane, webhook.events) for webhook in active)
+        interests = tuple(Interest(each.number, each.lane, each.events, each.format) for each in active)
         if interests:
             self._txn.put(self._tenant, encode(interests), db=self._interests)
         else:

@@ -17,6 +17,7 @@ from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
 from sidecar.service.deliveries import Parcel
 from sidecar.service.policy_store import PoliciesLoaded
+from sidecar.service.transits import Transits
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
 from tests.service.builders import SECOND, World, limit, payment, shipped_files
@@ -43,8 +44,10 @@ class Office:
         self.mail = Mailroom(world)
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
-        announcer = Announcer(world.store)
-        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer)
+        announcer, transits = Announcer(world.store), Transits(world.store, self.clock)
+        self.duty = Duty(
+            folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer, transits
+        )
 
     def run(self, until: Callable[[], bool], ticks: int = 2_000) -> None:
         """Work until something holds, which must be before so many ticks."""

@@ -110,3 +110,12 @@ def test_an_endpoint_is_told_what_it_asked_for() -> None:
     assert some.wants("token.created")
     assert not some.wants("token.revoked")
     assert everything.wants("token.revoked")
+
+
+def test_an_endpoint_of_a_vendors_format_asks_by_the_vendors_names() -> None:
+    some, everything = Interest(1, 2, ("agent.updated",), "ledger"), Interest(1, 2, ("*",), "ledger")
+    assert [some.wants(each) for each in ("identity.updated", "identity.suspended")] == [True, True]
+    assert not some.wants("identity.created")
+    assert everything.wants("identity.created")
+    assert not everything.wants("card.frozen")
+    assert Interest(1, 2, ("identity.created",), "tally").wants("identity.created")

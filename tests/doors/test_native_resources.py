@@ -53,6 +53,22 @@ def test_a_tenant_takes_chosen_ids_and_a_mode(door: Door) -> None:
     check_refusal(door.call("POST", "/v1/tenants", body), 409, "id")
 
 
+def test_a_live_and_a_test_tenant_share_an_external_id_by_which_they_are_listed(door: Door) -> None:
+    body = {"name": "Shared", "external_id": "acct-7"}
+    pair = [door.ok("POST", "/v1/tenants", body | {"mode": mode}) for mode in ("test", "live")]
+    keys = [made.pop("api_key") for made in pair]
+    assert [made["external_id"] for made in pair] == ["acct-7", "acct-7"]
+    for mode in ("test", "live"):
+        check_refusal(door.call("POST", "/v1/tenants", body | {"mode": mode}), 409, "external_id")
+    assert door.ok("GET", "/v1/tenants?external_id=acct-7") == {"data": pair, "next_cursor": None}
+    assert door.ok("GET", "/v1/tenants?external_id=acct-7", token=keys[1])["data"] == pair[1:]
+    first = door.ok("GET", "/v1/tenants?external_id=acct-7&limit=1")
+    rest = door.ok("GET", f"/v1/tenants?external_id=acct-7&limit=1&cursor={first['next_cursor']}")
+    assert (first["data"], rest) == (pair[:1], {"data": pair[1:], "next_cursor": None})
+    assert door.ok("GET", "/v1/tenants?external_id=nobody")["data"] == []
+    check_refusal(door.call("GET", "/v1/tenants?external_id="), 400, "external_id")
+
+
 TENANTS: dict[str, tuple[object, ...]] = {
     "no name": ({}, "name"),
     "an empty name": ({"name": ""}, "name"),

@@ -34,6 +34,11 @@ BAD: dict[str, tuple[Document, str | None]] = {
     "a number": ({"url": 5, "events": ["*"]}, "url"),
     "a long description": ({"url": URL, "events": ["*"], "description": "x" * 513}, "description"),
     "a line break": ({"url": URL, "events": ["*"], "description": "a\nb"}, "description"),
+    "a type of another format": ({"url": URL, "events": ["card.frozen", "agent.updated"]}, "events[1]"),
+    "a native type for a vendor": ({"url": URL, "events": ["token.created"], "format": "ledger"}, "events[0]"),
+    "a type of another vendor": ({"url": URL, "events": ["agent.updated"], "format": "tally"}, "events[0]"),
+    "an unknown format": ({"url": URL, "events": ["*"], "format": "stripe"}, "format"),
+    "no format": ({"url": URL, "events": ["*"], "format": None}, "format"),
     "an own secret": ({"url": URL, "events": ["*"], "secret": "whsec_AAAA"}, "secret"),
 }
 
@@ -60,6 +65,7 @@ def test_an_endpoint_is_made_shown_changed_and_deleted(own: House) -> None:
         "tenant_id": own.tenant_id,
         "url": URL,
         "events": ["budget.exceeded"],
+        "format": "standard",
         "description": "ops",
         "status": "active",
         "disabled_reason": None,
@@ -78,6 +84,19 @@ def test_an_endpoint_is_made_shown_changed_and_deleted(own: House) -> None:
     assert own.call("DELETE", one).status == 204
     check_refusal(own.call("GET", one), 404, "webhook_id")
     check_refusal(own.call("DELETE", one), 404, "webhook_id")
+
+
+def test_an_endpoint_keeps_the_format_it_was_made_with(own: House) -> None:
+    """It is shown, told by the audit log, and decides which types can be asked for."""
+    events = ["agent.registered", "agent.limit_exceeded"]
+    made = own.ok("POST", "/v1/webhooks", {"url": URL, "events": events, "format": "ledger"})
+    assert (made["format"], made["events"]) == ("ledger", events)
+    one = f"/v1/webhooks/{made['webhook_id']}"
+    changed = own.ok("PATCH", one, {"events": ["agent.token.created", "agent.token.revoked"]})
+    assert (changed["format"], changed["events"]) == ("ledger", ["agent.token.created", "agent.token.revoked"])
+    check_refusal(own.call("PATCH", one, {"events": ["agent.updated", "token.created"]}), 400, "events[1]")
+    assert own.ok("GET", one) == changed
+    assert own.ok("PATCH", one, {"events": ["*"]})["events"] == ["*"]
 
 
 def test_a_secret_is_in_the_answer_that_makes_it_and_nowhere_else(own: House) -> None:
@@ -105,6 +124,9 @@ def test_a_bad_change_is_refused(house: House) -> None:
     for body, field in (
         ({"url": "https://10.0.0.1/"}, "url"),
         ({"events": []}, "events"),
+        ({"events": ["*", "card.frozen"]}, "events"),
+        ({"events": ["agent.updated"]}, "events[0]"),
+        ({"format": "ledger"}, "format"),
         ({"status": "deleted"}, "status"),
         ({"secret": "x"}, "secret"),
     ):

@@ -4,14 +4,17 @@ import asyncio
 import socket
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Self
 
 import httpx
+import msgspec
 import pytest
 import uvloop
 
+from sidecar.core.event_formats import Format
 from sidecar.core.webhooks import Response, Waiting, secret_text
 from sidecar.doors.webhooks import sender as module
 from sidecar.doors.webhooks.names import TENANT_LOOKUPS_MAX, Names
@@ -22,9 +25,11 @@ from sidecar.doors.webhooks.sender import (
     public_addresses,
     public_client,
     public_sender,
+    signed_headers,
 )
 from sidecar.service.deliveries import Parcel, Place
 from tests.process.receiver import Receiver, Reply
+from tests.process.server import ROOT
 
 BODY = b'{"type":"webhook.test","timestamp":"2026-03-09T12:00:00Z","data":{"name":"\xc3\xa9"}}'
 EVENT = Waiting(event_id="evt_1", type="webhook.test", body=BODY, created_at_us=0, due_at_us=0)
@@ -39,9 +44,9 @@ def receiver() -> Iterator[Receiver]:
         yield opened
 
 
-def parcel(url: str, *secrets: bytes, tenant: int = 1) -> Parcel:
+def parcel(url: str, *secrets: bytes, tenant: int = 1, form: Format = "standard") -> Parcel:
     """An event on its way to ``url``."""
-    return Parcel(Place(tenant, 1), url, EVENT, secrets or (NEW,))
+    return Parcel(Place(tenant, 1), url, EVENT, secrets or (NEW,), form)
 
 
 def send(sender: Sender, *parcels: Parcel) -> list[Response]:
@@ -122,6 +127,34 @@ def test_during_a_rotation_both_secrets_sign(receiver: Receiver) -> None:
     for secret in (NEW, OLD):
         assert got.verified(secret_text(secret))
     assert [each[:3] for each in got.headers["webhook-signature"].split(" ")] == ["v1,", "v1,"]
+
+
+@pytest.mark.parametrize(("form", "header"), [("ledger", "proxy-signature"), ("tally", "tally-signature")])
+def test_a_vendors_receiver_gets_the_vendors_signature(receiver: Receiver, form: Format, header: str) -> None:
+    """During a rotation of each secret, and only that header; the event's id is told beside it."""
+    send(local_sender(), parcel(receiver.url, form=form), parcel(receiver.url, NEW, OLD, form=form))
+    one, both = receiver.received
+    for got, secrets in ((one, [NEW]), (both, [NEW, OLD])):
+        assert (got.body, got.event_id) == (BODY, "evt_1")
+        assert [got.stamped(header, secret_text(secret))["type"] for secret in secrets] == ["webhook.test"] * len(
+            secrets
+        )
+        assert got.headers[header].count("v1=") == len(secrets)
+        assert {name for name in got.headers if "webhook" in name or "signature" in name} == {"webhook-id", header}
+    with pytest.raises(ValueError, match="no signature"):
+        one.stamped(header, secret_text(OLD))
+
+
+def test_a_vendors_signature_is_the_documented_one() -> None:
+    """What ``openssl dgst -sha256 -hmac`` says of the same text; the documentation shows it."""
+    waiting = msgspec.structs.replace(EVENT, body=b'{"test": 2432232314}')
+    secrets = (b64decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),)
+    signed = signed_headers(Parcel(Place(1, 1), "https://example.com/", waiting, secrets, "ledger"), 1614265330 * 10**6)
+    documented = (ROOT / "docs" / "webhooks.md").read_text()
+    assert f"Proxy-Signature: {signed['Proxy-Signature']}" in documented
+    assert (
+        signed["Proxy-Signature"] == "t=1614265330,v1=2e37df5d4a028c51a7f3133d64ae1e300d2c2c900f1b1d49d4369ad2530f8964"
+    )
 
 
 def test_a_proxy_of_the_environment_is_not_used(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """A receiver of webhooks: a real HTTP server of this process that notes what it gets and answers as it is told."""
 
+import hmac
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -7,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple, Self
 
 from standardwebhooks import Webhook
+
+TOLERANCE_SECONDS = 300
 
 
 class Received(NamedTuple):
@@ -24,6 +28,23 @@ class Received(NamedTuple):
     def verified(self, secret: str) -> dict[str, Any]:
         """Return the event, whose signature the reference library verifies. Raises where it does not."""
         event: dict[str, Any] = Webhook(secret).verify(self.body, dict(self.headers))
+        return event
+
+    def stamped(self, header: str, secret: str) -> dict[str, Any]:
+        """Return the event, whose signature in a vendor's header is computed anew from the secret's text.
+
+        Raises ValueError where none of the header's signatures is that one.
+        """
+        stamp = dict[str, list[str]]()
+        for field in self.headers[header].split(","):
+            name, _, value = field.partition("=")
+            stamp.setdefault(name, []).append(value)
+        (seconds,) = stamp["t"]
+        assert abs(int(seconds) - time.time()) < TOLERANCE_SECONDS
+        expected = hmac.digest(secret.encode("ascii"), seconds.encode() + b"." + self.body, "sha256").hex()
+        if expected not in stamp["v1"]:
+            raise ValueError("no signature of this secret")
+        event: dict[str, Any] = json.loads(self.body)
         return event
 
 

@@ -6,12 +6,14 @@ import threading
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import standardwebhooks
 from click.testing import CliRunner
 
 from sidecar.cli.main import sidecar
+from sidecar.core.event_formats import LedgerType
 from tests.process.receiver import Received, Receiver, Reply
 from tests.process.server import Acme, Client, Document, Lost, Refused, Server, found_acme, poll, serving
 
@@ -58,6 +60,46 @@ def test_an_event_arrives_signed_and_is_logged(tmp_path: Path) -> None:
             (first.event_id, "delivered", 204),
             (second.event_id, "delivered", 204),
         ]
+
+
+def test_a_receiver_that_was_written_for_ledger_is_told_all_it_knows_of(tmp_path: Path) -> None:
+    """Each of the seven types arrives with the vendor's signature, during a rotation with two; a team's are not."""
+    with Receiver() as receiver, serving(tmp_path, LOCAL) as (_, client):
+        acme = found_acme(client)
+        body = {"url": receiver.url, "events": ["*"], "format": "ledger"}
+        webhook = client.ok("POST", "/v1/webhooks", body, token=acme.key)
+        path = f"/v1/webhooks/{webhook['webhook_id']}"
+        rotated = client.ok("POST", f"{path}/rotate", {"grace_seconds": 600}, token=acme.key)
+        made = {"parent_id": acme.team, "type": "agent", "name": "Shopping Agent", "external_id": "my-shopping-agent"}
+        agent = client.ok("POST", "/v1/identities", made, token=acme.key)["identity_id"]
+        drafts = [{"name": "ci", "kind": "agent", "identity_id": owner} for owner in (acme.team, agent)]
+        tokens = [client.ok("POST", "/v1/tokens", draft, token=acme.key) for draft in drafts]
+        for token in tokens:
+            assert client.call("DELETE", f"/v1/tokens/{token['token_id']}", token=acme.key).status == 204
+        limit = {"identity_id": agent, "name": "spending", "dimension": "amount", "period": "monthly"}
+        client.ok("POST", "/v1/budgets", limit | {"limit": 100, "currency": "CAD"}, token=acme.key)
+        for amount in (90, 20):
+            client.ok("POST", "/v1/authorize", acme.request(amount, identity_id=agent), token=acme.key)
+        client.ok("PATCH", f"/v1/identities/{agent}", {"status": "suspended"}, token=acme.key)
+        client.ok("POST", f"/v1/identities/{agent}/revoke", {}, token=acme.key)
+        told: dict[str, Document] = {}
+        for received in sorted(receiver.wait_for(8), key=lambda received: received.event_id):
+            events = [received.stamped("proxy-signature", secret) for secret in (webhook["secret"], rotated["secret"])]
+            assert events[0] == events[1]
+            assert events[0]["id"] == received.event_id
+            told[events[0]["type"]] = events[0]["data"]
+        assert len(receiver.received) == 8, "an update of the limit and one of the status"
+        assert set(told) == set(get_args(LedgerType))
+        assert {data.get("agentId", data["id"]) for data in told.values()} == {agent}
+        assert told["agent.registered"]["externalId"] == "my-shopping-agent"
+        assert (told["agent.updated"]["status"], told["agent.deregistered"]["status"]) == ("suspended", "deregistered")
+        assert told["agent.limit_approaching"]["currentSpend"] == 9_000
+        exceeded = told["agent.limit_exceeded"]
+        assert (exceeded["spendingLimit"], exceeded["currentSpend"], exceeded["amount"]) == (10_000, 9_000, 2_000)
+        assert told["agent.token.created"]["id"] == told["agent.token.revoked"]["id"] == tokens[1]["token_id"]
+        assert tokens[1]["token"].startswith(told["agent.token.created"]["tokenPrefix"])
+        client.ok("POST", f"{path}/test", {}, token=acme.key)
+        assert receiver.wait_for(9)[8].stamped("proxy-signature", rotated["secret"])["type"] == "webhook.test"
 
 
 def test_an_endpoint_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from sidecar.core.event_formats import Format
 from sidecar.core.webhooks import Delivery, Response, Secrets, Waiting, Webhook
 from sidecar.service.deliveries import Dispatch, Parcel, Place
 from sidecar.service.paging import PageRequest
@@ -29,13 +30,13 @@ class Mailroom:
         self.desk = WebhookDesk(world.store, world.ids, CountingBytes(), self.checked.append)
         self.dispatch = Dispatch(world.store, lambda: self.jitter_bp)
 
-    def hook(self, *events: str, tenant_id: str = "t_one", url: str = URL) -> Webhook:
+    def hook(self, *events: str, tenant_id: str = "t_one", url: str = URL, form: Format = "standard") -> Webhook:
         """Make an endpoint for all events unless told."""
-        return self.signed(*events, tenant_id=tenant_id, url=url).hooked.webhook
+        return self.signed(*events, tenant_id=tenant_id, url=url, form=form).hooked.webhook
 
-    def signed(self, *events: str, tenant_id: str = "t_one", url: str = URL) -> Signed:
+    def signed(self, *events: str, tenant_id: str = "t_one", url: str = URL, form: Format = "standard") -> Signed:
         """Make an endpoint and show its secret."""
-        draft = WebhookDraft(url, events or ("*",), None)
+        draft = WebhookDraft(url, events or ("*",), None, form)
         return self.world.run(self.desk.create(OPERATOR, tenant_id, draft, self.world.now_us)).value
 
     def change(self, webhook: Webhook, patch: WebhookPatch) -> Webhook:

@@ -1,20 +1,24 @@
 """What is told of what happens: each event in the transaction of its cause, to those who asked, and nothing else."""
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
 from sidecar.core.budget import OnExceeded
 from sidecar.core.cards import ExternalRef
 from sidecar.core.errors import Conflict
+from sidecar.core.events import Subscribable
+from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.webhooks import Webhook
 from sidecar.service.announcement import Announcer
+from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
-from sidecar.service.events import announce
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.policy_store import PoliciesLoaded
+from sidecar.service.post import announce
 from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
@@ -30,8 +34,8 @@ def mail(world: World) -> Iterator[Mailroom]:
 
 @pytest.fixture
 def hook(mail: Mailroom) -> Webhook:
-    """An endpoint that is told everything."""
-    return mail.hook()
+    """An endpoint that is told everything but changes of budgets, with which most stories begin."""
+    return mail.hook(*(name for name in get_args(Subscribable) if name != "budget.changed"))
 
 
 def part_of(txn: Transaction) -> TenantTransaction:
@@ -86,7 +90,7 @@ def test_an_endpoint_for_which_too_much_waits_is_disabled(
     world: World, mail: Mailroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The others are told; one that is then too full as well is disabled with it."""
-    monkeypatch.setattr("sidecar.service.events.WAITING_MAX", 2)
+    monkeypatch.setattr("sidecar.service.post.WAITING_MAX", 2)
     full, also_full, other = (
         mail.hook("identity.created", "webhook.disabled"),
         mail.hook(),
@@ -107,7 +111,7 @@ def test_an_endpoint_for_which_too_much_waits_is_disabled(
 
 
 def test_identities_are_told_from_creation_to_revocation(world: World, mail: Mailroom, hook: Webhook) -> None:
-    world.identity("ann")
+    world.identity("ann", external_id="crm-7")
     for patch in (IdentityPatch(name="Anna"), IdentityPatch(status="suspended"), IdentityPatch(status="active")):
         world.run(world.registry.change(OPERATOR, "t_one", "ann", patch, world.now_us))
     world.run(world.registry.change(OPERATOR, "t_one", "ann", IdentityPatch(), world.now_us))
@@ -126,6 +130,7 @@ def test_identities_are_told_from_creation_to_revocation(world: World, mail: Mai
         "tenant_id": "t_one",
         "identity_id": "ann",
         "parent_id": "root",
+        "external_id": "crm-7",
         "type": "agent",
         "name": "Anna",
         "status": "active",
@@ -228,6 +233,7 @@ def test_each_budget_that_refuses_is_told(world: World, mail: Mailroom, hook: We
         "budget_id": ids[0],
         "identity_id": "root",
         "card_id": None,
+        "account_id": None,
         "name": "daily amount",
         "dimension": "amount",
         "period": "daily",
@@ -273,6 +279,7 @@ def test_an_approach_is_told_once_a_window(world: World, mail: Mailroom, hook: W
                 "budget_id": budget.budget_id,
                 "identity_id": "root",
                 "card_id": None,
+                "account_id": None,
                 "name": "daily amount",
                 "dimension": "amount",
                 "period": "daily",
@@ -289,6 +296,33 @@ def test_an_approach_is_told_once_a_window(world: World, mail: Mailroom, hook: W
     world.decide(payment("90.00"))
     world.decide(payment(1))
     assert mail.types(hook) == ["budget.approaching"] * 2
+
+
+def test_budgets_are_told_when_they_are_made_changed_and_deleted(world: World, mail: Mailroom) -> None:
+    """A change that is none tells nothing."""
+    hook = mail.hook()
+    budget_id = world.budget(limit(100)).budget.budget_id
+    for patch in (BudgetPatch(Major("50.5"), None, "notify", None), BudgetPatch(None, "daily amount", None, None)):
+        world.run(world.treasurer.change(OPERATOR, "t_one", budget_id, patch, world.now_us))
+    world.run(world.treasurer.delete(OPERATOR, "t_one", budget_id, world.now_us))
+    data = {
+        "tenant_id": "t_one",
+        "budget_id": budget_id,
+        "identity_id": "root",
+        "card_id": None,
+        "account_id": None,
+        "name": "daily amount",
+        "dimension": "amount",
+        "period": "daily",
+        "currency": "CAD",
+        "limit": 50.5,
+        "by": "operator",
+    }
+    assert mail.told(hook) == [
+        ("budget.changed", data | {"limit": 100, "change": "created"}),
+        ("budget.changed", data | {"change": "updated"}),
+        ("budget.changed", data | {"change": "deleted"}),
+    ]
 
 
 def test_a_deleted_budget_leaves_no_mark_of_its_approach(world: World, mail: Mailroom, hook: Webhook) -> None:

@@ -17,6 +17,7 @@ from sidecar.service import paging
 from sidecar.service.audit import AuditFilter
 from sidecar.service.budgets import BudgetFilter
 from sidecar.service.paging import PageRequest
+from sidecar.service.roster import Roster
 from sidecar.service.store import Transaction
 from sidecar.service.subtrees import IdentityFilter
 from tests.service.builders import OPERATOR, SECOND, World, limit
@@ -185,6 +186,9 @@ LISTS: dict[str, Callable[[World, int], Any]] = {
     ),
     "tokens": lambda world, after: world.desk.listed(OPERATOR, "t_one", None, PageRequest(after, PAGE))[1],
     "tokens of one": lambda world, after: world.desk.listed(OPERATOR, "t_one", "root", PageRequest(after, PAGE))[1],
+    "the roster": lambda world, after: world.run(
+        Roster(world.store, world.registry).listed(OPERATOR, "t_one", PageRequest(after, PAGE), world.now_us)
+    ),
     "audit records": lambda world, after: world.auditor.listed(
         OPERATOR, "t_one", AuditFilter(), PageRequest(after, PAGE)
     )[1],

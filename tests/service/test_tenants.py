@@ -1,7 +1,9 @@
 """Tenants: made whole, by the operator, each to be seen by its own."""
 
+import msgspec
 import pytest
 
+from sidecar.core.directory import Mode, Tenant
 from sidecar.core.errors import Conflict, Forbidden, NotFound, ValidationFailed
 from sidecar.service.paging import PageRequest
 from sidecar.service.tenants import TenantDraft
@@ -102,3 +104,32 @@ def test_a_tenant_key_lists_its_own(world: World) -> None:
     world.found("t_two")
     page = world.tenancy.listed(world.token(None), PageRequest())
     assert ([tenant.tenant_id for tenant in page.values], page.next_after) == (["t_one"], None)
+
+
+def called(world: World, external_id: str | None, mode: Mode) -> Tenant:
+    """Make a tenant that its maker calls so."""
+    draft = msgspec.structs.replace(DRAFT, external_id=external_id, mode=mode)
+    return world.run(world.tenancy.create(OPERATOR, draft, world.now_us)).value.tenant
+
+
+def test_an_external_id_is_shared_by_a_live_and_a_test_tenant_and_by_no_others(world: World) -> None:
+    test, live = called(world, "acme", "test"), called(world, "acme", "live")
+    for mode in ("live", "test"):
+        with pytest.raises(Conflict, match="external id `acme` is in use by a tenant of mode") as refused:
+            called(world, "acme", mode)
+        assert refused.value.field == "external_id"
+    assert world.tenancy.listed(OPERATOR, PageRequest(), external_id="acme").values == (test, live)
+    assert called(world, None, "live").external_id is called(world, None, "live").external_id is None
+
+
+def test_tenants_are_listed_by_external_id(world: World) -> None:
+    world.found()
+    test, live = called(world, "acme", "test"), called(world, "acme", "live")
+    first = world.tenancy.listed(OPERATOR, PageRequest(0, 1), external_id="acme")
+    assert first.values == (test,)
+    rest = world.tenancy.listed(OPERATOR, PageRequest(first.next_after or 0, 1), external_id="acme")
+    assert (rest.values, rest.next_after) == ((live,), None)
+    assert world.tenancy.listed(OPERATOR, PageRequest(), external_id="nobody").values == ()
+    assert world.tenancy.listed(OPERATOR, PageRequest(), test.tenant_id, "acme").values == (test,)
+    assert world.tenancy.listed(OPERATOR, PageRequest(), test.tenant_id, "other").values == ()
+    assert world.tenancy.listed(world.token(None), PageRequest(), external_id="acme").values == (), "another's"

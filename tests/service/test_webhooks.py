@@ -145,7 +145,7 @@ def test_a_test_is_sent_to_one_endpoint_whatever_it_asked_for(mail: Mailroom) ->
 
 
 def test_no_test_is_sent_where_too_much_waits(mail: Mailroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.service.events.WAITING_MAX", 1)
+    monkeypatch.setattr("sidecar.service.post.WAITING_MAX", 1)
     webhook = mail.hook()
     mail.test(webhook)
     with pytest.raises(Conflict, match="as many events wait as can"):

@@ -7,6 +7,7 @@ import pytest
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.webhooks import DELIVERIES_KEPT, Delivery, Interest, Secrets, Webhook
+from sidecar.state.codec import TENANT_U64, encode
 from tests.state.builders import a_tenant, reading, rows, store_in, writing
 
 
@@ -71,8 +72,21 @@ def test_the_summary_has_the_active_endpoints(tmp_path: Path) -> None:
             assert webhooks.interests() == (Interest(1, 5, ("token.created",)), Interest(2, 6, ("*",)))
             webhooks.keep(msgspec.structs.replace(a_webhook(1), status="disabled"))
             assert webhooks.interests() == (Interest(2, 6, ("*",)),)
+            webhooks.keep(msgspec.structs.replace(a_webhook(2, lane=6), format="ledger"))
+            assert webhooks.interests() == (Interest(2, 6, ("*",), "ledger"),)
             webhooks.forget(a_webhook(2))
         assert rows(environment, "webhook_interests") == []
+
+
+def test_an_endpoint_that_was_stored_without_a_format_is_told_natively(tmp_path: Path) -> None:
+    """As it was before there were formats."""
+    fields = {name: value for name, value in msgspec.to_builtins(a_webhook()).items() if name != "format"}
+    with store_in(tmp_path) as environment:
+        txn = environment.begin_write()
+        txn.put(TENANT_U64.pack(1, 1), encode(fields), db=environment.tables["webhooks"])
+        txn.commit()
+        with reading(environment) as found:
+            assert found.of(a_tenant()).webhooks.at(1) == a_webhook()
 
 
 def test_a_secret_lies_in_its_own_table_and_goes_with_its_endpoint(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The dialects: other vendors' APIs, each parsed and rendered over the services that the native API uses."""
+"""Doors that speak another vendor's API: parse and render, onto the services that the native API uses."""

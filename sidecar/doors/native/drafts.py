@@ -171,8 +171,8 @@ def authorize(body: shapes.AuthorizeBody) -> AuthorizeRequest:
         if resource.merchant_category is None
         else merchant_category(resource.merchant_category, "resource.merchant_category"),
         quantities=_quantities(resource.quantities) if resource.quantities else {},
-        attributes=_plain(resource.attributes, "resource.attributes") if resource.attributes else {},
-        context=_plain(body.context, "context") if body.context else {},
+        attributes=plain(resource.attributes, "resource.attributes") if resource.attributes else {},
+        context=plain(body.context, "context") if body.context else {},
         card_id=body.card_id,
         ttl_seconds=body.reservation_ttl_seconds,
     )
@@ -195,7 +195,8 @@ def _quantities(quantities: dict[str, Major]) -> dict[str, int]:
     return {name: value.integer(f"resource.quantities.{name}") for name, value in quantities.items()}
 
 
-def _plain(values: dict[str, object], field: str) -> dict[str, Json]:
+def plain(values: dict[str, object], field: str) -> dict[str, Json]:
+    """Return what a caller claims as plain data. Raises ValidationFailed naming the place of what is none."""
     return {check_key(key, field): check_plain(value, f"{field}.{key}") for key, value in values.items()}
 
 

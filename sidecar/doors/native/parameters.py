@@ -9,23 +9,32 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
+from sidecar.core.accounts import AccountStatus
 from sidecar.core.cards import CardStatus
 from sidecar.core.directory import Status
 from sidecar.core.grammar import (
+    AccountId,
     ActionName,
     BudgetId,
+    CallerId,
     CardId,
+    Currency,
     DecisionId,
+    GrantId,
     IdentityId,
     Instant,
     Name,
+    PasskeyId,
+    PaymentId,
     PolicyId,
     TenantId,
     TokenId,
     TypeName,
     WebhookId,
 )
+from sidecar.core.grants import ShownStatus
 from sidecar.core.limits import LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX
+from sidecar.core.payments import PaymentStatus
 from sidecar.core.shadow import Direction
 
 _PLACE: Final = {"minimum": 0, "maximum": 2**53 - 1}
@@ -40,6 +49,10 @@ IN_PATH: Final[Mapping[str, object]] = MappingProxyType(
         "card_id": CardId,
         "token_id": TokenId,
         "webhook_id": WebhookId,
+        "grant_id": GrantId,
+        "passkey_id": PasskeyId,
+        "account_id": AccountId,
+        "payment_id": PaymentId,
     }
 )
 """Parameters of paths."""
@@ -58,6 +71,16 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "identity_id": IdentityId,
         "card_id": CardId,
         "/v1/treasury/cards?status": Annotated[CardStatus, Meta(description="what holds for the card")],
+        "account_id": Annotated[AccountId, Meta(description="either side of the payment")],
+        "sender_id": Annotated[IdentityId, Meta(description="the owner of the account that was paid from")],
+        "receiver_id": Annotated[IdentityId, Meta(description="the owner of the account that was paid to")],
+        "asset": Currency,
+        "currency": Currency,
+        "network": Annotated[CallerId, Meta(description="where the account is kept", examples=["internal"])],
+        "/v1/accounts?status": Annotated[AccountStatus, Meta(description="whether the account is open")],
+        "/v1/grants?account_id": Annotated[AccountId, Meta(description="the wallet that is paid from")],
+        "/v1/grants?status": Annotated[ShownStatus, Meta(description="what holds for the grant now")],
+        "/v1/payments?status": Annotated[PaymentStatus, Meta(description="how far the payment has come")],
         "parent_id": Annotated[IdentityId, Meta(description="those right below this identity")],
         "type": TypeName,
         "external_id": Name,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_name
 from sidecar.doors.native import answers, drafts, render, replays, shapes
 from sidecar.doors.native.pages import page_answer
 from sidecar.doors.native.replays import done_answer
@@ -33,7 +34,13 @@ class TenantCalls:
             status=201,
             names_tenant=False,
         )
-        yield Call(method="GET", path=path, run=self.list_tenants, query=PAGE, answer=answers.Page[answers.Tenant])
+        yield Call(
+            method="GET",
+            path=path,
+            run=self.list_tenants,
+            query=PAGE | {"external_id"},
+            answer=answers.Page[answers.Tenant],
+        )
         yield Call(method="GET", path=one, run=self.get_tenant, answer=answers.Tenant, names_tenant=False)
         yield Call(
             method="PATCH",
@@ -55,7 +62,9 @@ class TenantCalls:
     async def list_tenants(self, ask: Ask) -> Answer:
         """List tenants."""
         name = list_name("tenants", ask.query)
-        found = self._tenancy.listed(ask.caller, page_request(ask.query, name), ask.tenant_id())
+        external_id = check_name(ask.query["external_id"], "external_id") if "external_id" in ask.query else None
+        request = page_request(ask.query, name)
+        found = self._tenancy.listed(ask.caller, request, ask.tenant_id(), external_id)
         return page_answer(found, render.tenant, name)
 
     async def get_tenant(self, ask: Ask) -> Answer:

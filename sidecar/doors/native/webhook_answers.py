@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypedDict
 
 from msgspec import Meta
 
+from sidecar.core.event_formats import Format
 from sidecar.core.grammar import Instant
 from sidecar.core.webhooks import DeliveryState, EndpointStatus
 from sidecar.doors.native.answers import Revision, Secret
@@ -16,6 +17,7 @@ class Webhook(TypedDict):
     tenant_id: str
     url: str
     events: Annotated[tuple[str, ...], Meta(description="types of events; `*` is every one")]
+    format: Annotated[Format, Meta(description="body, signature and types of events, fixed")]
     description: str | None
     status: EndpointStatus
     disabled_reason: str | None

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal, cast
 import msgspec
 
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.event_formats import Format, LedgerType
 from sidecar.core.events import ALL, Subscribable
 from sidecar.core.grammar import Name, TenantId
 from sidecar.core.ids import check_name
@@ -29,7 +30,7 @@ GRACE_SECONDS_DEFAULT: Final = 86_400
 SUBSCRIPTIONS_MAX: Final = 32
 """More than there are types."""
 
-Subscription = Literal["*", Subscribable]
+Subscription = Literal["*", Subscribable, LedgerType]
 
 Subscriptions = Annotated[tuple[Subscription, ...], msgspec.Meta(min_length=1, max_length=SUBSCRIPTIONS_MAX)]
 Url = Annotated[
@@ -39,12 +40,17 @@ Grace = Annotated[int, msgspec.Meta(ge=0, le=GRACE_SECONDS_MAX)]
 
 
 class WebhookBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``POST /v1/webhooks``; ``events`` are types of events, or ``*`` for all that there are and will be."""
+    """``POST /v1/webhooks``; ``events`` are types of events, or ``*`` for all that there are and will be.
+
+    ``format`` is for receivers that were written for another vendor; it decides body and signature and which types
+    there are, and cannot be changed.
+    """
 
     tenant_id: TenantId | None = None
     url: Url
     events: Subscriptions
     description: Name | None = None
+    format: Format = "standard"
 
 
 class WebhookPatchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -120,7 +126,7 @@ class WebhookCalls:
     async def create_webhook(self, ask: Ask) -> Answer:
         """Make an endpoint; its secret is shown in this answer only."""
         body = cast("WebhookBody", ask.body)
-        draft = WebhookDraft(body.url, _subscriptions(body.events), _description(body.description))
+        draft = WebhookDraft(body.url, _subscriptions(body.events), _description(body.description), body.format)
         tenant_id, key = ask.tenant_id(body.tenant_id), ask.idempotency_key()
         return done_answer(await self._desk.create(ask.caller, tenant_id, draft, ask.now_us, key), signed)
 
@@ -184,6 +190,7 @@ def webhook(hooked: Hooked) -> webhook_answers.Webhook:
         "tenant_id": hooked.tenant_id,
         "url": value.url,
         "events": value.events,
+        "format": value.format,
         "description": value.description,
         "status": value.status,
         "disabled_reason": value.disabled_reason,

@@ -1,4 +1,4 @@
-"""One attempt: an event signed as Standard Webhooks says, posted, and what came back in a word.
+"""One attempt: an event signed as its endpoint's format says, posted, and what came back in a word.
 
 Nothing of an answer but its status is kept: whoever chose the URL must not learn what an internal service says. The
 words for failures are few for the same reason: a closed port, an open one behind a private address and a failed
@@ -6,6 +6,8 @@ handshake read alike, since telling them apart would map a network.
 """
 
 import asyncio
+import hashlib
+import hmac
 import time
 from collections.abc import Awaitable, Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -18,7 +20,7 @@ from standardwebhooks import Webhook
 from sidecar.core.destinations import Address, is_public, literal
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.instants import to_datetime
-from sidecar.core.webhooks import Response
+from sidecar.core.webhooks import Response, secret_text
 from sidecar.doors.webhooks.addresses import host_of, public_only
 from sidecar.doors.webhooks.connections import connect_to, use_judged
 from sidecar.doors.webhooks.names import Names
@@ -38,6 +40,9 @@ TIMED_OUT: Final = "timed_out"
 UNREACHABLE: Final = "connection_failed"
 
 HEADERS: Final = {"content-type": "application/json", "user-agent": "agent-authorization-sidecar"}
+
+VENDOR_SIGNATURES: Final = {"ledger": "Proxy-Signature", "tally": "tally-signature"}
+"""The header in which a vendor's receivers look for ``t=<unix seconds>,v1=<hex HMAC-SHA256 of "{t}.{body}">``."""
 
 Judge: TypeAlias = Callable[[str, int], Awaitable[tuple[str, ...]]]
 """What gives the addresses at which a URL may be called for a tenant, by its number; none where it may not."""
@@ -151,12 +156,22 @@ async def public_addresses(names: Names, url: str, tenant: int) -> tuple[str, ..
 
 
 def signed_headers(parcel: Parcel, now_us: int) -> dict[str, str]:
-    """Return the three headers of Standard Webhooks; during a rotation with a signature of each secret."""
-    waiting, moment = parcel.waiting, to_datetime(now_us)
-    body = waiting.body.decode()
+    """Return the event's id, the time, and the signatures of the endpoint's format; during a rotation one per secret.
+
+    Of Standard Webhooks these are three headers. A vendor's format has time and signatures in one header of its own,
+    with the secret's whole text as the key; the id is told beside it, for receivers that skip what they have seen.
+    """
+    waiting, seconds = parcel.waiting, now_us // 1_000_000
+    if parcel.format != "standard":
+        keys = [secret_text(secret).encode() for secret in parcel.secrets]
+        signed = f"{seconds}.".encode() + waiting.body
+        signatures = [hmac.new(key, signed, hashlib.sha256).hexdigest() for key in keys]
+        stamped = ",".join((f"t={seconds}", *(f"v1={signature}" for signature in signatures)))
+        return {"webhook-id": waiting.event_id, VENDOR_SIGNATURES[parcel.format]: stamped}
+    moment, body = to_datetime(now_us), waiting.body.decode()
     signatures = [Webhook(secret).sign(waiting.event_id, moment, body) for secret in parcel.secrets]
     return {
         "webhook-id": waiting.event_id,
-        "webhook-timestamp": str(now_us // 1_000_000),
+        "webhook-timestamp": str(seconds),
         "webhook-signature": " ".join(signatures),
     }
