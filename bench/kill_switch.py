@@ -25,6 +25,7 @@ from sidecar.replica.files import read_files
 from sidecar.service.access import tenant_of
 from sidecar.service.authorize import Authorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import Registry
 from sidecar.service.identity_changes import kill_cards
 from sidecar.service.kill_switch import KillSwitch
@@ -32,7 +33,7 @@ from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Transaction
 from sidecar.service.tenants import Tenancy, TenantDraft
 from sidecar.service.tokens import TokenDesk
-from sidecar.service.treasury import CardDesk, CardDraft
+from sidecar.service.treasury import CardDesk
 from sidecar.state.environment import open_environment
 from sidecar.state.headroom import Headroom
 from sidecar.state.store import LmdbStore

@@ -25,20 +25,21 @@ def check_metadata(values: Mapping[str, object], field: str = "metadata") -> dic
     Raises ValidationFailed, naming the place, for a number that 64 bits do not hold exactly as it is written, a key
     that Cedar would read as a call, and more than ``METADATA_BYTES_MAX``.
     """
-    plain = {check_key(key, field): _data(value, f"{field}.{key}") for key, value in values.items()}
+    plain = {check_key(key, field): check_noted(value, f"{field}.{key}") for key, value in values.items()}
     if len(msgspec.json.encode(plain)) > METADATA_BYTES_MAX:
         raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field=field)
     return plain
 
 
-def _data(value: object, field: str) -> Json:
+def check_noted(value: object, field: str) -> Json:
+    """Return one value of metadata, whatever its length; raises as ``check_metadata``."""
     match value:
         case NumberText():
             return _number(value, field)
         case list():
-            return [_data(item, f"{field}[{index}]") for index, item in enumerate(value)]
+            return [check_noted(item, f"{field}[{index}]") for index, item in enumerate(value)]
         case dict():
-            return {key: _data(item, f"{field}.{check_key(key, field)}") for key, item in value.items()}
+            return {key: check_noted(item, f"{field}.{check_key(key, field)}") for key, item in value.items()}
         case _:
             return check_plain(value, field)
 

@@ -5,7 +5,7 @@ and owners that are not there, an id that is there twice. Budgets are read by ``
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, get_args
 
 import msgspec
@@ -14,6 +14,7 @@ from sidecar.core.cards import Card, CardStatus
 from sidecar.core.directory import Identity, Mode, Status, Tenant
 from sidecar.core.ids import check_name, check_type, pascal_case, snake_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX, METADATA_BYTES_MAX
+from sidecar.core.metadata import check_noted
 from sidecar.core.model import Json, check_key, check_plain
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
@@ -89,14 +90,14 @@ def category(fields: Fields, key: str) -> str | None:
     return text
 
 
-def data(fields: Fields, key: str) -> dict[str, Json]:
-    """Return plain data with keys of the user's own, as Cedar can take it; a null leaves its key out."""
+def data(fields: Fields, key: str, check: Callable[[object, str], Json] = check_plain) -> dict[str, Json]:
+    """Return data with keys of the user's own, as ``check`` lets it pass; a null leaves its key out."""
     found: dict[str, Json] = {}
     for name, node in fields.mapping(key).items():
         if isinstance(node, Scalar) and node.is_null:
             continue
         with at(node.place):
-            found[check_key(name, key)] = check_plain(plain(node), f"{key}.{name}")
+            found[check_key(name, key)] = check(plain(node), f"{key}.{name}")
     return found
 
 
@@ -132,7 +133,7 @@ def _identity(fields: Fields, identity_id: str, everybody: frozenset[str], schem
     parent = fields.known("parent", everybody, "identity")
     if parent is not None and identity_id == ROOT:
         fields.place_of("parent").refuse(f"`{ROOT}` is the root of the tenant and has no parent")
-    metadata = data(fields, "metadata")
+    metadata = data(fields, "metadata", check_noted)
     if len(msgspec.json.encode(metadata)) > METADATA_BYTES_MAX:
         fields.place_of("metadata").refuse(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON")
     status: Status = fields.choice("status", _STATUSES, "active")

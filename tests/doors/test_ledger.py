@@ -374,17 +374,35 @@ def test_a_repeated_registration_with_a_key_says_what_the_first_said(ledger: Led
 # --- Across doors -----------------------------------------------------------------------------------------------------
 
 
-def test_suspended_natively_is_denied_by_card_recorded_once_and_seen_here(ledger: Ledger) -> None:
+def pay(ledger: Ledger, agent: str, to: str) -> Document:
+    """Have the agent pay an account natively."""
+    body = {"identity_id": agent, "to_account_id": to, "amount": "1.00", "currency": "USD"}
+    return ledger.native("POST", "/v1/payments", body)
+
+
+def test_suspended_natively_is_denied_by_card_and_payment_recorded_once_and_seen_here(ledger: Ledger) -> None:
     made = ledger.register(spendingLimit=5_000)
     agent = made["id"]
     card = ledger.ok("POST", f"/{agent}/cards", {}, 201)["id"]
     assert ledger.authorize(agent, 100, card_id=card)["allowed"]
+    policy = {"identity_id": agent, "name": "payments", "rules": {"actions": ["payment.create"]}}
+    ledger.native("POST", "/v1/policies", policy)
+    own, till = (
+        ledger.native("POST", "/v1/accounts", {"identity_id": owner, "asset": "USD"})["account_id"]
+        for owner in (agent, ledger.user)
+    )
+    ledger.native("POST", f"/v1/accounts/{own}/deposits", {"amount": "5.00"})
+    assert pay(ledger, agent, till)["status"] == "success"
+    assert ledger.ok("GET", f"/{agent}/policy")["currentSpend"] == 200
     ledger.native("PATCH", f"/v1/identities/{agent}", {"status": "suspended"})
     denied = ledger.authorize(agent, 100, card_id=card)
     assert [(reason["code"], reason["identity_id"]) for reason in denied["reasons"]] == [("identity_suspended", agent)]
+    failed = pay(ledger, agent, till)
+    assert (failed["status"], failed["decision"]["allowed"]) == ("failed", False)
+    assert [reason["code"] for reason in failed["decision"]["reasons"]] == ["identity_suspended"]
     records = [each for each in ledger.native("GET", "/v1/audit?limit=200")["data"] if each.get("identity_id") == agent]
     assert [each["type"] for each in records].count("identity_suspended") == 1
-    assert [each["verdict"] for each in records if each["type"] == "decision"] == ["allow", "deny"]
+    assert [each["verdict"] for each in records if each["type"] == "decision"] == ["allow", "allow", "deny", "deny"]
     assert ledger.ok("GET", f"/{agent}")["status"] == "suspended"
     assert [each["status"] for each in ledger.ok("GET", f"/{agent}/cards")["data"]] == ["frozen"]
     ledger.ok("PATCH", f"/{agent}", {"status": "active"})

@@ -63,6 +63,12 @@ def test_things_of_a_test_are_laid_over_those_of_its_file() -> None:
     assert (found["other"].parent_id, found["agent"].parent_id, found["root"].type) == ("agent", "root", "user")
 
 
+def test_metadata_may_hold_fractions_as_those_of_the_api_may() -> None:
+    text = "identities: [{id: agent, metadata: {rate: 0.50, all: [1, 1.5]}}]"
+    (agent,) = (each for each in only(text + "\n" + with_test()).setting.identities if each.identity_id == "agent")
+    assert agent.metadata == {"rate": 0.5, "all": [1, 1.5]}
+
+
 @pytest.mark.parametrize("value", ["7995", '"7995"'])
 def test_a_category_is_a_text_however_it_is_written(value: str) -> None:
     text = f"tests:\n  - {{name: a, request: {{resource: {{amount: 1, merchant_category: {value}}}}}, expect: deny}}\n"
