@@ -9,6 +9,7 @@ each put in by ``literals``; nothing of it comes from a caller as text.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from sidecar.core.directory import IdentityChain
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.grants import Grant
 from sidecar.core.ids import pascal_case
@@ -58,12 +59,14 @@ def require_recipient(schema: SchemaModel, type_name: str, recipient_id: str, fi
         raise ValidationFailed(f"the schema declares no such `{type_name}`", field=f"{field}.id")
 
 
-def policy_text(grant: Grant, policy_id: str) -> str:
+def policy_text(grant: Grant, policy_id: str, owners: IdentityChain) -> str:
     """Return the text of policy ``policy_id`` for a grant whose schema passed ``require_action``.
 
+    ``owners`` are the wallet's owner and those above it, as far as they are not above the agent as well, which is
+    denied with its own chain: nothing is paid from the wallet while one of them is suspended or revoked.
     The statements are called after the policy as those of compiled rules are: ``pol_…`` and ``pol_…/max_per_tx``.
     """
-    return "\n\n".join((_permit(grant, policy_id), *_restrictions(grant, policy_id))) + "\n"
+    return "\n\n".join((_permit(grant, policy_id), *_restrictions(grant, policy_id, owners))) + "\n"
 
 
 def _permit(grant: Grant, policy_id: str) -> str:
@@ -76,7 +79,7 @@ def _permit(grant: Grant, policy_id: str) -> str:
     )
 
 
-def _restrictions(grant: Grant, policy_id: str) -> Iterator[str]:
+def _restrictions(grant: Grant, policy_id: str, owners: IdentityChain) -> Iterator[str]:
     asset, wallet = grant.asset, f"grant {grant.grant_id} of wallet {grant.account_id}"
     yield _forbid(
         grant,
@@ -85,6 +88,14 @@ def _restrictions(grant: Grant, policy_id: str) -> Iterator[str]:
         f"pay in {asset}",
         f"context.currency == {quote(asset)}",
     )
+    if owners:
+        yield _forbid(
+            grant,
+            f"{policy_id}/owner",
+            f"the owner of wallet {grant.account_id} is not active",
+            "nothing is paid from this wallet until its owner is active again",
+            " && ".join(f'{entity(pascal_case(each.type), each.identity_id)}.status == "active"' for each in owners),
+        )
     if grant.max_per_tx is not None:
         most = f"{major_text(grant.max_per_tx, asset)} {asset}"
         yield _forbid(

@@ -127,9 +127,15 @@ class Grants:
     def listed(
         self, caller: Caller, tenant_id: str | None, wanted: GrantFilter, request: PageRequest, now_us: int
     ) -> Page[ShownGrant]:
-        """Return a page of the grants within reach that fit, of one identity or of all, in order of creation."""
+        """Return a page of the grants within reach that fit, of one identity or of all, in order of creation.
+
+        Raises NotFound for an unknown identity, and to an administrator for an unknown account.
+        """
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
+            # Others pay from wallets that they do not reach: to them, one without grants is as good as none.
+            if caller.may_administer and wanted.account_id is not None and part.accounts.get(wanted.account_id) is None:
+                raise NotFound(f"unknown account `{wanted.account_id}`", field="account_id")
 
             def fits(grant: Grant) -> bool:
                 return wanted.fits(grant, now_us)
@@ -200,10 +206,10 @@ class Grants:
         )
         counted = msgspec.structs.replace(passkey, sign_count=signed.sign_count, is_backed_up=signed.is_backed_up)
         policy_id = self._legislator.new_id(now_us)
-        text = policy_text(grant, policy_id)
+        chain, owners = (walk(each, part.identities.get) for each in (grant.identity_id, grant.owner_id))
+        text = policy_text(grant, policy_id, tuple(each for each in owners if each not in chain))
         draft = PolicyDraft(f"Grant {grant.grant_id}", grant.identity_id, None, None, text)
-        agent = walk(grant.identity_id, part.identities.get)[0]
-        checked = self._legislator.check(txn, part, policy_id, draft, agent, now_us)
+        checked = self._legislator.check(txn, part, policy_id, draft, chain[0], now_us)
         assertion = orjson.dumps(msgspec.to_builtins(credential), option=orjson.OPT_SORT_KEYS)
         return Approval(grant, passkey, counted, assertion, checked)
 

@@ -31,9 +31,6 @@ class Books(Protocol):
     def expect(self, account: str, payments: int) -> None:
         """Note that so many more payments from or to an account are on their way, less for a negative number."""
 
-    def entry(self, place: int) -> Entry | None:
-        """Return the entry of an audit record."""
-
 
 class Payments(Protocol):
     """The payments of one tenant."""

@@ -53,11 +53,6 @@ class Books:
             raise StoreUnusable(f"account `{account}` awaits {balance.awaited} payments, {-payments} have ended")
         self._keep(account, Balance(balance.minor, balance.awaited + payments))
 
-    def entry(self, place: int) -> Entry | None:
-        """Return the entry of an audit record."""
-        data = self._txn.get(TENANT_U64.pack(self._number, place), db=self._journal)
-        return None if data is None else read_entry(bytes(data))
-
     def _keep(self, account: str, balance: Balance) -> None:
         row = BALANCE_ROW.pack(balance.minor, balance.awaited)
         self._txn.put(self._tenant + account.encode(), row, db=self._balances)

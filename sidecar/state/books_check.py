@@ -130,9 +130,8 @@ class BooksCheck:
                 yield f"account `{account}` has a balance and does not exist"
             else:
                 assets[asset] += balance.minor
-        for account, minor in (*self._sums.items(), *self._awaited.items()):
-            if minor:
-                yield f"account `{account}` has entries or payments on their way, and no balance"
+        for account in sorted(self._sums.keys() | self._awaited.keys()):
+            yield f"account `{account}` has entries or payments on their way, and no balance"
         for asset, minor in assets.items():
             if minor:
                 yield f"the accounts of `{asset}` do not sum to zero but to {minor}"

@@ -136,7 +136,7 @@ def _is_of(payment: Payment, of: ListOf, name: str) -> bool:
             return payment.sender_id == name
         case "receiver":
             return payment.receiver_id == name
-        case "account":
+        case _:
             return name in {payment.from_account_id, payment.to_account_id}
 
 

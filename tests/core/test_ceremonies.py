@@ -244,7 +244,7 @@ TEXTS = st.text(min_size=1, max_size=40) | st.binary(min_size=1, max_size=60).ma
 def test_any_other_answer_is_one_refusal(name: str, client_data: str, attestation: str, kind: str) -> None:
     fields = AttestationFields(client_data_json=client_data, attestation_object=attestation)
     answer = RegistrationResponse(id=name, raw_id=name, type=kind, response=fields)
-    with pytest.raises(Forbidden, match="the passkey's answer is refused: .") as caught:
+    with pytest.raises(Forbidden, match=r"the passkey's answer is refused: .") as caught:
         verify_registration(PARTY, CHALLENGE, answer)
     assert caught.value.message.isprintable()
     with pytest.raises(Forbidden):

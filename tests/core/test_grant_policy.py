@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sidecar.core.directory import Identity
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.grant_policy import policy_text, require_action, require_recipient
 from sidecar.core.grants import Grant
@@ -15,13 +16,19 @@ from tests.core.test_grants import GRANT
 SCHEMA = (Path(__file__).parent.parent.parent / "schemas" / "sidecar.cedarschema").read_text()
 
 
+OWNERS = tuple(
+    Identity(identity_id=name, parent_id=None, type=kind, name=name, created_at_us=0, revision=1)
+    for name, kind in (("ann", "user"), ("owners", "team"))
+)
+
+
 def schema(text: str = SCHEMA) -> CompiledSchema:
     return compile_schema((("schemas/it.cedarschema", text),))
 
 
 def test_the_whole_text() -> None:
     assert (
-        policy_text(GRANT, "pol_1")
+        policy_text(GRANT, "pol_1", OWNERS)
         == """\
 @id("pol_1")
 @description("grant grt_1 lets this identity pay from wallet acct_1")
@@ -34,6 +41,13 @@ when { context has account_id && context.account_id == "acct_1" };
 forbid (principal in ?principal, action == Action::"payment.create", resource)
 when { context has account_id && context.account_id == "acct_1" }
 unless { context.currency == "USDC" };
+
+@id("pol_1/owner")
+@description("the owner of wallet acct_1 is not active")
+@advice("nothing is paid from this wallet until its owner is active again")
+forbid (principal in ?principal, action == Action::"payment.create", resource)
+when { context has account_id && context.account_id == "acct_1" }
+unless { User::"ann".status == "active" && Team::"owners".status == "active" };
 
 @id("pol_1/max_per_tx")
 @description("grant grt_1 of wallet acct_1 allows at most 5 USDC per payment")
@@ -65,22 +79,22 @@ ODD = (ResourceRef("account", 'a") || true //'), ResourceRef("user", "\u200dé")
 
 @pytest.mark.parametrize("grant", [GRANT, *(msgspec.structs.replace(GRANT, recipients=each) for each in (MANY, ODD))])
 def test_each_text_fits_the_shipped_schema(grant: Grant) -> None:
-    units = compile_statements(policy_text(grant, "pol_1"), "it", schema(), shared=False)
+    units = compile_statements(policy_text(grant, "pol_1", OWNERS), "it", schema(), shared=False)
     assert [unit.id for unit in units] == ["pol_1", *(f"pol_1/{rule}" for rule in RULES)]
     assert {unit.slots for unit in units} == {("?principal",)}
 
 
-RULES = ("asset", "max_per_tx", "recipients", "expires_at")
+RULES = ("asset", "owner", "max_per_tx", "recipients", "expires_at")
 
 
 def test_a_sentence_names_some_of_many_recipients() -> None:
-    text = policy_text(msgspec.structs.replace(GRANT, recipients=MANY), "pol_1")
+    text = policy_text(msgspec.structs.replace(GRANT, recipients=MANY), "pol_1", ())
     assert "allows payments to agent r0 or account r1 or agent r2 or account r3 or agent r4 or 2 more only" in text
 
 
 def test_a_grant_without_limits_is_bound_to_its_wallet_and_asset() -> None:
     plain = msgspec.structs.replace(GRANT, max_per_tx=None, recipients=(), expires_at_us=None)
-    units = compile_statements(policy_text(plain, "pol_1"), "it", schema(), shared=False)
+    units = compile_statements(policy_text(plain, "pol_1", ()), "it", schema(), shared=False)
     assert [unit.id for unit in units] == ["pol_1", "pol_1/asset"]
 
 

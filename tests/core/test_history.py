@@ -82,7 +82,7 @@ def test_a_record_of_an_unknown_kind_is_refused() -> None:
 
 def test_every_kind_that_a_service_writes_is_known() -> None:
     """The names stand in the services; those of notices and of holds are few."""
-    verbs = "created|updated|suspended|revoked|deleted|frozen|unfrozen|closed|rotated|disabled"
+    verbs = "created|updated|suspended|revoked|deleted|frozen|unfrozen|closed|rotated|disabled|approved"
     texts = [file.read_text(encoding="utf-8") for file in Path(service.__file__).parent.glob("*.py")]
     written = {kind for text in texts for kind in re.findall(rf'"([a-z]+_(?:{verbs}))"', text)}
     others = {"open", "decision", "settle", "release", "refund", "expire"}

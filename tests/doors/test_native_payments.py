@@ -121,7 +121,7 @@ BAD_ACCOUNTS: dict[str, tuple[object, ...]] = {
 @pytest.mark.parametrize(("changes", "status", "field"), named(BAD_ACCOUNTS))
 def test_an_account_that_cannot_be_is_refused(shared: Market, changes: Document, status: int, field: str) -> None:
     house, before = shared.house, shared.house.state()
-    body = {"identity_id": house.agent, "asset": "CAD"} | changes
+    body: Document = {"identity_id": house.agent, "asset": "CAD"} | changes
     sent = {name: value for name, value in body.items() if value is not None}
     check_refusal(house.call("POST", ACCOUNTS, sent), status, field)
     assert house.state() == before

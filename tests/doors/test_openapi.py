@@ -17,6 +17,7 @@ from sidecar.doors.native.openapi import TAGS
 from sidecar.doors.wire.endpoint import Call, Endpoint
 from sidecar.doors.wire.http import STATUS
 from sidecar.doors.wire.openapi import Example, key_of, statuses_of
+from tests.core.authenticator import Authenticator
 from tests.doors.contract import NOT_DESCRIBED, Contract, Operation
 from tests.doors.door import Door
 from tests.process.server import OPERATOR, Answer, Document
@@ -158,6 +159,9 @@ DEPOSIT = "POST /v1/accounts/{account_id}/deposits"
 PAYABLE = (("POST /v1/policies", 2), (ACCOUNTS, 1), (ACCOUNTS, 0), (DEPOSIT, 0))
 PAYMENT = "POST /v1/payments"
 CANCEL = "POST /v1/payments/{payment_id}/cancel"
+PASSKEYS, OPTIONS = "POST /v1/passkeys", "POST /v1/passkeys/options"
+GRANTS, APPROVE = "POST /v1/grants", "POST /v1/grants/{grant_id}/approve"
+GRANTABLE = ((ACCOUNTS, 1), (PASSKEYS, 0))
 BEFORE = {
     "POST /v1/decisions/{decision_id}/refund": ((SETTLE, 0),),
     "POST /v1/accounts/{account_id}/withdrawals": ((ACCOUNTS, 0), (DEPOSIT, 0)),
@@ -168,6 +172,13 @@ BEFORE = {
     "GET /v1/accounts/{account_id}": ((ACCOUNTS, 0),),
     DEPOSIT: ((ACCOUNTS, 0),),
     "POST /v1/accounts/{account_id}/close": ((ACCOUNTS, 0),),
+    "GET /v1/passkeys": ((PASSKEYS, 0),),
+    "GET /v1/passkeys/{passkey_id}": ((PASSKEYS, 0),),
+    GRANTS: GRANTABLE,
+    "GET /v1/grants": (*GRANTABLE, (GRANTS, 0)),
+    "GET /v1/grants/{grant_id}": (*GRANTABLE, (GRANTS, 0)),
+    APPROVE: (*GRANTABLE, (GRANTS, 0)),
+    "POST /v1/grants/{grant_id}/revoke": (*GRANTABLE, (GRANTS, 0)),
 }
 """Calls that need others first, each with the number of an example."""
 
@@ -191,10 +202,11 @@ COUNTED = {"revision", "entity_revision", "seq", "entries_checked", "files", "lo
 """Fields that say how much happened before, or how long something took."""
 
 MASKS = (
-    (r"\b(pol|bud|dec|tok|card|wh|evt|acct|pay)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),
+    (r"\b(pol|bud|dec|tok|card|wh|evt|acct|pay|grt|pk)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),
     (r"\b([as][kt]_live)_[A-Z2-7]{10}(_[0-9A-Za-z]{43}_[0-9A-Za-z]{6})?\b", r"\1_"),
     (r"\bwhsec_[A-Za-z0-9+/=]+", "whsec_"),
     (r"\bsha256:[0-9a-f]{64}\b", "sha256:"),
+    (r'"nonce":"[A-Za-z0-9_-]{22}"', "nonce"),
     (r"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])", "hash"),
 )
 
@@ -207,6 +219,7 @@ class World:
         self._door = door
         self._token = OPERATOR
         self._ids: dict[str, str] = {}
+        self._phone = Authenticator()
 
     def make(self, name: str, example: Example) -> Answer:
         """Make a call as an example says; the tenant's key is used once there is one."""
@@ -214,14 +227,26 @@ class World:
         target = re.sub(r"\{(\w+)\}", lambda match: self._ids[match[1]], path)
         if example.query:
             target = f"{target}?{example.query}"
-        answer = self._door.call(
-            method, target, example.request, token=OPERATOR if name in BY_OPERATOR else self._token
-        )
+        token = OPERATOR if name in BY_OPERATOR else self._token
+        answer = self._door.call(method, target, self._request(name, example), token=token)
         if answer.body:
             ids = {key: value for key, value in answer.document.items() if key.endswith("_id") and value is not None}
             self._ids = ids | self._ids if name == AUTHORIZE else self._ids | ids
             self._token = answer.document.get("api_key", self._token)
         return answer
+
+    def _request(self, name: str, example: Example) -> object:
+        """Return what an example sends, with the ids that were made and what an authenticator really answers."""
+        request: Any = example.request
+        if isinstance(request, dict) and "account_id" in request:
+            request = request | {"account_id": self._ids["account_id"]}
+        if name == PASSKEYS:
+            options = self.make(OPTIONS, EXAMPLES[OPTIONS][0]).document
+            request = request | {"credential": msgspec.to_builtins(self._phone.create(options))}
+        if name == APPROVE:
+            grant = self._door.ok("GET", f"/v1/grants/{self._ids['grant_id']}", token=self._token)
+            request = {"credential": msgspec.to_builtins(self._phone.get(grant["approval"]))}
+        return request
 
     def found(self, name: str) -> None:
         """Make what is needed for the call ``name``: what is founded before it, else everything."""

@@ -22,14 +22,22 @@ class Order(NamedTuple):
     about: str = ""
 
 
+class Till(NamedTuple):
+    """An account to pay from and one to pay to."""
+
+    source: str
+    target: str
+
+
 class Spender:
     """Makes calls of all kinds until the server is gone. ``number`` keeps its keys and ids apart from others'."""
 
-    def __init__(self, number: int, acme: Acme, budget_id: str, seed: int) -> None:
-        """Spend within ``acme``; the limit of ``budget_id`` is changed now and then."""
+    def __init__(self, number: int, acme: Acme, budget_id: str, till: Till, seed: int) -> None:
+        """Spend within ``acme`` and out of ``till``; the limit of ``budget_id`` is changed now and then."""
         self._number = number
         self._acme = acme
         self._budget_id = budget_id
+        self._till = till
         self._random = random.Random(seed)
         self._made = 0
         self._open: list[str] = []
@@ -37,6 +45,7 @@ class Spender:
         self._mortal: str | None = None
         self.pending: Order | None = None
         self.decided: list[tuple[Order, Document]] = []
+        self.paid: list[tuple[Order, Document]] = []
         self.reservations: dict[str, Document] = {}
         self.revoked: list[str] = []
         self.fault: BaseException | None = None
@@ -76,11 +85,13 @@ class Spender:
             assert again.exact == first.exact, (order, first, again)
 
     def _learn(self, order: Order, answer: Answer) -> None:
-        expected = {200, 201, 409} if order.kind == "create" else {200}
+        expected = {"create": {200, 201, 409}, "pay": {201}}.get(order.kind, {200})
         assert answer.status in expected, (order, answer)
         match order.kind:
             case "authorize":
                 self._decided(order, answer.exact)
+            case "pay":
+                self.paid.append((order, answer.exact))
             case "settle" | "release" | "refund":
                 self.reservations[order.about] = without_id(answer.exact)
                 if order.kind == "settle":
@@ -110,7 +121,16 @@ class Spender:
             return self._change_of_identity()
         if chance < 0.50:
             return self._mortality()
+        if chance < 0.65:
+            return self._pay()
         return self._authorize(self._acme.agent)
+
+    def _pay(self) -> Order:
+        """Pay, now and then more than any budget has."""
+        amount = f"{self._random.randint(1, 9) if self._random.random() < 0.9 else 1_000_000}.25"
+        body = {"from_account_id": self._till.source, "to_account_id": self._till.target} | {"currency": "CAD"}
+        key = self._key()
+        return Order("pay", "POST", "/v1/payments", body | {"amount": amount, "request_id": f"pay {key}"}, key)
 
     def _ending(self, decision_id: str) -> Order:
         match self._random.randrange(3):

@@ -1,4 +1,4 @@
-"""``kill -9`` at any moment loses nothing that was acknowledged and breaks nothing that holds (I1 to I4, I6).
+"""``kill -9`` at any moment loses nothing that was acknowledged and breaks nothing that holds (I1 to I6).
 
 The server is killed under concurrent load, first with one worker, then with three of which one may die alone before;
 every few times the next start is killed as well. Then the data directory is checked at rest, the server started on it
@@ -8,6 +8,7 @@ again, calls in flight repeated, and every acknowledged decision compared with w
 import random
 import secrets
 import time
+from decimal import Decimal
 from pathlib import Path
 from threading import Thread
 
@@ -17,7 +18,7 @@ from lmdb.verify import verify as verify_file
 
 from sidecar.cli.main import sidecar
 from tests.process.server import Acme, Client, Document, Server, check_at_rest, found_acme, poll
-from tests.process.spender import Order, Spender, make, without_id
+from tests.process.spender import Order, Spender, Till, make, without_id
 
 SPENDERS = 6
 MOMENT_SECONDS_MAX = 0.35
@@ -26,6 +27,7 @@ UNDER_WAY = 0.8
 
 ANSWER_SECONDS_MAX = 20.0
 OLDER_CHECKED = 40
+PLENTY = 10_000_000_000
 REPEATED = 10
 
 BUDGETS = (
@@ -50,10 +52,11 @@ class Ordeal:
         with self.server, self.server.client() as client:
             self._acme: Acme = found_acme(client, BUDGETS)
             budgets = client.ok("GET", "/v1/budgets", token=self._acme.key)["data"]
+            self._till = _open_till(client, self._acme)
             assert self.server.stop() == 0
         ids = [budget["budget_id"] for budget in budgets if budget["dimension"] == "amount"]
         self._spenders = [
-            Spender(number, self._acme, ids[number % len(ids)], self._random.getrandbits(32))
+            Spender(number, self._acme, ids[number % len(ids)], self._till, self._random.getrandbits(32))
             for number in range(SPENDERS)
         ]
 
@@ -83,6 +86,7 @@ class Ordeal:
         with Server(self._folder) as self.server:
             self._checked = 0
             self._check_answers()
+            assert any(each.paid for each in self._spenders)
             assert self.server.stop() == 0
         check_at_rest(self.server.data_dir)
 
@@ -134,9 +138,32 @@ class Ordeal:
                     assert again.is_replayed, (order, again)
                     assert again.exact == answered
             self._checked = len(found)
+            self._check_payments(client)
+
+    def _check_payments(self, client: Client) -> None:
+        """What was answered is what is kept, and the shop has the sum of it: nothing is lost or paid twice."""
+        paid = [answered for each in self._spenders for _, answered in each.paid]
+        for answered in self._random.sample(paid, min(len(paid), OLDER_CHECKED)):
+            assert client.call("GET", f"/v1/payments/{answered['payment_id']}").exact == answered
+        arrived = sum(Decimal(str(answered["amount"])) for answered in paid if answered["status"] == "success")
+        assert Decimal(str(client.ok("GET", f"/v1/accounts/{self._till.target}")["balance"])) == arrived
 
     def _sample(self, found: list[tuple[Spender, Order, Document]], most: int) -> list[tuple[Spender, Order, Document]]:
         return self._random.sample(found, min(most, len(found)))
+
+
+def _open_till(client: Client, acme: Acme) -> Till:
+    """Let the agent pay out of an account with plenty in it, to a shop."""
+    rules = {"actions": ["payment.create"]}
+    client.ok("POST", "/v1/policies", {"identity_id": acme.team, "name": "pay", "rules": rules}, token=acme.key)
+    body = {"parent_id": acme.root, "type": "service", "name": "shop", "id": "shop"}
+    client.ok("POST", "/v1/identities", body, token=acme.key)
+    source, target = (
+        client.ok("POST", "/v1/accounts", {"identity_id": identity, "asset": "CAD"}, token=acme.key)["account_id"]
+        for identity in (acme.agent, "shop")
+    )
+    client.ok("POST", f"/v1/accounts/{source}/deposits", {"amount": PLENTY}, token=acme.key)
+    return Till(source, target)
 
 
 @pytest.mark.crash

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import httpx
 import lmdb
+import msgspec
 import pytest
 
+from tests.core.authenticator import Authenticator
 from tests.process.server import (
     OPERATOR,
     ROOT,
@@ -134,6 +136,23 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_passkeys_are_for_the_domain_that_is_set(tmp_path: Path) -> None:
+    """Several origins in one setting; each may ask, another may not."""
+    pages = "https://wallet.example.com,https://example.com"
+    with serving(tmp_path, "--webauthn-rp-id", "example.com", "--webauthn-origins", pages) as (_, operator):
+        acme = found_acme(operator)
+        asked = {"identity_id": acme.agent}
+        for number, page in enumerate(pages.split(",")):
+            options = operator.ok("POST", "/v1/passkeys/options", asked, token=acme.key)
+            assert options["rp"]["id"] == "example.com"
+            credential = msgspec.to_builtins(Authenticator(number).create(options, origin=page))
+            operator.ok("POST", "/v1/passkeys", asked | {"credential": credential}, token=acme.key)
+        options = operator.ok("POST", "/v1/passkeys/options", asked, token=acme.key)
+        credential = msgspec.to_builtins(Authenticator(5).create(options))
+        answer = operator.call("POST", "/v1/passkeys", asked | {"credential": credential}, token=acme.key)
+        assert answer.status == 403
+
+
 # --- Refusing to start ------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +167,14 @@ def test_a_bad_value_is_refused_by_name(tmp_path: Path) -> None:
     assert "--rate-limit" in refused(data=tmp_path, SIDECAR_RATE_LIMIT="plenty")
     (tmp_path / "some.toml").write_text('rate_limit = "0/second"\n')
     assert "--rate-limit" in refused("--config", str(tmp_path / "some.toml"), data=tmp_path)
+
+
+def test_pages_that_could_not_use_a_passkey_are_refused(tmp_path: Path) -> None:
+    """Rather at the start than in each browser."""
+    assert "--webauthn-origins" in refused("--webauthn-origins", "https://a.example/path", data=tmp_path)
+    assert "--webauthn-origins" in refused(data=tmp_path, SIDECAR_WEBAUTHN_ORIGINS="wallet")
+    (tmp_path / "some.toml").write_text('webauthn_rp_id = "b.example"\nwebauthn_origins = "https://a.example"\n')
+    assert "passkeys of `b.example`" in refused("--config", str(tmp_path / "some.toml"), data=tmp_path)
 
 
 def test_an_unknown_variable_is_refused_by_name(tmp_path: Path) -> None:

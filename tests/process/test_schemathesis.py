@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from subprocess import run
 
+import msgspec
 import pytest
 
 from sidecar.doors.native.examples import EXAMPLES
+from tests.core.authenticator import Authenticator
 from tests.process.server import OPERATOR, Client, Document, clean_environment, serving
 
 EXAMPLES_MAX = 5
@@ -66,7 +68,7 @@ class Existing:
             self.spare[path] = self._make("POST /v1/treasury/cards", identity_id=spare, **card)["card_id"]
         self.spare["/v1/webhooks/{webhook_id}"] = self._make("POST /v1/webhooks")["webhook_id"]
         self.spare["/v1/tokens/{token_id}/rotate"] = self._make("POST /v1/tokens")["token_id"]
-        self.ids |= self._payment()
+        self.ids |= self._payment() | self._grant()
         for end in ("settle", "release", "refund"):
             self.spare[f"/v1/decisions/{{decision_id}}/{end}"] = self._make("POST /v1/authorize")["decision_id"]
 
@@ -80,6 +82,24 @@ class Existing:
         self.spare["/v1/accounts/{account_id}/close"] = self._make("POST /v1/accounts")["account_id"]
         named = {"sender_id": payment["sender_id"], "receiver_id": payment["receiver_id"]}
         return named | {"payment_id": payment["payment_id"], "from_account_id": account}
+
+    def _grant(self) -> dict[str, str]:
+        """Make a grant that waits, with a passkey of the wallet's owner."""
+        made = [self._passkey(number) for number in (1, 2)]
+        wallet = {"account_id": self.ids["account_id"]}
+        for turn in ("approve", "revoke"):
+            path = f"/v1/grants/{{grant_id}}/{turn}"
+            self.spare[path] = self._make("POST /v1/grants", **wallet)["grant_id"]
+        self.spare["/v1/passkeys/{passkey_id}"] = made[1]
+        return {"grant_id": self._make("POST /v1/grants", **wallet)["grant_id"], "passkey_id": made[0]}
+
+    def _passkey(self, number: int) -> str:
+        owner = {"identity_id": self.ids["parent_id"]}
+        credential = Authenticator(number).create(self._ok("/v1/passkeys/options", owner))
+        passkey_id: str = self._ok("/v1/passkeys", owner | {"credential": msgspec.to_builtins(credential)})[
+            "passkey_id"
+        ]
+        return passkey_id
 
     def _ok(self, path: str, body: object) -> Document:
         return self._operator.ok("POST", path, body, token=self.key)

@@ -1,7 +1,7 @@
 """Permission grants: who may make and approve them, what they permit, and that nothing else widens them."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -12,18 +12,22 @@ from sidecar.core.model import ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
+from sidecar.service.accounts import Bank
 from sidecar.service.grants import GrantFilter, ShownGrant, counts, of_identity
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import TRIES_MAX, Checked
 from tests.core.authenticator import PRESENT, Authenticator
 from tests.service.builders import DAY, HOUR, NOON, OPERATOR, SECOND, World, shipped_files
+from tests.service.histories import chronicle, prove
+from tests.service.mailroom import Mailroom
 from tests.service.wallets import ELSEWHERE, SHOP, Wallets
 
 
 @pytest.fixture
 def wallets(world: World) -> Wallets:
     """A tenant with a wallet."""
+    world.found()
     return Wallets(world)
 
 
@@ -74,7 +78,7 @@ def test_the_same_key_makes_one_grant(wallets: Wallets) -> None:
     ],
 )
 def test_what_no_grant_can_be_made_of(
-    wallets: Wallets, changes: dict[str, object], error: type[NotFound | ValidationFailed], field: str
+    wallets: Wallets, changes: dict[str, Any], error: type[NotFound | ValidationFailed], field: str
 ) -> None:
     before = wallets.world.kinds()
     with pytest.raises(error) as caught:
@@ -256,6 +260,16 @@ def test_whoever_is_revoked_meanwhile_gets_nothing(wallets: Wallets) -> None:
         wallets.approve(shown)
 
 
+def test_a_closed_wallet_takes_part_in_nothing(wallets: Wallets) -> None:
+    shown = wallets.make()
+    bank = Bank(wallets.world.store, wallets.world.ids)
+    wallets.world.run(bank.close(OPERATOR, "t_one", wallets.wallet, None, NOON))
+    with pytest.raises(Conflict, match="is closed"):
+        wallets.make()
+    with pytest.raises(Conflict, match="is closed"):
+        wallets.approve(shown)
+
+
 def test_an_agent_has_one_grant_in_force_for_a_wallet(wallets: Wallets) -> None:
     active, other = wallets.active(), wallets.make(daily_cap=None)
     with pytest.raises(Conflict, match=f"grant `{active.grant.grant_id}` is in force"):
@@ -285,7 +299,7 @@ def test_policies_that_change_meanwhile_are_compiled_with_anew(
         """Let the policies change after each of the first checks."""
         left = iter(range(times))
 
-        def checked(*arguments: Any) -> Checked:
+        def checked(*arguments: Any) -> Checked:  # noqa: ANN401 (whatever `check` takes)
             found = check(*arguments)
             late = tuple(each._replace(policies=each.policies - 1) for each in found.revisions)
             return found if next(left, None) is None else msgspec.structs.replace(found, revisions=late)
@@ -356,6 +370,7 @@ def test_no_other_policy_widens_a_grant(wallets: Wallets) -> None:
     assert wallets.pay("1.00", ELSEWHERE) == ["forbidden"]
     other = wallets.account("bot").account_id
     assert wallets.pay("1000.00", ELSEWHERE, account_id=other) == ["permitted"]
+    assert wallets.pay("1000.00", ELSEWHERE, account_id=other, currency="CAD") == ["permitted"]
 
 
 def test_a_policy_above_narrows_a_grant(wallets: Wallets) -> None:
@@ -377,6 +392,43 @@ def test_a_suspended_agent_pays_nothing(wallets: Wallets) -> None:
     patch = IdentityPatch(status="suspended")
     wallets.world.run(wallets.world.registry.change(OPERATOR, "t_one", "team", patch, NOON))
     assert wallets.pay() == ["identity_suspended"]
+
+
+def test_a_wallet_pays_nothing_while_its_owner_is_suspended_or_revoked(wallets: Wallets) -> None:
+    """The owner is not in the agent's chain, so the policy looks at it, and at whoever is above it alone."""
+    world = wallets.world
+    world.identity("house", type_name="organization")
+    world.identity("heir", "house", type_name="user")
+    tablet = Authenticator(2)
+    wallets.enrol(tablet, "heir")
+    inherited = wallets.account("heir").account_id
+    shown = wallets.make(account_id=inherited)
+    wallets.approve(shown, wallets.signature(shown, tablet))
+    wallets.active()
+
+    def turn(identity_id: str, status: Literal["active", "suspended"]) -> None:
+        world.run(world.registry.change(OPERATOR, "t_one", identity_id, IdentityPatch(status=status), NOON))
+
+    turn("owner", "suspended")
+    assert wallets.pay() == ["forbidden"]
+    reason = world.decide(wallets.request()).reasons[0]
+    assert reason.message == f"the owner of wallet {wallets.wallet} is not active"
+    turn("house", "suspended")
+    assert wallets.pay(account_id=inherited) == ["forbidden"]
+    turn("owner", "active")
+    turn("house", "active")
+    assert wallets.pay() == wallets.pay(account_id=inherited) == ["permitted"]
+    world.revoke("house")
+    assert wallets.pay(account_id=inherited) == ["forbidden"]
+    assert prove(chronicle(world)).is_exact
+
+
+def test_a_wallet_of_somebody_above_the_agent_is_guarded_by_the_chain(wallets: Wallets) -> None:
+    tablet = Authenticator(2)
+    wallets.enrol(tablet, "team")
+    shown = wallets.make(account_id=wallets.account("team").account_id)
+    policy_id = wallets.approve(shown, wallets.signature(shown, tablet)).grant.policy_id
+    assert "status" not in wallets.world.legislator.get(OPERATOR, "t_one", policy_id or "").record.cedar
 
 
 def test_a_policy_that_is_deleted_natively_permits_nothing_more(wallets: Wallets) -> None:
@@ -418,13 +470,14 @@ def test_a_grant_that_waits_can_be_revoked(wallets: Wallets) -> None:
 def test_only_administrators_make_approve_and_revoke(wallets: Wallets) -> None:
     caller, shown = wallets.world.token("bot"), wallets.make()
     grants, signed, grant_id = wallets.grants, wallets.signature(shown), shown.grant.grant_id
-    for call in (
-        lambda: grants.create(caller, None, wallets.draft(), None, NOON),
-        lambda: grants.approve(caller, None, grant_id, signed, None, NOON),
-        lambda: grants.revoke(caller, None, grant_id, None, NOON),
-    ):
+    calls: list[Coroutine[Any, Any, object]] = [
+        grants.create(caller, None, wallets.draft(), None, NOON),
+        grants.approve(caller, None, grant_id, signed, None, NOON),
+        grants.revoke(caller, None, grant_id, None, NOON),
+    ]
+    for call in calls:
         with pytest.raises(Forbidden, match="expected a tenant key"):
-            wallets.world.run(call())  # type: ignore[arg-type]
+            wallets.world.run(call)
 
 
 def test_a_token_that_ended_approves_nothing(wallets: Wallets) -> None:
@@ -448,9 +501,13 @@ def test_an_agent_sees_its_own_grants_and_those_below(wallets: Wallets) -> None:
         wallets.grants.get(OPERATOR, "t_one", "grt_none", NOON)
     assert wallets.grants.listed(team, None, GrantFilter(), PageRequest(), NOON).values == (mine,)
     assert wallets.grants.of_agent(team, None, "bot", NOON) == (mine,)
+    for account_id, found in ((wallets.wallet, (mine,)), ("acct_none", ())):
+        wanted = GrantFilter(account_id=account_id)
+        assert wallets.grants.listed(team, None, wanted, PageRequest(), NOON).values == found
     for ask in (
         lambda: wallets.grants.of_agent(team, None, "shop", NOON),
         lambda: wallets.grants.listed(team, None, GrantFilter(identity_id="shop"), PageRequest(), NOON),
+        lambda: wallets.grants.listed(OPERATOR, "t_one", GrantFilter(account_id="acct_none"), PageRequest(), NOON),
     ):
         with pytest.raises(NotFound):
             ask()
@@ -491,3 +548,42 @@ def test_counts_are_of_what_holds(wallets: Wallets) -> None:
         assert counts(part, "bot", NOON + HOUR) == (0, 1)
         assert counts(part, "shop", NOON) == (0, 0)
         assert len(of_identity(part, "bot")) == 3
+
+
+# --- History and events -----------------------------------------------------------------------------------------------
+
+
+def test_a_history_with_grants_is_proven(wallets: Wallets) -> None:
+    shown = wallets.active(recipients=(SHOP,), expires_at_us=NOON + HOUR)
+    assert [wallets.pay("5.00"), wallets.pay("5.01"), wallets.pay("5.00"), wallets.pay("5.00")] == [
+        ["permitted"],
+        ["forbidden"],
+        ["permitted"],
+        ["budget_exceeded"],
+    ]
+    wallets.revoke(shown)
+    wallets.pay()
+    wallets.active()
+    wallets.pay()
+    assert prove(chronicle(wallets.world)).is_exact
+
+
+def test_each_change_of_a_grant_is_told_to_those_who_asked(wallets: Wallets) -> None:
+    mail = Mailroom(wallets.world)
+    webhook = mail.hook("grant.created", "grant.approved", "grant.revoked")
+    shown = wallets.active()
+    wallets.revoke(shown)
+    told = mail.told(webhook)
+    assert [event_type for event_type, _ in told] == ["grant.created", "grant.approved", "grant.revoked"]
+    assert told[0][1] == {
+        "tenant_id": "t_one",
+        "grant_id": shown.grant.grant_id,
+        "identity_id": "bot",
+        "account_id": wallets.wallet,
+        "owner_id": "owner",
+        "asset": "USDC",
+        "max_per_tx": 5,
+        "daily_cap": 12,
+        "status": "pending",
+        "by": "operator",
+    }

@@ -17,6 +17,7 @@ from tests.service.wallets import Wallets
 @pytest.fixture
 def wallets(world: World) -> Wallets:
     """A tenant whose owner has a passkey."""
+    world.found()
     return Wallets(world)
 
 

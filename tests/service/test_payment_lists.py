@@ -1,9 +1,12 @@
 """Lists of payments: what is asked for, within reach, in order of creation or backwards, and no more work than that."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import pytest
 
+from sidecar.core.access import Caller
 from sidecar.core.errors import NotFound
 from sidecar.core.payments import Payment
 from sidecar.service import paging
@@ -37,11 +40,16 @@ class Street:
         """The ids of payments, by their numbers."""
         return [self.made[number].payment_id for number in numbers]
 
-    def seen(self, token_of: str | None = None, *, newest_first: bool = False, **wanted: object) -> list[str]:
+    def seen(self, token_of: str | None = None, *, newest_first: bool = False, **wanted: str) -> list[str]:
         """What a list shows to somebody."""
         caller = OPERATOR if token_of is None else self.world.token(token_of)
-        chosen = PaymentFilter(**wanted)  # type: ignore[arg-type]
+        chosen = msgspec.convert(wanted, PaymentFilter)
         return self.till.listed(chosen, caller=caller, newest_first=newest_first)
+
+
+def wanted_by(field: str, name: str) -> dict[str, Any]:
+    """A filter with one field."""
+    return {field: name}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +95,7 @@ def test_who_is_out_of_reach_is_still_the_other_side_of_what_is_seen(street: Str
 def test_administrators_are_told_of_what_does_not_exist(street: Street) -> None:
     for field, name in (("identity_id", "no"), ("sender_id", "no"), ("receiver_id", "no"), ("account_id", "acct_no")):
         with pytest.raises(NotFound) as raised:
-            street.seen(**{field: name})
+            street.seen(**wanted_by(field, name))
         assert raised.value.field == field
 
 
@@ -128,7 +136,7 @@ def test_a_hash_that_two_names_share_shows_neither_the_other(street: Street) -> 
         for name in ("ann", "bob", "eve", "team"):
             for field in ("identity_id", "sender_id", "receiver_id"):
                 expected = [each.payment_id for each in street.made if getattr(each, field) == name]
-                assert street.seen(**{field: name}) == expected
+                assert street.seen(**wanted_by(field, name)) == expected
             mine = [
                 each.payment_id
                 for each in street.made
@@ -141,3 +149,10 @@ def test_a_hash_that_two_names_share_shows_neither_the_other(street: Street) -> 
         for key, _ in added:
             txn.delete(key, db=table)
         txn.commit()
+
+
+def test_a_follower_reads_no_payments(street: Street) -> None:
+    """Its kind of token reaches no identity."""
+    token = street.world.token(None).token
+    page = street.till.paymaster.listed(Caller("follower", token), None, PaymentFilter(), PageRequest())
+    assert (page.values, page.next_after) == ((), None)

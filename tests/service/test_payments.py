@@ -148,7 +148,7 @@ def grant(till: Till, account_id: str, **changes: object) -> None:
         owner_id="shop",
         asset="USDC",
         status="active",
-        challenge=b"",
+        nonce=b"",
         created_at_us=till.world.now_us,
         revision=0,
     )

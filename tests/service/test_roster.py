@@ -271,6 +271,7 @@ def test_grants_are_counted_as_they_wait_hold_run_out_and_end(granting: Office) 
 def test_the_owners_signature_makes_an_agent_one_that_may_pay(tmp_path: Path) -> None:
     """What `may_pay` says is what the next payment is answered with, from the first grant to its end."""
     with World(tmp_path) as world:
+        world.found()
         wallets = Wallets(world)
         roster = Roster(world.store, world.registry)
 

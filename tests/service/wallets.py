@@ -3,6 +3,8 @@
 root → owner (a user, whose wallet holds USDC) and root → team → bot, the agent; `shop` is an agent that can be paid.
 """
 
+from typing import Any
+
 import msgspec
 
 from sidecar.core.access import Caller
@@ -18,6 +20,7 @@ from sidecar.service.accounts import AccountDraft, open_account
 from sidecar.service.grant_drafts import GrantDraft
 from sidecar.service.grants import Grants, ShownGrant
 from sidecar.service.passkeys import PasskeyDesk, PasskeyDraft
+from sidecar.state.transaction import Transaction
 from tests.core.authenticator import Authenticator
 from tests.service.builders import OPERATOR, CountingBytes, World, codes
 
@@ -30,14 +33,13 @@ class Wallets:
     """The services of grants and passkeys over a world, with a wallet to pay from."""
 
     def __init__(self, world: World) -> None:
-        """Make the tenant; nobody may do anything in it yet."""
+        """Make the identities, the wallet and the passkey in tenant `t_one`, which is there."""
         self.world = world
         random_bytes = CountingBytes()
         self.desk = PasskeyDesk(world.store, PARTY, world.ids, random_bytes)
         self.grants = Grants(
             world.store, world.snapshots, world.treasurer, world.legislator, PARTY, world.ids, random_bytes
         )
-        world.found()
         world.identity("owner", type_name="user")
         world.identity("team", type_name="team")
         world.identity("bot", "team")
@@ -50,9 +52,10 @@ class Wallets:
         """Open an account."""
         draft = AccountDraft(identity_id=identity_id, asset=asset)
 
-        def work(txn: object) -> Account:
-            tenant = txn.tenants.find("t_one")  # type: ignore[attr-defined]
-            return open_account(txn, txn.of(tenant), draft, self.world.ids, "operator", self.world.now_us)  # type: ignore[arg-type,attr-defined]
+        def work(txn: Transaction) -> Account:
+            tenant = txn.tenants.find("t_one")
+            assert tenant is not None
+            return open_account(txn, txn.of(tenant), draft, self.world.ids, "operator", self.world.now_us)
 
         return self.world.write(work)
 
@@ -62,19 +65,22 @@ class Wallets:
         draft = PasskeyDraft(identity_id=identity_id, name="phone", credential=authenticator.create(options))
         return self.world.run(self.desk.register(OPERATOR, "t_one", draft, None, self.world.now_us)).value.passkey
 
-    def draft(self, **changes: object) -> GrantDraft:
+    def draft(self, **changes: Any) -> GrantDraft:  # noqa: ANN401
         """A grant for `bot`: 5 a payment, 12 a day."""
         draft = GrantDraft(identity_id="bot", account_id=self.wallet, max_per_tx=Major("5"), daily_cap=Major("12"))
         return msgspec.structs.replace(draft, **changes)
 
-    def make(self, key: str | None = None, **changes: object) -> ShownGrant:
+    def make(self, key: str | None = None, **changes: Any) -> ShownGrant:  # noqa: ANN401
         """Make a grant that waits."""
         draft = self.draft(**changes)
         stored = None if key is None else idempotency_key("operator", "grants", key, repr(draft).encode())
         return self.world.run(self.grants.create(OPERATOR, "t_one", draft, stored, self.world.now_us)).value
 
     def signature(
-        self, shown: ShownGrant, authenticator: Authenticator | None = None, **changes: object
+        self,
+        shown: ShownGrant,
+        authenticator: Authenticator | None = None,
+        **changes: Any,  # noqa: ANN401
     ) -> AuthenticationResponse:
         """What the owner's browser answers when it is asked to sign a grant."""
         options = request_options(PARTY, challenge(shown.grant, shown.tenant_id), shown.credential_ids)
@@ -89,7 +95,7 @@ class Wallets:
         call = self.grants.approve(OPERATOR, "t_one", shown.grant.grant_id, signed, stored, self.world.now_us)
         return self.world.run(call).value
 
-    def active(self, **changes: object) -> ShownGrant:
+    def active(self, **changes: Any) -> ShownGrant:  # noqa: ANN401
         """Make a grant and approve it."""
         return self.approve(self.make(**changes))
 
@@ -126,4 +132,4 @@ class Wallets:
 
     def pay(self, amount: str = "1.00", to: ResourceRef = SHOP, **changes: str) -> list[str]:
         """Ask for a payment; returns the codes, whose first is `permitted` for one that is."""
-        return codes(self.world.decide(self.request(amount, to, **changes)))  # type: ignore[arg-type]
+        return codes(self.world.decide(self.request(amount, to, **changes)))

@@ -10,7 +10,9 @@ import pytest
 from sidecar.core.access import Former, Token
 from sidecar.core.cards import Card, ExternalRef
 from sidecar.core.directory import Identity
+from sidecar.core.grants import url_safe
 from sidecar.core.idempotency import Replay
+from sidecar.core.passkeys import CHALLENGE_LIFE_US
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.identities import IdentityDraft
 from sidecar.service.kill_switch import KillSwitch
@@ -20,8 +22,10 @@ from sidecar.state.codec import U32, U64, decode, encode, short_hash
 from sidecar.state.environment import Table, Txn
 from sidecar.state.records import Kind
 from sidecar.state.tokens import FormerSecret
+from tests.core.authenticator import Authenticator
 from tests.service.bank import Till
 from tests.service.builders import DAY, OPERATOR, SECOND, World, key_for, limit, payment
+from tests.service.wallets import Wallets
 
 TENANT = U32.pack(1)
 GRACE = 60
@@ -54,6 +58,12 @@ class Office:
         Till(world).account("ann")
         self.old = world.minted("ann").token
         self.token = world.run(world.desk.rotate(OPERATOR, "t_one", self.old.token_id, GRACE, world.now_us)).value.token
+        wallets = Wallets(world)
+        ended_passkey = wallets.enrol(Authenticator(2)).passkey_id
+        world.run(wallets.desk.delete(OPERATOR, "t_one", ended_passkey, world.now_us))
+        world.write(lambda txn: txn.prune_replays(world.now_us + CHALLENGE_LIFE_US, 100))  # challenges of passkeys
+        wallets.revoke(wallets.active())
+        wallets.active()
         ended_token = world.minted("ann").token.token_id
         world.run(world.desk.revoke(OPERATOR, "t_one", ended_token, world.now_us))
         request = payment("1.00", "ann")
@@ -225,7 +235,26 @@ def rewritten_budget(part: TenantTransaction) -> str:
     return f"budget `{budget.budget_id}`"
 
 
-@pytest.mark.parametrize("work", [rewritten_identity, rewritten_policy, rewritten_budget])
+def rewritten_grant(part: TenantTransaction) -> str:
+    """A grant with a higher cap."""
+    grant = next(each.value for each in part.grants.owned("bot") if each.value.status == "active")
+    changed = msgspec.structs.replace(grant, daily_cap=10**9)
+    part.grants.change(grant.grant_id, changed, changed.revision)
+    return f"grant `{grant.grant_id}`"
+
+
+def rewritten_passkey(part: TenantTransaction) -> str:
+    """A passkey that is somebody else's key."""
+    passkey = next(part.passkeys.owned("owner")).value
+    changed = msgspec.structs.replace(passkey, public_key=b"another")
+    external_id = url_safe(passkey.credential_id)
+    part.passkeys.change(passkey.passkey_id, changed, changed.revision, external_id=external_id)
+    return f"passkey `{passkey.passkey_id}`"
+
+
+@pytest.mark.parametrize(
+    "work", [rewritten_identity, rewritten_policy, rewritten_budget, rewritten_grant, rewritten_passkey]
+)
 def test_any_other_record_that_was_rewritten_behind_the_log_is_found(
     office: Office, work: Callable[[TenantTransaction], str]
 ) -> None:

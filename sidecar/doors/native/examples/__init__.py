@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples import decisions, payments, resources, shadow, treasury, webhooks
+from sidecar.doors.native.examples import decisions, grants, payments, resources, shadow, treasury, webhooks
 from sidecar.doors.wire.openapi import Example
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
@@ -17,6 +17,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         **treasury.EXAMPLES,
         **payments.EXAMPLES,
         **decisions.EXAMPLES,
+        **grants.EXAMPLES,
         **shadow.EXAMPLES,
         **webhooks.EXAMPLES,
     }
