@@ -11,7 +11,7 @@ from sidecar.core.directory import Status
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
 from sidecar.core.instants import parse_utc
-from sidecar.core.limits import QUANTITIES_MAX
+from sidecar.core.limits import METADATA_BYTES_MAX, QUANTITIES_MAX
 from sidecar.core.metadata import check_metadata
 from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, check_plain
 from sidecar.core.money import Major
@@ -198,6 +198,14 @@ def _quantities(quantities: dict[str, Major]) -> dict[str, int]:
 def plain(values: dict[str, object], field: str) -> dict[str, Json]:
     """Return what a caller claims as plain data. Raises ValidationFailed naming the place of what is none."""
     return {check_key(key, field): check_plain(value, f"{field}.{key}") for key, value in values.items()}
+
+
+def metadata(values: dict[str, object]) -> dict[str, Json]:
+    """Return metadata of a payment as plain data, without fractions. Raises ValidationFailed for too much of it."""
+    data = plain(values, "metadata")
+    if len(msgspec.json.encode(data)) > METADATA_BYTES_MAX:
+        raise ValidationFailed(f"metadata has at most {METADATA_BYTES_MAX} bytes as JSON", field="metadata")
+    return data
 
 
 def card(body: shapes.CardBody) -> CardDraft:

@@ -7,7 +7,6 @@ from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_caller_id, check_name
 from sidecar.core.instants import utc_text
-from sidecar.core.metadata import check_metadata
 from sidecar.core.model import Decision
 from sidecar.core.payments import PaymentStatus
 from sidecar.doors.native import answers, drafts, payment_answers, payment_shapes, render, shapes
@@ -103,7 +102,7 @@ def draft_of(body: payment_shapes.PaymentBody) -> PaymentDraft:
         request_id=None if body.request_id is None else check_name(body.request_id, "request_id"),
         debug_mode=body.debug_mode,
         context=drafts.plain(body.context, "context"),
-        metadata=check_metadata(body.metadata),
+        metadata=drafts.metadata(body.metadata),
     )
 
 
