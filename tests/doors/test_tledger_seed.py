@@ -1,5 +1,6 @@
 """The tLedger dialect in the order of its walkthrough: each call and field, and what is there natively."""
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -231,6 +232,16 @@ def test_a_payment_is_answered_with_every_field(own: Portal) -> None:
     (decision,) = own.house.ok("GET", "/v1/audit?action=payment.create&limit=200")["data"]
     assert (decision["identity_id"], decision["verdict"]) == (own.buyer["id"], "allow")
     assert native["decision"]["decision_id"] == decision["decision_id"]
+
+
+@pytest.mark.parametrize(("written", "is_same"), [("5e-05", "0.00005"), ("1E-6", "0.000001"), ("1.25e1", "12.50")])
+def test_a_number_may_have_an_exponent(own: Portal, written: str, is_same: str) -> None:
+    """As Python writes every number below 0.0001."""
+    body = json.dumps(own.order("AMOUNT", request_id="small")).replace('"AMOUNT"', written).encode()
+    made = own.ok("POST", "/payment", body)
+    assert (made["status"], made["payment_amount"]) == ("success", Decimal(is_same))
+    assert own.balance(own.buyer) == 500 - Decimal(is_same)
+    assert own.pay(is_same, request_id="small") == made
 
 
 def test_a_repeated_request_id_is_the_same_payment(own: Portal) -> None:
