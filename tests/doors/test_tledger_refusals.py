@@ -224,10 +224,11 @@ def test_what_is_no_part_of_the_body_is_not_looked_for_there(portal: Portal) -> 
     empty = portal.house.door.call("POST", f"{API}/projects", PROJECT, token=None, headers=key)
     check_detail(empty, 422, "header", "Idempotency-Key", kind="value_error")
     key = (("Idempotency-Key", "taken"), *pair(portal.key, portal.secret))
-    for limit, status in ((1, 200), (2, 422)):
-        body = PROJECT | {"daily_limit": limit}
-        taken = portal.house.door.call("POST", f"{API}/projects", body, token=None, headers=key)
-        assert taken.status == status
+    first, taken = (
+        portal.house.door.call("POST", f"{API}/projects", PROJECT | {"daily_limit": limit}, token=None, headers=key)
+        for limit in (1, 2)
+    )
+    assert first.status == 200
     check_detail(taken, 422, "header", "Idempotency-Key", kind="idempotency_conflict")
     operators = portal.house.door.call("POST", f"{API}/api_key/generate-api-key", {}, token=OPERATOR)
     check_detail(operators, 422, "query", "tenant_id")

@@ -389,6 +389,17 @@ def test_setting_a_limit_again_changes_it(own: Portal) -> None:
     assert own.pay(8)["status"] == "success"
 
 
+def test_a_limit_that_suspends_natively_is_the_one_that_is_changed(own: Portal) -> None:
+    budgets = own.house.ok("GET", f"/v1/budgets?identity_id={own.buyer['id']}")["data"]
+    for budget in budgets:
+        own.house.ok("PATCH", f"/v1/budgets/{budget['budget_id']}", {"on_exceeded": "suspend"})
+    daily = {"limit_amount": 300, "limit_currency": "USDC", "limit_refresh_period": "DAILY"}
+    own.ok("POST", f"/agent_profiles/{own.buyer['id']}/agent_limits", daily)
+    assert own.pay(250)["status"] == "success"
+    assert "budget_exceeded" in own.pay(51)["error_details"]
+    assert "identity_suspended" in own.pay(1)["error_details"]
+
+
 def test_an_agent_without_limits_has_none_to_show(own: Portal) -> None:
     """Natively they can be taken away; nothing is refused by them any more."""
     for budget in own.house.ok("GET", f"/v1/budgets?identity_id={own.buyer['id']}")["data"]:
@@ -420,6 +431,9 @@ def test_a_project_whose_treasury_agent_was_deleted_has_none(own: Portal) -> Non
     own.ok("DELETE", f"/agent_profiles/{own.project['treasury_agent_id']}")
     found = own.ok("GET", f"/projects/{own.project['id']}")
     assert (found["treasury_agent"], found["treasury_agent_id"]) == (None, None)
+    draft = {"name": "Vault", "description": "", "project_id": own.project["id"], "agent_type": "treasury_agent"}
+    second = own.ok("POST", "/agent_profiles", draft)
+    assert own.ok("GET", f"/projects/{own.project['id']}")["treasury_agent"] == second
 
 
 def test_a_deleted_project_takes_its_agents_along(own: Portal) -> None:
