@@ -209,7 +209,7 @@ def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:
 def application(context: Context, calls: Iterable[Call], manners: Mapping[str, Manner] = NO_MANNERS) -> Application:
     """Return the ASGI application that serves ``calls``, those of one path behind one route.
 
-    Below each path of ``manners`` an unknown path is answered in that manner, elsewhere in the native one.
+    At and below each path of ``manners`` an unknown path is answered in that manner, elsewhere in the native one.
     """
     by_path: dict[str, dict[str, Call]] = {}
     for call in calls:
@@ -220,7 +220,8 @@ def application(context: Context, calls: Iterable[Call], manners: Mapping[str, M
     async def unknown_path(request: Request, _error: Exception) -> Response:
         error = NotFound("no such path")
         request_id = Incoming(request.scope).request_id() or context.new_request_id(context.clock())
-        manner = next((each for path, each in manners.items() if request.scope["path"].startswith(path)), NATIVE)
+        asked = f"{request.scope['path']}/"
+        manner = next((each for path, each in manners.items() if asked.startswith(f"{path}/")), NATIVE)
         answer = manner.error_answer(error, request_id, ())
         context.count(Served(OTHER, OTHER, answer.status))
         return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)

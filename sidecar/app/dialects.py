@@ -30,9 +30,9 @@ from sidecar.service.tokens import TokenDesk
 from sidecar.service.treasury import CardDesk
 
 MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
-    {f"{LEDGER_BASE}/": LEDGER_MANNER, "/tledger/": TLEDGER, tally_manner.PREFIX: tally_manner.TALLY}
+    {LEDGER_BASE: LEDGER_MANNER, "/tledger": TLEDGER, tally_manner.PREFIX: tally_manner.TALLY}
 )
-"""How an unknown path is answered, by what it begins with."""
+"""How an unknown path is answered, by the path that it is below."""
 
 
 def tledger_calls(

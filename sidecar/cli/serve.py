@@ -9,10 +9,6 @@ from typing import Final
 
 import click
 
-from sidecar.app.logs import set_up_logs
-from sidecar.app.prepare import lock_data_dir, prepare
-from sidecar.app.supervisor import supervise
-from sidecar.app.worker import serve as serve_one
 from sidecar.cli.configuration import load_defaults
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.rates import RateLimit, parse_rate_limit
@@ -151,6 +147,12 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
     )
     check_party(settings.relying_party)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the files are being loaded anyway
+    # Loading a server takes longer than most other commands run, so the command that needs it does.
+    from sidecar.app.logs import set_up_logs  # noqa: PLC0415 -- see above
+    from sidecar.app.prepare import lock_data_dir, prepare  # noqa: PLC0415 -- see above
+    from sidecar.app.supervisor import supervise  # noqa: PLC0415 -- see above
+    from sidecar.app.worker import serve as serve_one  # noqa: PLC0415 -- see above
+
     set_up_logs(settings.log_level)
     listener = _listen(settings)
     held = lock_data_dir(settings.data_dir)  # kept open, and so locked, until this process ends

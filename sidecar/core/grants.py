@@ -15,6 +15,7 @@ from typing import Final, Literal
 import msgspec
 import orjson
 
+from sidecar.core.budget import Budget
 from sidecar.core.model import ResourceRef
 
 GrantStatus = Literal["pending", "active", "revoked"]
@@ -63,6 +64,21 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     def shown_status(self, now_us: int) -> ShownStatus:
         """Return what holds at ``now_us``."""
         return "expired" if self.status != "revoked" and self.has_run_out(now_us) else self.status
+
+    @property
+    def found_by(self) -> str | None:
+        """What an active grant is found by, since an identity has one at a time for a wallet; None for any other."""
+        return active_key(self.identity_id, self.account_id) if self.status == "active" else None
+
+    def is_kept_by(self, budget: Budget) -> bool:
+        """Whether ``budget``, which was made for one of its limits, refuses all that its owner did not sign."""
+        signed = self.max_per_tx if budget.period == "per_transaction" else self.daily_cap
+        return budget.is_hard and (signed is None or budget.limit <= signed)
+
+
+def active_key(identity_id: str, account_id: str) -> str:
+    """Return what the active grant of an identity for a wallet is found by."""
+    return f"{identity_id}\n{account_id}"
 
 
 def signed_text(grant: Grant, tenant_id: str) -> bytes:

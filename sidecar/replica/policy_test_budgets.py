@@ -20,7 +20,10 @@ _ON_EXCEEDED: Final[tuple[OnExceeded, ...]] = get_args(OnExceeded)
 _ON_EXPIRY: Final[tuple[OnExpiry, ...]] = get_args(OnExpiry)
 
 _BUDGET: Final = frozenset(
-    {"id", "of", "card", "dimension", "period", "limit", "currency", "actions", "on_exceeded", "on_expiry", "used"}
+    {
+        *("id", "of", "card", "account", "dimension", "period", "limit", "currency"),
+        *("actions", "on_exceeded", "on_expiry", "used"),
+    }
 )
 _USED: Final = frozenset({"settled", "reserved", "at"})
 
@@ -46,6 +49,7 @@ def read_budget(
         actions=_actions(fields, schema),
         on_exceeded=fields.choice("on_exceeded", _ON_EXCEEDED, "deny"),
         on_expiry=fields.choice("on_expiry", _ON_EXPIRY, "release"),
+        account_id=fields.id("account"),
     )
     try:
         limit = checked_limit(draft)

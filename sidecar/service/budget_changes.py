@@ -13,6 +13,7 @@ from sidecar.core.ids import check_type
 from sidecar.core.money import Major
 from sidecar.core.windows import Period, Window, window_at, zone
 from sidecar.service.events import tell_budget
+from sidecar.service.grants_in_force import require_kept
 from sidecar.service.store import TenantTransaction, Transaction
 
 NOTIFY_AT_DEFAULT_BP: Final = 8_000
@@ -62,7 +63,10 @@ class Metered(msgspec.Struct, frozen=True):
 def patch_budget(
     txn: Transaction, part: TenantTransaction, old: Budget, patch: BudgetPatch, by: str, now_us: int
 ) -> Metered:
-    """Change a budget inside a transaction. Raises ValidationFailed."""
+    """Change a budget inside a transaction.
+
+    Raises ValidationFailed, and Conflict for more than a wallet's owner signed with the budget's grant.
+    """
     changed = msgspec.structs.replace(
         old,
         limit=old.limit if patch.limit is None else _limit(patch.limit, old.currency),
@@ -71,6 +75,7 @@ def patch_budget(
         notify_at_bp=old.notify_at_bp if patch.notify_at_bp is None else patch.notify_at_bp,
     )
     if changed != old:
+        require_kept(part, old, changed, now_us)
         revision = txn.tenants.advance(part.tenant.number)
         changed = msgspec.structs.replace(changed, revision=revision, updated_at_us=now_us)
         part.budgets.change(changed.budget_id, changed, changed.revision)

@@ -22,6 +22,7 @@ from sidecar.service.budget_changes import (
     patch_budget,
     record_budget,
 )
+from sidecar.service.grants_in_force import require_kept
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.snapshots import Snapshots, budgets_of
@@ -109,7 +110,10 @@ class Treasurer:
     async def change(
         self, caller: Caller, tenant_id: str | None, budget_id: str, patch: BudgetPatch, now_us: int
     ) -> Metered:
-        """Change a budget; a limit below what is used stops everything more. Raises NotFound, ValidationFailed."""
+        """Change a budget; a limit below what is used stops everything more.
+
+        Raises NotFound, ValidationFailed, and Conflict for more than a wallet's owner signed with the budget's grant.
+        """
         caller.require_administrator()
 
         def work(txn: Transaction) -> Metered:
@@ -148,12 +152,17 @@ class Treasurer:
         return await self._store.write(work)
 
     async def delete(self, caller: Caller, tenant_id: str | None, budget_id: str, now_us: int) -> None:
-        """Delete a budget; what was reserved from it stays reserved and is still booked. Raises NotFound."""
+        """Delete a budget; what was reserved from it stays reserved and is still booked.
+
+        Raises NotFound, and Conflict for one of a grant in force.
+        """
         caller.require_administrator()
 
         def work(txn: Transaction) -> None:
             part = part_of(txn, caller, tenant_id, now_us)
-            delete_budget(txn, part, _reached(part, caller, budget_id), caller.name, now_us)
+            budget = _reached(part, caller, budget_id)
+            require_kept(part, budget, None, now_us)
+            delete_budget(txn, part, budget, caller.name, now_us)
 
         await self._store.write(work)
 

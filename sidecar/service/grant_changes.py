@@ -6,7 +6,7 @@ from sidecar.core.audit import Body, encode_hash
 from sidecar.core.budget import AMOUNT
 from sidecar.core.facts import grant_fact
 from sidecar.core.grant_policy import ACTION
-from sidecar.core.grants import Grant, challenge, url_safe
+from sidecar.core.grants import Grant, active_key, challenge, url_safe
 from sidecar.core.money import Major, major_text
 from sidecar.core.passkeys import Passkey
 from sidecar.core.windows import Period
@@ -36,9 +36,9 @@ def activate(
 ) -> Grant:
     """Make a grant active whose approval still holds, with its policy and budgets. Raises Conflict."""
     grant = approval.grant
-    for other in [listed.value for listed in part.grants.owned(grant.identity_id)]:
-        if other.status == "active" and other.account_id == grant.account_id:
-            end_grant(txn, part, other, by, now_us)  # it has run out, and its policy would go on to say so
+    other = part.grants.by_external_id(active_key(grant.identity_id, grant.account_id))
+    if other is not None:
+        end_grant(txn, part, other, by, now_us)  # it has run out, and its policy would go on to say so
     policy = adopt(txn, part, approval.checked, by, now_us).record
     budgets = [treasurer.make(txn, part, each, by, now_us).budget for each in _limits(grant)]
     revision = txn.tenants.advance(part.tenant.number)
@@ -53,7 +53,7 @@ def activate(
         approved_at_us=now_us,
         revision=revision,
     )
-    part.grants.change(grant.grant_id, grant, revision)
+    part.grants.change(grant.grant_id, grant, revision, external_id=grant.found_by)
     signed: Body = {
         "challenge": url_safe(challenge(grant, part.tenant.tenant_id)),
         "assertion": encode_hash(part.audit.keep_fact(approval.assertion)),

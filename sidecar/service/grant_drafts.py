@@ -10,6 +10,7 @@ from sidecar.core.ids import check_name, check_type
 from sidecar.core.model import ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.schema import SchemaModel
+from sidecar.service.grants_in_force import grant_in_force
 from sidecar.service.store import TenantTransaction
 
 _MILLISECOND_US = 1_000
@@ -66,15 +67,11 @@ def require_standing(part: TenantTransaction, grant: Grant, now_us: int) -> None
     if grant.has_run_out(now_us):
         raise Conflict(f"grant `{grant.grant_id}` has run out")
     _require_alive(part, grant)
-    for other in (listed.value for listed in part.grants.owned(grant.identity_id)):
-        if (
-            other.grant_id != grant.grant_id
-            and other.account_id == grant.account_id
-            and other.shown_status(now_us) == "active"
-        ):
-            # Both policies would hold, so that the agent could do only what either allows: nobody signed that.
-            message = f"grant `{other.grant_id}` is in force for this identity and account, revoke it first"
-            raise Conflict(message)
+    other = grant_in_force(part, grant.identity_id, grant.account_id, now_us)
+    if other is not None and other.grant_id != grant.grant_id:
+        # Both policies would hold, so that the agent could do only what either allows: nobody signed that.
+        message = f"grant `{other.grant_id}` is in force for this identity and account, revoke it first"
+        raise Conflict(message)
 
 
 def _require_alive(part: TenantTransaction, grant: Grant) -> None:

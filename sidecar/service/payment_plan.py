@@ -1,7 +1,6 @@
 """What a payment is asked to be: its accounts found, its question put. It reads one state and changes nothing."""
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ from sidecar.core.limits import RESERVATION_TTL_SECONDS_DEFAULT
 from sidecar.core.model import AuthorizeRequest, Json, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.payments import fingerprint_of
+from sidecar.service.grants_in_force import grant_in_force
 from sidecar.service.payment_store import ListOf
 from sidecar.service.store import TenantTransaction
 
@@ -138,11 +138,9 @@ def _paid_from(
 
 def _is_granted(part: TenantTransaction, payer: IdentityChain, account_id: str, now_us: int) -> bool:
     """Whether somebody of the chain of who pays was granted to pay from an account, now."""
-    grants = chain.from_iterable(part.grants.owned(identity.identity_id) for identity in payer)
-    return any(
-        grant.account_id == account_id and grant.status == "active" and not grant.has_run_out(now_us)
-        for _, grant in grants
-    )
+    grants = (grant_in_force(part, identity.identity_id, account_id, now_us) for identity in payer)
+    # Its policy can be deleted natively, and with it what the wallet's owner signed: it grants nothing then.
+    return any(grant is not None and part.policies.get(grant.policy_id or "") is not None for grant in grants)
 
 
 def _network_of(part: TenantTransaction, side: Side) -> str:

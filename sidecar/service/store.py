@@ -190,7 +190,7 @@ class TenantTransaction(Protocol):
 
     @property
     def grants(self) -> Collection[Grant]:
-        """Its permission grants, owned by the identities that were granted something."""
+        """Its permission grants, owned by the identities that were granted something; active ones are found by key."""
 
     @property
     def passkeys(self) -> Collection[Passkey]:

@@ -206,7 +206,7 @@ def _card(document: msgspec.Raw) -> Content:
 
 def _grant(document: msgspec.Raw) -> Content:
     grant = msgspec.msgpack.decode(document, type=Grant)
-    return Content(grant.grant_id, grant.identity_id, None, _version(grant.revision, grant_fact(grant)))
+    return Content(grant.grant_id, grant.identity_id, grant.found_by, _version(grant.revision, grant_fact(grant)))
 
 
 def _passkey(document: msgspec.Raw) -> Content:

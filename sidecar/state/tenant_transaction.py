@@ -104,7 +104,7 @@ class TenantTransaction:
 
     @lazy
     def grants(self) -> Collection[Grant]:
-        """Its permission grants, owned by the identities that were granted something."""
+        """Its permission grants, owned by the identities that were granted something; active ones are found by key."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.GRANT, _grant)
 
     @lazy

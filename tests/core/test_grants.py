@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.core.grants import Grant, challenge, signed_text, url_safe
 from sidecar.core.model import ResourceRef
+from tests.core.builders import budget
 
 GRANT = Grant(
     grant_id="grt_1",
@@ -90,3 +91,25 @@ def test_what_becomes_of_a_grant_is_not_signed(changes: dict[str, object]) -> No
 def test_bytes_are_written_as_webauthn_does() -> None:
     assert url_safe(b"\xfb\xff\xfe") == "-__-"
     assert url_safe(b"a") == "YQ"
+
+
+@pytest.mark.parametrize(("status", "found_by"), [("pending", None), ("active", "bot\nacct_1"), ("revoked", None)])
+def test_an_active_grant_is_found_by_who_pays_and_from_where(status: str, found_by: str | None) -> None:
+    assert msgspec.structs.replace(GRANT, status=status).found_by == found_by
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_kept"),
+    [
+        ({"period": "rolling_24h", "limit": 12_000_000}, True),
+        ({"period": "rolling_24h", "limit": 0, "on_exceeded": "suspend"}, True),
+        ({"period": "rolling_24h", "limit": 12_000_001}, False),
+        ({"period": "per_transaction", "limit": 5_000_000}, True),
+        ({"period": "per_transaction", "limit": 5_000_001}, False),
+        ({"period": "per_transaction", "limit": 1, "on_exceeded": "notify"}, False),
+    ],
+)
+def test_a_budget_keeps_to_what_was_signed_when_it_refuses_everything_more(
+    changes: dict[str, object], *, is_kept: bool
+) -> None:
+    assert GRANT.is_kept_by(budget(currency="USDC", **changes)) is is_kept

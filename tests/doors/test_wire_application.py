@@ -3,6 +3,7 @@
 from collections.abc import MutableMapping
 from typing import Any
 
+import orjson
 import pytest
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp
@@ -55,6 +56,32 @@ def house_body(house: House) -> bytes:
         f'{{"identity_id":"{house.agent}","action":"card.authorize","dry_run":true,"resource":{{"type":"merchant",'
         f'"id":"AWS","amount":1,"currency":"CAD","merchant_category":"7372"}}}}'
     ).encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/nothing", {"error", "type", "request_id"}),
+        ("/v1/nothing", {"error", "type", "request_id"}),
+        ("/tallyho", {"error", "type", "request_id"}),
+        ("/ledgers", {"error", "type", "request_id"}),
+        ("/tledger2", {"error", "type", "request_id"}),
+        ("/ledger", {"error.code", "error.message"}),
+        ("/ledger/", {"error.code", "error.message"}),
+        ("/tally", {"error.type", "error.message"}),
+        ("/tally/v2", {"error.type", "error.message"}),
+        ("/tledger", {"detail"}),
+        ("/tledger/v2", {"detail"}),
+    ],
+)
+def test_an_unknown_path_is_answered_in_the_manner_of_the_door_that_it_is_below(
+    house: House, path: str, members: set[str]
+) -> None:
+    start, body = spoken(house, house.door.application, "GET", path)
+    document = orjson.loads(body["body"])
+    inner = document.get("error")
+    told = {f"error.{name}" for name in inner} if isinstance(inner, dict) else set(document)
+    assert (start["status"], told) == (404, members)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS", "TRACE", "get", "BREW"])

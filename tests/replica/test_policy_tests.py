@@ -131,7 +131,7 @@ budgets:
   - {id: b, of: a, limit: 10.5, currency: CAD, actions: [spend],
      used: {settled: 1, reserved: 0.25, at: 2026-01-01T00:00:00Z}}
   - {id: e, card: c, dimension: tokens, limit: 5, period: rolling_24h, on_exceeded: notify, on_expiry: settle, used: {}}
-  - {id: f, limit: 1, dimension: count, period: total}
+  - {id: f, limit: 1, dimension: count, period: total, account: acct_1}
 tests:
   - name: n
     request:
@@ -155,6 +155,7 @@ tests:
     )
     assert [(card.status, card.allowed_mccs) for card in setting.cards] == [("frozen", ("5734",)), ("active", ())]
     assert [(each.limit, each.owner) for each in setting.budgets] == [(1050, "a"), (5, "card\nc"), (1, "root")]
+    assert [each.account_id for each in setting.budgets] == [None, None, "acct_1"]
     assert [(used.settled, used.held) for used in setting.used] == [(100, 25), (0, 0)]
     assert (request.quantities, request.context, request.ttl_seconds) == ({"tokens": 5}, {"purpose": "no"}, 60)
     expected = case.steps[0].expected

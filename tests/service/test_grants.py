@@ -13,10 +13,13 @@ from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service.accounts import Bank
+from sidecar.service.budget_changes import BudgetDraft, BudgetPatch
 from sidecar.service.grants import GrantFilter, ShownGrant, counts, of_identity
+from sidecar.service.grants_in_force import grant_in_force
 from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import TRIES_MAX, Checked
+from sidecar.state.records import Collection
 from tests.core.authenticator import PRESENT, Authenticator
 from tests.service.builders import DAY, HOUR, NOON, OPERATOR, SECOND, World, shipped_files
 from tests.service.histories import chronicle, prove
@@ -436,7 +439,79 @@ def test_a_policy_that_is_deleted_natively_permits_nothing_more(wallets: Wallets
     world = wallets.world
     world.run(world.legislator.delete(OPERATOR, "t_one", shown.grant.policy_id or "", NOON))
     assert wallets.pay() == ["not_permitted"]
-    world.run(world.treasurer.delete(OPERATOR, "t_one", shown.grant.budget_ids[0], NOON))
+    assert wallets.revoke(shown).status == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("at", "patch"),
+    [
+        (0, BudgetPatch(Major("5.000001"), None, None, None)),
+        (1, BudgetPatch(Major("12.000001"), None, None, None)),
+        (1, BudgetPatch(None, None, "notify", None)),
+        (1, None),
+    ],
+    ids=["more a payment", "more a day", "only counted", "deleted"],
+)
+def test_a_budget_of_a_grant_in_force_is_not_widened(wallets: Wallets, at: int, patch: BudgetPatch | None) -> None:
+    treasurer, run = wallets.world.treasurer, wallets.world.run
+    shown = wallets.active()
+    budget_id = shown.grant.budget_ids[at]
+    before = treasurer.get(OPERATOR, "t_one", budget_id, NOON)
+    widened = (
+        treasurer.delete(OPERATOR, "t_one", budget_id, NOON)
+        if patch is None
+        else treasurer.change(OPERATOR, "t_one", budget_id, patch, NOON)
+    )
+    with pytest.raises(Conflict, match=shown.grant.grant_id):
+        run(widened)
+    assert treasurer.get(OPERATOR, "t_one", budget_id, NOON) == before
+
+
+def test_a_budget_of_a_grant_in_force_can_be_narrowed(wallets: Wallets) -> None:
+    world, shown = wallets.world, wallets.active()
+    for limit, allowed in (("1", "1"), ("12", "3")):
+        patch = BudgetPatch(Major(limit), "finance says so", "suspend", None)
+        world.run(world.treasurer.change(OPERATOR, "t_one", shown.grant.budget_ids[1], patch, NOON))
+        assert wallets.pay(allowed) == ["permitted"]
+
+
+def test_a_budget_beside_a_grant_is_free(wallets: Wallets) -> None:
+    world = wallets.world
+    wallets.active(expires_at_us=NOON + HOUR)
+    draft = BudgetDraft(
+        identity_id="bot",
+        account_id=wallets.wallet,
+        name="own",
+        dimension="amount",
+        period="daily",
+        limit=Major("1"),
+        currency="USDC",
+    )
+    own = world.run(world.treasurer.create(OPERATOR, "t_one", draft, NOON)).value.budget.budget_id
+    patch = BudgetPatch(Major("100"), None, "track", None)
+    assert world.run(world.treasurer.change(OPERATOR, "t_one", own, patch, NOON)).budget.on_exceeded == "track"
+    world.run(world.treasurer.delete(OPERATOR, "t_one", own, NOON))
+
+
+def test_a_grant_in_force_is_found_without_a_look_at_those_that_ended(
+    wallets: Wallets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallets.revoke(wallets.active())
+    wallets.active(expires_at_us=NOON + HOUR)
+    wallets.world.now_us = NOON + HOUR
+    shown = wallets.active()
+    with wallets.world.store.read() as txn:
+        tenant = txn.tenants.find("t_one")
+        assert tenant is not None
+        part = txn.of(tenant)
+        monkeypatch.delattr(Collection, "owned")
+        assert grant_in_force(part, "bot", wallets.wallet, NOON + HOUR) == shown.grant
+        assert grant_in_force(part, "team", wallets.wallet, NOON + HOUR) is None
+
+
+def test_a_grant_that_has_run_out_gives_its_budgets_free(wallets: Wallets) -> None:
+    world, shown = wallets.world, wallets.active(expires_at_us=NOON + HOUR)
+    world.run(world.treasurer.delete(OPERATOR, "t_one", shown.grant.budget_ids[0], NOON + HOUR))
     assert wallets.revoke(shown).status == "revoked"
 
 

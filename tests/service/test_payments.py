@@ -148,6 +148,7 @@ def grant(till: Till, account_id: str, **changes: object) -> None:
         owner_id="shop",
         asset="USDC",
         status="active",
+        policy_id=till.world.grant(identity_id="bob"),
         nonce=b"",
         created_at_us=till.world.now_us,
         revision=0,
@@ -158,7 +159,7 @@ def grant(till: Till, account_id: str, **changes: object) -> None:
         assert tenant is not None
         revision = txn.tenants.advance(tenant.number)
         made = msgspec.structs.replace(draft, revision=revision, **changes)
-        txn.of(tenant).grants.add(made.grant_id, made, revision, owner="bob")
+        txn.of(tenant).grants.add(made.grant_id, made, revision, owner="bob", external_id=made.found_by)
 
     till.world.write(work)
 
@@ -194,6 +195,21 @@ def test_a_grant_that_holds_opens_the_account_it_names(tmp_path: Path) -> None:
         world.identity("cat")
         cat = till.account("cat")
         assert till.paid(paying(wallet, cat, identity_id="bob"), world.token("bob")).status == "success"
+
+
+def test_a_grant_whose_policy_was_deleted_opens_nothing_whatever_else_permits_payments(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.tenant()
+        world.identity("bob")
+        world.identity("shop", type_name="service")
+        world.identity("cat")
+        till = Till(world)
+        wallet, cat, policy_id = till.account("shop", "20"), till.account("cat"), world.grant(identity_id="bob")
+        grant(till, wallet, policy_id=policy_id)
+        assert till.paid(paying(wallet, cat, identity_id="bob"), world.token("bob")).status == "success"
+        world.run(world.legislator.delete(OPERATOR, "t_one", policy_id, world.now_us))
+        with pytest.raises(NotFound):
+            till.pay(paying(wallet, cat, identity_id="bob"))
 
 
 WRONG: dict[str, tuple[dict[str, object], type[SidecarError], str | None]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.core.budget import Budget
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.model import AuthorizeRequest
+from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, compile_files
 from sidecar.service.policy_test_findings import Difference, Expected, Fields
@@ -191,6 +191,28 @@ def test_what_was_used_before_counts_in_its_window() -> None:
     assert run(case(rolling, step(pay, checks(settled="40")), step(pay, checks(settled="0"), NOON + HOUR))).passed
     calls = setting(limit(5, dimension="count", currency=None), used=(Used("daily", 2, 0, NOON - SECOND),))
     assert run(case(calls, step(tool_call("agent"), checks(settled="2")))).passed
+
+
+def test_a_budget_of_an_account_counts_what_is_paid_from_it() -> None:
+    pays = WrittenPolicy(policy_id="pays", identity_id=None, rules=Rules(actions=("payment.create",)), cedar=None)
+    tenant = setting(
+        limit(1, dimension="count", currency=None, account_id="acct_1"),
+        policies=(pays,),
+        identities=(somebody("root"), somebody("agent"), somebody("shop")),
+    )
+    first, other = (
+        AuthorizeRequest(
+            identity_id="agent",
+            action="payment.create",
+            resource=ResourceRef("agent", "shop"),
+            amount_minor=1,
+            currency="USDC",
+            context={"account_id": account_id},
+            ttl_seconds=60,
+        )
+        for account_id in ("acct_1", "acct_2")
+    )
+    assert run(case(tenant, step(other, ALLOW), step(first, ALLOW), step(other, ALLOW), step(first, DENY))).passed
 
 
 def test_a_budget_that_suspends_does_so_for_the_next_step() -> None:

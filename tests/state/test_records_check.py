@@ -239,7 +239,7 @@ def rewritten_grant(part: TenantTransaction) -> str:
     """A grant with a higher cap."""
     grant = next(each.value for each in part.grants.owned("bot") if each.value.status == "active")
     changed = msgspec.structs.replace(grant, daily_cap=10**9)
-    part.grants.change(grant.grant_id, changed, changed.revision)
+    part.grants.change(grant.grant_id, changed, changed.revision, external_id=changed.found_by)
     return f"grant `{grant.grant_id}`"
 
 
