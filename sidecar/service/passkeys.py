@@ -65,20 +65,26 @@ class PasskeyDesk:
         self._new_id = new_id
         self._random_bytes = random_bytes
 
-    async def options(self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int) -> dict[str, object]:
+    async def options(
+        self, caller: Caller, tenant_id: str | None, identity_id: str, key: IdempotencyKey | None, now_us: int
+    ) -> Done[dict[str, object]]:
         """Return what a browser makes a passkey of an identity with, and keep the challenge in it for five minutes.
 
-        Raises NotFound for an unknown identity, Conflict for one that is revoked or has as many as it may.
+        Raises NotFound for an unknown identity, Conflict for one that is revoked or has as many as it may,
+        IdempotencyConflict.
         """
         caller.require_administrator()
         challenge = self._random_bytes(CHALLENGE_BYTES)
 
-        def work(txn: Transaction) -> dict[str, object]:
-            part = part_of(txn, caller, tenant_id, now_us)
+        def make(part: TenantTransaction) -> dict[str, object]:
             identity, present = _require_place(part, identity_id)
             part.answers.keep_replay(_waiting(identity_id, challenge, now_us + CHALLENGE_LIFE_US))
             handle = user_handle(part.tenant.tenant_id, identity_id)
             return creation_options(self._party, handle, identity.name, challenge, present)
+
+        def work(txn: Transaction) -> Done[dict[str, object]]:
+            part = part_of(txn, caller, tenant_id, now_us)
+            return once(part, key, now_us, dict[str, object], lambda: make(part))
 
         return await self._store.write(work, apart=True)
 

@@ -77,11 +77,11 @@ def test_without_a_key_or_with_another_the_call_is_made_again(home: House, path:
 
 
 def test_every_call_that_changes_something_by_post_takes_a_key(door: Door) -> None:
-    """One that changes nothing is named here."""
-    changes_nothing: set[str] = set()
+    """Named here is the one that always answers with the present state, so that whoever repeats it needs no key."""
+    without = {"/tally/v1/agents"}
     endpoints = [route.endpoint for route in door.routes() if isinstance(route.endpoint, Endpoint)]
     posts = [call for endpoint in endpoints for call in endpoint.calls.values() if call.method == "POST"]
-    assert {call.path for call in posts if not call.is_idempotent} == changes_nothing
+    assert {call.path for call in posts if not call.is_idempotent} == without
     assert {path.format(**dict.fromkeys(House._fields, "{x}")) for path, _ in CALLS} <= {
         re.sub(r"{\w+}", "{x}", call.path) for call in posts
     }

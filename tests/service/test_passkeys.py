@@ -22,7 +22,7 @@ def wallets(world: World) -> Wallets:
 
 
 def options(wallets: Wallets, identity_id: str = "owner") -> dict[str, object]:
-    return wallets.world.run(wallets.desk.options(OPERATOR, "t_one", identity_id, wallets.world.now_us))
+    return wallets.world.run(wallets.desk.options(OPERATOR, "t_one", identity_id, None, wallets.world.now_us)).value
 
 
 def drafted(wallets: Wallets, number: int, identity_id: str = "owner") -> PasskeyDraft:
@@ -151,7 +151,7 @@ def test_only_administrators_handle_passkeys(wallets: Wallets) -> None:
     caller, desk, world = wallets.world.token("owner"), wallets.desk, wallets.world
     draft = drafted(wallets, 2)
     for call in (
-        lambda: world.run(desk.options(caller, None, "owner", NOON)),
+        lambda: world.run(desk.options(caller, None, "owner", None, NOON)),
         lambda: world.run(desk.register(caller, None, draft, None, NOON)),
         lambda: desk.get(caller, None, wallets.passkey.passkey_id),
         lambda: desk.listed(caller, None, None, PageRequest()),

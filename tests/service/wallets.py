@@ -61,7 +61,7 @@ class Wallets:
 
     def enrol(self, authenticator: Authenticator, identity_id: str = "owner") -> Passkey:
         """Register a passkey."""
-        options = self.world.run(self.desk.options(OPERATOR, "t_one", identity_id, self.world.now_us))
+        options = self.world.run(self.desk.options(OPERATOR, "t_one", identity_id, None, self.world.now_us)).value
         draft = PasskeyDraft(identity_id=identity_id, name="phone", credential=authenticator.create(options))
         return self.world.run(self.desk.register(OPERATOR, "t_one", draft, None, self.world.now_us)).value.passkey
 

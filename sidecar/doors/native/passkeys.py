@@ -32,6 +32,7 @@ class PasskeyCalls:
                 path=f"{PATH}/options",
                 run=self.passkey_options,
                 request=grant_shapes.PasskeyOptionsBody,
+                is_idempotent=True,
                 answer=grant_answers.CreationOptions,
             ),
             Call(
@@ -57,8 +58,9 @@ class PasskeyCalls:
     async def passkey_options(self, ask: Ask) -> Answer:
         """Ask for a new passkey: what a browser makes it with, for five minutes."""
         body = cast("grant_shapes.PasskeyOptionsBody", ask.body)
-        tenant_id = ask.tenant_id(body.tenant_id)
-        return json_answer(await self._desk.options(ask.caller, tenant_id, body.identity_id, ask.now_us))
+        tenant_id, key = ask.tenant_id(body.tenant_id), ask.idempotency_key()
+        done = await self._desk.options(ask.caller, tenant_id, body.identity_id, key, ask.now_us)
+        return done_answer(done, lambda options: options, 200)
 
     async def create_passkey(self, ask: Ask) -> Answer:
         """Register the passkey that a browser made."""
