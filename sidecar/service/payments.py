@@ -28,7 +28,7 @@ from sidecar.service.idempotency import Done, find_replay, first, replay_of, rep
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.paging import Page, PageRequest
 from sidecar.service.payment_effects import begin
-from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment
+from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment, takes_part
 from sidecar.service.payment_plan import PaymentDraft, Plan, plan
 from sidecar.service.rails import PENDING
 from sidecar.service.ruling import Proposal
@@ -157,7 +157,7 @@ class Paymaster:
         if key is not None:
             answer = msgspec.msgpack.encode(payment.payment_id)
             part.answers.keep_replay(replay_of(key, now_us, answer=answer))
-        return Done(_Made(paid(part, payment), part.tenant, answered))
+        return Done(_Made(paid(part, caller, payment), part.tenant, answered))
 
     def _drawn(self, draft: PaymentDraft, planned: Plan, decision: Decision, now_us: int) -> Payment:
         """Return the payment that a decision makes of a draft."""
@@ -193,7 +193,7 @@ class Paymaster:
         """Return a payment: of who pays, of an account's owner, or of somebody below the caller. Raises NotFound."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return paid(part, reached_payment(part, caller, payment_id))
+            return paid(part, caller, reached_payment(part, caller, payment_id))
 
     def listed(
         self,
@@ -211,7 +211,7 @@ class Paymaster:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             page = payments_within(part, caller, wanted, request, newest_first=newest_first)
-            return Page(tuple(paid(part, payment) for payment in page.values), page.next_after)
+            return Page(tuple(paid(part, caller, payment) for payment in page.values), page.next_after)
 
     async def cancel(
         self, caller: Caller, tenant_id: str | None, payment_id: str, key: IdempotencyKey | None, now_us: int
@@ -233,7 +233,7 @@ class Paymaster:
             if again is not None:
                 return again
             changed = self._transits.end(part, reached_payment(part, caller, payment_id), outcome, caller)
-            shown = paid(part, changed)
+            shown = paid(part, caller, changed)
             # Where its rail says that it has arrived instead, that is kept, and is no answer to this call.
             return first(part, key, now_us, lambda: shown) if changed.status == "cancelled" else Done(shown)
 
@@ -251,10 +251,10 @@ def _earlier(
     replay = None if key is None else find_replay(part, key, now_us)
     if replay is not None:
         payment_id = msgspec.msgpack.decode(replay.answer, type=str)
-        return paid(part, reached_payment(part, caller, payment_id))
+        return paid(part, caller, reached_payment(part, caller, payment_id))
     payment = None if draft.request_id is None else part.payments.by_request(draft.request_id)
     if payment is None:
         return None
-    if payment.fingerprint != draft.fingerprint:
-        raise IdempotencyConflict("the request id names a payment with other content", field="request_id")
-    return paid(part, reached_payment(part, caller, payment.payment_id))
+    if payment.fingerprint != draft.fingerprint or not takes_part(part, caller, payment):  # told alike: whose it is
+        raise IdempotencyConflict("the request id names another payment", field="request_id")
+    return paid(part, caller, payment)

@@ -19,10 +19,12 @@ from sidecar.core.grants import Grant
 from sidecar.core.money import Major
 from sidecar.core.snapshot import SourceFile
 from sidecar.service.accounts import AccountDraft, close_account, open_account
+from sidecar.service.paging import PageRequest
+from sidecar.service.payment_lists import PaymentFilter
 from sidecar.service.payment_plan import Side
 from sidecar.service.payments import TRIES_MAX
 from sidecar.service.store import Transaction
-from tests.service.bank import Till, pay_key, paying
+from tests.service.bank import FAILED, FakeRail, Till, pay_key, paying
 from tests.service.builders import HOUR, OPERATOR, World, codes, limit, only_schemas
 from tests.service.mailroom import Mailroom
 
@@ -284,9 +286,11 @@ def test_a_request_id_names_a_payment_for_good(till: Till, ann: str, shop: str) 
 
 def test_a_request_id_opens_no_payment_out_of_reach(till: Till, ann: str, shop: str) -> None:
     draft = paying(ann, shop, request_id="order 7")
-    till.pay(draft)
-    with pytest.raises(NotFound):
-        till.pay(draft, caller=till.world.token("bob"))
+    payment_id = till.paid(draft).payment_id
+    for each in (draft, paying(ann, shop, "11", request_id="order 7")):
+        with pytest.raises(IdempotencyConflict) as raised:
+            till.pay(each, caller=till.world.token("bob"))
+        assert payment_id not in raised.value.message  # nor whether the content is that of the other payment
 
 
 def test_the_same_payment_sent_at_once_twice_is_made_once(till: Till, ann: str, shop: str) -> None:
@@ -333,6 +337,36 @@ def test_an_agent_pays_for_itself_and_sees_its_own_payments(till: Till, ann: str
     for call in (lambda: till.get(payment.payment_id, other), lambda: till.pay(paying(ann, shop), caller=other)):
         with pytest.raises(NotFound):
             call()
+
+
+def test_who_is_paid_is_not_shown_the_policies_and_budgets_of_who_pays(till: Till, ann: str, shop: str) -> None:
+    till.world.budget(limit(15, "ann", currency="USDC"))
+    receiver, payer = till.world.token("shop"), till.world.token("ann")
+    draft = paying(ann, shop, request_id="order 7")
+    drafts = (draft, paying(ann, shop, "20"), paying(ann, shop, debug_mode=True))
+    made = [till.pay(each, caller=payer).value for each in drafts]
+    assert [each.payment.status for each in made] == ["success", "failed", "failed"]
+    for each in made:
+        assert till.get(each.payment.payment_id, payer) == each
+        assert each.decision is not None
+        seen = till.get(each.payment.payment_id, receiver)
+        assert (seen.decision, seen.payment.error_details) == (None, None)
+        assert seen.payment.amount_minor == each.payment.amount_minor
+    assert till.pay(draft, caller=receiver).value.decision is None
+    page = till.paymaster.listed(receiver, None, PaymentFilter(), PageRequest())
+    assert [each.decision for each in page.values] == [None] * 3
+
+
+def test_who_is_paid_is_told_what_a_network_said(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.tenant()
+        world.identity("ann")
+        world.identity("shop", type_name="service")
+        till = Till(world, {"solana": FakeRail(FAILED)})
+        ann, shop = till.account("ann", "100", network="solana"), till.account("shop", network="solana")
+        payment = till.paid(paying(ann, shop))
+        seen = till.get(payment.payment_id, world.token("shop"))
+        assert (seen.decision, seen.payment.error_details) == (None, FAILED.error_details)
 
 
 def test_an_identity_out_of_reach_pays_nothing_for_an_agent(till: Till, ann: str, shop: str) -> None:
