@@ -17,6 +17,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.accounts import Leg, booked
+from sidecar.core.budget import account_of
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict
 from sidecar.core.idempotency import IdempotencyKey
@@ -81,8 +82,8 @@ class Paymaster:
         """Decide and make a payment; one that a rail moves may still be on its way.
 
         A denial is a payment of the status ``failed``. A repeated ``key`` or ``request_id`` returns the payment that it
-        named first, as it is now. Raises as ``plan``, Conflict where too little is in the account, IdempotencyConflict,
-        Unavailable when it cannot be recorded; nothing is changed then.
+        named first, as it is now. Raises as ``plan``, Conflict where too little is in the account and where a budget of
+        it cannot be asked, IdempotencyConflict, Unavailable when it cannot be recorded; nothing is changed then.
         """
         for _ in range(TRIES_MAX):
             course = self._observer.course()
@@ -150,6 +151,8 @@ class Paymaster:
         else:
             answered = self._authorizer.record(txn, part, call, proposal, None)
             decision = answered.decision
+        if decision.allowed:
+            _require_governed(planned, proposal)
         payment = self._drawn(draft, planned, decision, now_us)
         if payment.status == "success":  # also where nothing is moved: a rehearsal shows what the payment would meet
             booked(Leg(payment.from_account_id, -payment.amount_minor), part.books.balance(payment.from_account_id))
@@ -242,6 +245,17 @@ class Paymaster:
         if status != "cancelled":
             raise Conflict(f"payment `{payment_id}` is `{status}`, it cannot be cancelled")
         return done
+
+
+def _require_governed(planned: Plan, proposal: Proposal) -> None:
+    """Raise Conflict where a budget of the account was not asked: the schema has no word for what is paid from."""
+    if account_of(planned.request) is None:
+        for budget in proposal.view.budgets:
+            if budget.account_id == planned.source.account_id:
+                message = (
+                    f"budget `{budget.budget_id}` limits an account, and the schema's payments have no `account_id`"
+                )
+                raise Conflict(message)
 
 
 def _earlier(

@@ -93,6 +93,30 @@ def test_a_budget_of_an_account_counts_what_is_paid_from_it_alone(till: Till, an
     assert [till.paid(paying(other, shop)).status for _ in range(2)] == ["success", "success"]
 
 
+def test_under_a_schema_whose_payments_name_no_account_one_with_a_budget_pays_nothing(
+    till: Till, ann: str, shop: str
+) -> None:
+    budget = till.world.budget(msgspec.structs.replace(limit(15, "ann", currency="USDC"), account_id=ann)).budget
+    other = till.account("ann", "50")
+    files = only_schemas("permit (principal, action, resource);")
+    schemas = tuple(
+        SourceFile(
+            each.path, each.text.replace("account_id?: String,", "", 1) if "payment.create" in each.text else each.text
+        )
+        for each in files.schemas
+    )
+    assert schemas != files.schemas
+    till.world.load(msgspec.structs.replace(files, schemas=schemas))
+    for debug_mode in (False, True):
+        with pytest.raises(Conflict) as raised:
+            till.pay(paying(ann, shop, "20", debug_mode=debug_mode))
+        assert budget.budget_id in raised.value.message
+    assert till.paid(paying(other, shop, "20")).status == "success"
+    till.world.revoke("ann")
+    assert till.paid(paying(ann, shop)).status == "failed"
+    assert till.balance(ann) == 100_000_000
+
+
 def test_a_denial_is_a_payment_that_failed_and_says_why(till: Till, ann: str, shop: str) -> None:
     till.world.budget(limit(5, "team", currency="USDC"))
     done = till.pay(paying(ann, shop))
