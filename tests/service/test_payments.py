@@ -19,6 +19,7 @@ from sidecar.core.grants import Grant
 from sidecar.core.money import Major
 from sidecar.core.snapshot import SourceFile
 from sidecar.service.accounts import AccountDraft, close_account, open_account
+from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.payment_lists import PaymentFilter
 from sidecar.service.payment_plan import Side
@@ -143,6 +144,31 @@ def test_nobody_pays_an_agent_that_is_not_active(till: Till, ann: str) -> None:
     bob = till.account("bob")
     till.world.revoke("bob")
     assert till.paid(paying(ann, bob)).status == "failed"
+
+
+@pytest.mark.parametrize("status", ["suspended", "revoked"])
+def test_nobody_pays_an_agent_below_somebody_who_is_not_active(till: Till, ann: str, shop: str, status: str) -> None:
+    till.world.identity("other", type_name="team")
+    till.world.identity("eve", "other")
+    eve = till.account("eve")
+    assert till.paid(paying(ann, eve)).status == "success"
+    if status == "revoked":
+        till.world.revoke("other")
+    else:
+        change = till.world.registry.change(
+            OPERATOR, "t_one", "other", IdentityPatch(status="suspended"), till.world.now_us
+        )
+        till.world.run(change)
+    for draft in (paying(ann, eve), paying(ann, "eve")):
+        denied = till.pay(draft).value
+        assert denied.payment.status == "failed"
+        assert denied.decision is not None
+        assert [reason.policy_id for reason in denied.decision.reasons] == ["baseline/active-payee"]
+    with pytest.raises(ValidationFailed) as raised:
+        till.pay(paying(ann, eve, context={"receiver_status": "active"}))
+    assert raised.value.field == "context.receiver_status"
+    assert till.paid(paying(ann, shop)).status == "success"
+    assert till.balance(eve) == 10_000_000
 
 
 def test_sides_can_be_identities_with_their_oldest_active_account(till: Till, ann: str, shop: str) -> None:
