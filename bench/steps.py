@@ -119,7 +119,7 @@ async def _rounds(task: Task, application: Any, watched: stages.Stages) -> dict[
 
     async def ask(times: int) -> None:
         for _ in range(times):
-            answer = await _call(application, "/v1/authorize", next(bodies), asker.token)
+            answer = await call(application, "/v1/authorize", next(bodies), asker.token)
             if answer.get("allowed") is not True:
                 raise StepsFailedError(f"no permit: {answer}")
 
@@ -144,7 +144,7 @@ async def _set_up(application: Any) -> Tenant:  # noqa: ANN401  # as above
     """Make the tenant that ``bench.tenant`` makes over HTTP."""
 
     async def make(path: str, body: dict[str, object], token: str) -> dict[str, Any]:
-        return await _call(application, f"/v1/{path}", orjson.dumps(body), token)
+        return await call(application, f"/v1/{path}", orjson.dumps(body), token)
 
     made = await make("tenants", {"name": "Bench", "time_zone": "America/Toronto"}, OPERATOR)
     key, root = made["api_key"], made["root_identity_id"]
@@ -162,17 +162,25 @@ async def _set_up(application: Any) -> Tenant:  # noqa: ANN401  # as above
     return Tenant(key, token, root, team, agent, "")
 
 
-def _call(application: Any, path: str, body: bytes, token: str) -> Coroutine[Any, Any, dict[str, Any]]:  # noqa: ANN401
-    """Post ``body`` as uvicorn would hand it over and return the decoded answer."""
+def call(
+    application: Any,  # noqa: ANN401  # ASGI
+    path: str,
+    body: bytes,
+    token: str,
+    *,
+    method: str = "POST",
+) -> Coroutine[Any, Any, dict[str, Any]]:
+    """Send ``body`` as uvicorn would hand it over and return the decoded answer; a query may follow the path."""
+    path, _, query = path.partition("?")
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
         "scheme": "http",
-        "method": "POST",
+        "method": method,
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 1),

@@ -17,7 +17,7 @@ from sidecar.service.store import Listed, TenantTransaction
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A payment with the decision that it rests on, in debug mode what would be decided."""
+    """A payment with the decision that it rests on, in debug mode what would be decided; None where it is not shown."""
 
     tenant_id: str
     payment: Payment
@@ -46,20 +46,33 @@ class PaymentFilter(msgspec.Struct, frozen=True):
         )
 
 
-def paid(part: TenantTransaction, payment: Payment) -> Paid:
-    """Return a payment with its decision."""
+def paid(part: TenantTransaction, caller: Caller, payment: Payment) -> Paid:
+    """Return a payment with its decision.
+
+    Who does not reach the payer is shown neither it nor why it denied: both tell of the payer's policies, and of what
+    its budgets have left.
+    """
     decision = payment.rehearsal
     if payment.decision_id is not None:
         decision = part.answers.decision(payment.decision_id)
+    if decision is not None and not caller.reaches(walk(payment.identity_id, part.identities.get)):
+        if not decision.allowed:
+            payment = msgspec.structs.replace(payment, error_details=None)
+        decision = None
     return Paid(part.tenant.tenant_id, payment, decision)
 
 
 def reached_payment(part: TenantTransaction, caller: Caller, payment_id: str) -> Payment:
     """Return a payment. Raises NotFound where it is unknown, or nobody who takes part in it is within reach."""
     payment = part.payments.get(payment_id)
-    if payment is None or not _reach(part, caller)(payment):
+    if payment is None or not takes_part(part, caller, payment):
         raise NotFound(f"unknown payment `{payment_id}`", field="payment_id")
     return payment
+
+
+def takes_part(part: TenantTransaction, caller: Caller, payment: Payment) -> bool:
+    """Whether somebody who takes part in a payment is within reach."""
+    return _reach(part, caller)(payment)
 
 
 def payments_within(

@@ -7,7 +7,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.accounts import BUILT_IN, Account
-from sidecar.core.directory import Identity, IdentityChain, walk
+from sidecar.core.directory import IdentityChain, block_on, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.forms import Forms
 from sidecar.core.limits import RESERVATION_TTL_SECONDS_DEFAULT
@@ -101,7 +101,7 @@ def plan(part: TenantTransaction, caller: Caller, draft: PaymentDraft, forms: Fo
         resource=ResourceRef(receiver[0].type, receiver[0].identity_id),
         amount_minor=minor,
         currency=draft.currency,
-        context=_context(draft, source, receiver[0], forms),
+        context=_context(draft, source, receiver, forms),
         ttl_seconds=RESERVATION_TTL_SECONDS_DEFAULT,
     )
     return Plan(payer, sender, receiver, source, target, request)
@@ -185,12 +185,21 @@ def _require_fit(draft: PaymentDraft, source: Account, target: Account) -> None:
             raise Conflict(f"account `{account.account_id}` is closed")
 
 
-def _context(draft: PaymentDraft, source: Account, receiver: Identity, forms: Forms) -> dict[str, Json]:
-    """Return the caller's context with what the accounts say of it, where the action's context declares that."""
-    told: dict[str, Json] = {"account_id": source.account_id, "network": source.network}
+def _context(draft: PaymentDraft, source: Account, receiver: IdentityChain, forms: Forms) -> dict[str, Json]:
+    """Return the caller's context with what the accounts say of it, where the action's context declares that.
+
+    Policies see an identity's own status; that of the receiver's chain is told, as who is below a team that was revoked
+    is revoked with it.
+    """
+    block = block_on(receiver)
+    told: dict[str, Json] = {
+        "account_id": source.account_id,
+        "network": source.network,
+        "receiver_status": "active" if block is None else block.status,
+    }
     for name in told:
         if name in draft.context:
             raise ValidationFailed("the accounts of a payment say this, not its context", field=f"context.{name}")
-    form = forms.find(ACTION, receiver.type)
+    form = forms.find(ACTION, receiver[0].type)
     declared = () if isinstance(form, str) else form.own.fields
     return draft.context | {name: value for name, value in told.items() if name in declared}

@@ -17,6 +17,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.accounts import Leg, booked
+from sidecar.core.budget import account_of
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict
 from sidecar.core.idempotency import IdempotencyKey
@@ -28,7 +29,7 @@ from sidecar.service.idempotency import Done, find_replay, first, replay_of, rep
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.paging import Page, PageRequest
 from sidecar.service.payment_effects import begin
-from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment
+from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment, takes_part
 from sidecar.service.payment_plan import PaymentDraft, Plan, plan
 from sidecar.service.rails import PENDING
 from sidecar.service.ruling import Proposal
@@ -81,8 +82,8 @@ class Paymaster:
         """Decide and make a payment; one that a rail moves may still be on its way.
 
         A denial is a payment of the status ``failed``. A repeated ``key`` or ``request_id`` returns the payment that it
-        named first, as it is now. Raises as ``plan``, Conflict where too little is in the account, IdempotencyConflict,
-        Unavailable when it cannot be recorded; nothing is changed then.
+        named first, as it is now. Raises as ``plan``, Conflict where too little is in the account and where a budget of
+        it cannot be asked, IdempotencyConflict, Unavailable when it cannot be recorded; nothing is changed then.
         """
         for _ in range(TRIES_MAX):
             course = self._observer.course()
@@ -150,6 +151,8 @@ class Paymaster:
         else:
             answered = self._authorizer.record(txn, part, call, proposal, None)
             decision = answered.decision
+        if decision.allowed:
+            _require_governed(planned, proposal)
         payment = self._drawn(draft, planned, decision, now_us)
         if payment.status == "success":  # also where nothing is moved: a rehearsal shows what the payment would meet
             booked(Leg(payment.from_account_id, -payment.amount_minor), part.books.balance(payment.from_account_id))
@@ -157,7 +160,7 @@ class Paymaster:
         if key is not None:
             answer = msgspec.msgpack.encode(payment.payment_id)
             part.answers.keep_replay(replay_of(key, now_us, answer=answer))
-        return Done(_Made(paid(part, payment), part.tenant, answered))
+        return Done(_Made(paid(part, caller, payment), part.tenant, answered))
 
     def _drawn(self, draft: PaymentDraft, planned: Plan, decision: Decision, now_us: int) -> Payment:
         """Return the payment that a decision makes of a draft."""
@@ -193,7 +196,7 @@ class Paymaster:
         """Return a payment: of who pays, of an account's owner, or of somebody below the caller. Raises NotFound."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return paid(part, reached_payment(part, caller, payment_id))
+            return paid(part, caller, reached_payment(part, caller, payment_id))
 
     def listed(
         self,
@@ -211,7 +214,7 @@ class Paymaster:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             page = payments_within(part, caller, wanted, request, newest_first=newest_first)
-            return Page(tuple(paid(part, payment) for payment in page.values), page.next_after)
+            return Page(tuple(paid(part, caller, payment) for payment in page.values), page.next_after)
 
     async def cancel(
         self, caller: Caller, tenant_id: str | None, payment_id: str, key: IdempotencyKey | None, now_us: int
@@ -233,7 +236,7 @@ class Paymaster:
             if again is not None:
                 return again
             changed = self._transits.end(part, reached_payment(part, caller, payment_id), outcome, caller)
-            shown = paid(part, changed)
+            shown = paid(part, caller, changed)
             # Where its rail says that it has arrived instead, that is kept, and is no answer to this call.
             return first(part, key, now_us, lambda: shown) if changed.status == "cancelled" else Done(shown)
 
@@ -244,6 +247,17 @@ class Paymaster:
         return done
 
 
+def _require_governed(planned: Plan, proposal: Proposal) -> None:
+    """Raise Conflict where a budget of the account was not asked: the schema has no word for what is paid from."""
+    if account_of(planned.request) is None:
+        for budget in proposal.view.budgets:
+            if budget.account_id == planned.source.account_id:
+                message = (
+                    f"budget `{budget.budget_id}` limits an account, and the schema's payments have no `account_id`"
+                )
+                raise Conflict(message)
+
+
 def _earlier(
     part: TenantTransaction, caller: Caller, draft: PaymentDraft, key: IdempotencyKey | None, now_us: int
 ) -> Paid | None:
@@ -251,10 +265,10 @@ def _earlier(
     replay = None if key is None else find_replay(part, key, now_us)
     if replay is not None:
         payment_id = msgspec.msgpack.decode(replay.answer, type=str)
-        return paid(part, reached_payment(part, caller, payment_id))
+        return paid(part, caller, reached_payment(part, caller, payment_id))
     payment = None if draft.request_id is None else part.payments.by_request(draft.request_id)
     if payment is None:
         return None
-    if payment.fingerprint != draft.fingerprint:
-        raise IdempotencyConflict("the request id names a payment with other content", field="request_id")
-    return paid(part, reached_payment(part, caller, payment.payment_id))
+    if payment.fingerprint != draft.fingerprint or not takes_part(part, caller, payment):  # told alike: whose it is
+        raise IdempotencyConflict("the request id names another payment", field="request_id")
+    return paid(part, caller, payment)

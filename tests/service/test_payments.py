@@ -19,10 +19,13 @@ from sidecar.core.grants import Grant
 from sidecar.core.money import Major
 from sidecar.core.snapshot import SourceFile
 from sidecar.service.accounts import AccountDraft, close_account, open_account
+from sidecar.service.identities import IdentityPatch
+from sidecar.service.paging import PageRequest
+from sidecar.service.payment_lists import PaymentFilter
 from sidecar.service.payment_plan import Side
 from sidecar.service.payments import TRIES_MAX
 from sidecar.service.store import Transaction
-from tests.service.bank import Till, pay_key, paying
+from tests.service.bank import FAILED, FakeRail, Till, pay_key, paying
 from tests.service.builders import HOUR, OPERATOR, World, codes, limit, only_schemas
 from tests.service.mailroom import Mailroom
 
@@ -91,6 +94,30 @@ def test_a_budget_of_an_account_counts_what_is_paid_from_it_alone(till: Till, an
     assert [till.paid(paying(other, shop)).status for _ in range(2)] == ["success", "success"]
 
 
+def test_under_a_schema_whose_payments_name_no_account_one_with_a_budget_pays_nothing(
+    till: Till, ann: str, shop: str
+) -> None:
+    budget = till.world.budget(msgspec.structs.replace(limit(15, "ann", currency="USDC"), account_id=ann)).budget
+    other = till.account("ann", "50")
+    files = only_schemas("permit (principal, action, resource);")
+    schemas = tuple(
+        SourceFile(
+            each.path, each.text.replace("account_id?: String,", "", 1) if "payment.create" in each.text else each.text
+        )
+        for each in files.schemas
+    )
+    assert schemas != files.schemas
+    till.world.load(msgspec.structs.replace(files, schemas=schemas))
+    for debug_mode in (False, True):
+        with pytest.raises(Conflict) as raised:
+            till.pay(paying(ann, shop, "20", debug_mode=debug_mode))
+        assert budget.budget_id in raised.value.message
+    assert till.paid(paying(other, shop, "20")).status == "success"
+    till.world.revoke("ann")
+    assert till.paid(paying(ann, shop)).status == "failed"
+    assert till.balance(ann) == 100_000_000
+
+
 def test_a_denial_is_a_payment_that_failed_and_says_why(till: Till, ann: str, shop: str) -> None:
     till.world.budget(limit(5, "team", currency="USDC"))
     done = till.pay(paying(ann, shop))
@@ -117,6 +144,31 @@ def test_nobody_pays_an_agent_that_is_not_active(till: Till, ann: str) -> None:
     bob = till.account("bob")
     till.world.revoke("bob")
     assert till.paid(paying(ann, bob)).status == "failed"
+
+
+@pytest.mark.parametrize("status", ["suspended", "revoked"])
+def test_nobody_pays_an_agent_below_somebody_who_is_not_active(till: Till, ann: str, shop: str, status: str) -> None:
+    till.world.identity("other", type_name="team")
+    till.world.identity("eve", "other")
+    eve = till.account("eve")
+    assert till.paid(paying(ann, eve)).status == "success"
+    if status == "revoked":
+        till.world.revoke("other")
+    else:
+        change = till.world.registry.change(
+            OPERATOR, "t_one", "other", IdentityPatch(status="suspended"), till.world.now_us
+        )
+        till.world.run(change)
+    for draft in (paying(ann, eve), paying(ann, "eve")):
+        denied = till.pay(draft).value
+        assert denied.payment.status == "failed"
+        assert denied.decision is not None
+        assert [reason.policy_id for reason in denied.decision.reasons] == ["baseline/active-payee"]
+    with pytest.raises(ValidationFailed) as raised:
+        till.pay(paying(ann, eve, context={"receiver_status": "active"}))
+    assert raised.value.field == "context.receiver_status"
+    assert till.paid(paying(ann, shop)).status == "success"
+    assert till.balance(eve) == 10_000_000
 
 
 def test_sides_can_be_identities_with_their_oldest_active_account(till: Till, ann: str, shop: str) -> None:
@@ -300,9 +352,11 @@ def test_a_request_id_names_a_payment_for_good(till: Till, ann: str, shop: str) 
 
 def test_a_request_id_opens_no_payment_out_of_reach(till: Till, ann: str, shop: str) -> None:
     draft = paying(ann, shop, request_id="order 7")
-    till.pay(draft)
-    with pytest.raises(NotFound):
-        till.pay(draft, caller=till.world.token("bob"))
+    payment_id = till.paid(draft).payment_id
+    for each in (draft, paying(ann, shop, "11", request_id="order 7")):
+        with pytest.raises(IdempotencyConflict) as raised:
+            till.pay(each, caller=till.world.token("bob"))
+        assert payment_id not in raised.value.message  # nor whether the content is that of the other payment
 
 
 def test_the_same_payment_sent_at_once_twice_is_made_once(till: Till, ann: str, shop: str) -> None:
@@ -349,6 +403,36 @@ def test_an_agent_pays_for_itself_and_sees_its_own_payments(till: Till, ann: str
     for call in (lambda: till.get(payment.payment_id, other), lambda: till.pay(paying(ann, shop), caller=other)):
         with pytest.raises(NotFound):
             call()
+
+
+def test_who_is_paid_is_not_shown_the_policies_and_budgets_of_who_pays(till: Till, ann: str, shop: str) -> None:
+    till.world.budget(limit(15, "ann", currency="USDC"))
+    receiver, payer = till.world.token("shop"), till.world.token("ann")
+    draft = paying(ann, shop, request_id="order 7")
+    drafts = (draft, paying(ann, shop, "20"), paying(ann, shop, debug_mode=True))
+    made = [till.pay(each, caller=payer).value for each in drafts]
+    assert [each.payment.status for each in made] == ["success", "failed", "failed"]
+    for each in made:
+        assert till.get(each.payment.payment_id, payer) == each
+        assert each.decision is not None
+        seen = till.get(each.payment.payment_id, receiver)
+        assert (seen.decision, seen.payment.error_details) == (None, None)
+        assert seen.payment.amount_minor == each.payment.amount_minor
+    assert till.pay(draft, caller=receiver).value.decision is None
+    page = till.paymaster.listed(receiver, None, PaymentFilter(), PageRequest())
+    assert [each.decision for each in page.values] == [None] * 3
+
+
+def test_who_is_paid_is_told_what_a_network_said(tmp_path: Path) -> None:
+    with World(tmp_path) as world:
+        world.tenant()
+        world.identity("ann")
+        world.identity("shop", type_name="service")
+        till = Till(world, {"solana": FakeRail(FAILED)})
+        ann, shop = till.account("ann", "100", network="solana"), till.account("shop", network="solana")
+        payment = till.paid(paying(ann, shop))
+        seen = till.get(payment.payment_id, world.token("shop"))
+        assert (seen.decision, seen.payment.error_details) == (None, FAILED.error_details)
 
 
 def test_an_identity_out_of_reach_pays_nothing_for_an_agent(till: Till, ann: str, shop: str) -> None:

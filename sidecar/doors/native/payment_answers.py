@@ -39,7 +39,8 @@ class PaymentDecision(TypedDict):
 class Payment(TypedDict):
     """A payment. One that a policy or a budget denied has failed, and its decision says why.
 
-    ``identity_id`` is who paid, ``sender_id`` the owner of the account that was paid from.
+    ``identity_id`` is who paid, ``sender_id`` the owner of the account that was paid from. An agent that is neither the
+    payer nor above it is shown no decision, and not why it denied.
     """
 
     payment_id: str
