@@ -32,7 +32,7 @@ BAD_AGENTS: dict[str, tuple[object, ...]] = {
     "an empty name": ({"name": ""}, 400, "name"),
     "a name over two lines": ({"name": "a\nb"}, 400, "name"),
     "a number for a name": ({"name": 7}, 400, "name"),
-    "an empty description": ({"description": ""}, 400, "description"),
+    "a description that is too long": ({"description": "x" * 2_049}, 400, "description"),
     "a negative limit": ({"spendingLimit": -1}, 400, "spendingLimit"),
     "a limit with a fraction": ({"spendingLimit": 10.5}, 400, "spendingLimit"),
     "a limit as text": ({"spendingLimit": "500"}, 400, "spendingLimit"),

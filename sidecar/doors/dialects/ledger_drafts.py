@@ -10,7 +10,7 @@ from sidecar.core.cards import MCCS_MAX
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.event_formats import AGENT, USER, LedgerFrequency
-from sidecar.core.ids import check_name
+from sidecar.core.ids import check_description, check_name
 from sidecar.core.metadata import check_metadata
 from sidecar.core.money import Major, major_text
 from sidecar.core.rules import read_rules
@@ -56,7 +56,7 @@ def enrolment(body: shapes.AgentBody, *, token_name: str | None) -> EnrolmentDra
             external_id=check_name(body.external_id, "externalId") if isinstance(body, shapes.RegisterBody) else None,
             metadata=check_metadata(body.metadata or {}),
             max_cards=body.max_cards,
-            description=None if body.description is None else check_name(body.description, "description"),
+            description=None if body.description is None else check_description(body.description, "description"),
             card_defaults=_card_defaults(body, currency),
         ),
         parent_type=ROLES.funder,
@@ -104,7 +104,7 @@ def agent_patch(body: shapes.AgentPatchBody) -> EnrolmentPatch:
             metadata=None if isinstance(metadata, shapes.Unset) else check_metadata(metadata or {}),
             status=_or_none(body.status),
             max_cards=body.max_cards,
-            description=check_name(description, "description") if isinstance(description, str) else description,
+            description=check_description(description, "description") if isinstance(description, str) else description,
         ),
         spending=LimitPatch(
             field="spendingLimit",
