@@ -71,6 +71,11 @@ def test_what_breaks_a_rule_makes_no_agent(
     assert ledger.state() == before
 
 
+def test_a_limit_with_a_fraction_is_told_as_one(ledger: Ledger) -> None:
+    answer = ledger.call("POST", "/register", ledger.registration("new") | {"spendingLimit": 10.5})
+    assert "got `float` (in `spendingLimit`)" in check_error(answer, 400, "validation_failed")
+
+
 def test_a_registration_needs_its_three_fields(ledger: Ledger) -> None:
     before = ledger.state()
     whole = ledger.registration("new")
