@@ -148,16 +148,13 @@ class Legislator:
 
         type_name = None if record.identity_id is None else pascal_case(owner.type)
         compile_record(record, files.schema, type_name, read)
-        if before is None:
-            before = self._snapshots.policies(txn, part)
-            others = [(each.record, each.owner_type) for each in before.records.values()]
-        else:
-            others = owned_policies(part, before)
+        others = owned_policies(part)
         if len(others) >= POLICIES_PER_TENANT_MAX:
             raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
             raise Conflict(f"the tenant's policies would be over {POLICY_BYTES_PER_TENANT_MAX >> 20} MiB")
         everything = [*others, (record, type_name)]
+        before = before or self._snapshots.policies(txn, part)
         together = compile_tenant(files, part.tenant.tenant_id, everything, before, read=read)
         repeated = together.policies.repeated(policy_id)
         if repeated is not None:

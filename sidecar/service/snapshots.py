@@ -165,7 +165,7 @@ class Snapshots:
 
         After files were replaced, a commit that rules again and the next reader would otherwise do it twice.
         """
-        files, owned = self.files(txn), owned_policies(part, before)
+        files, owned = self.files(txn), owned_policies(part)
         made = self._made.get(part.tenant.number)
         if made is not None and made[0] is files and made[1] == owned:
             return made[2]
@@ -234,27 +234,9 @@ def budgets_of(part: Premises, owner: str) -> list[Budget]:
     return [listed.value for listed in part.budgets.owned(owner)]
 
 
-def owned_policies(
-    part: TenantTransaction, before: TenantPolicies | None = None
-) -> list[tuple[PolicyRecord, str | None]]:
-    """Return the policies made by the API, each with the Cedar type of the identity it hangs on.
-
-    Those that are in ``before`` are not read again: neither a stored policy nor the type of an identity ever changes.
-    """
-    known = {} if before is None else before.records
-
-    def recall(policy_id: str, place: int) -> PolicyRecord | None:
-        own = known.get(policy_id)
-        return own.record if own is not None and own.record.revision == place else None
-
-    owned: list[tuple[PolicyRecord, str | None]] = []
-    for listed in part.policies.recalled(recall):
-        record, own = listed.value, known.get(listed.value.policy_id)
-        if own is None or own.record is not record:
-            owned.append((record, owner_type(part, record.identity_id)))
-        else:
-            owned.append((record, own.owner_type))
-    return owned
+def owned_policies(part: TenantTransaction) -> list[tuple[PolicyRecord, str | None]]:
+    """Return the policies made by the API, each with the Cedar type of the identity it hangs on."""
+    return [(listed.value, owner_type(part, listed.value.identity_id)) for listed in part.policies.all()]
 
 
 def identity_version(identity: Identity) -> Version:

@@ -63,9 +63,6 @@ class Collection(Protocol[T]):
     def all(self, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield every value in order of creation, from the one after that place."""
 
-    def recalled(self, known: Callable[[str, int], T | None]) -> Iterator[Listed[T]]:
-        """Yield every value in order of creation; one that ``known`` returns for its id and place is not read."""
-
     def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield the values that belong to ``owner`` in order of creation."""
 

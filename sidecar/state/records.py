@@ -104,14 +104,6 @@ class Collection(Generic[T]):
         """Yield every value in order of creation, from the one after that place."""
         return self._listed(self._tenant + _BY_KIND + self._kind, after, lambda _: True)
 
-    def recalled(self, known: Callable[[str, int], T | None]) -> Iterator[Listed[T]]:
-        """Yield every value in order of creation; one that ``known`` returns for its id and place is not read."""
-        prefix = self._tenant + _BY_KIND + self._kind
-        for key, name in self._indexed(prefix, 0):
-            place, own_id = U64.unpack(key[len(prefix) :])[0], name.decode()
-            value = known(own_id, place)
-            yield Listed(place, self._known(own_id).value if value is None else value)
-
     def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield the values that belong to ``owner`` in order of creation."""
         return self._listed(self._owned(owner), after, lambda record: record.owner == owner)
@@ -170,17 +162,12 @@ class Collection(Generic[T]):
         return found
 
     def _listed(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[Listed[T]]:
-        for _, name in self._indexed(prefix, after):
-            record, value = self._known(name.decode())
-            if wanted(record):
-                yield Listed(record.place, value)
-
-    def _indexed(self, prefix: bytes, after: int) -> Iterator[tuple[bytes, bytes]]:
-        """Yield each key with the id that it leads to."""
         with self._txn.cursor(db=self._index) as cursor:
             found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
-            while found and (key := bytes(cursor.key())).startswith(prefix):
-                yield key, bytes(cursor.value())
+            while found and bytes(cursor.key()).startswith(prefix):
+                record, value = self._known(bytes(cursor.value()).decode())
+                if wanted(record):
+                    yield Listed(record.place, value)
                 found = cursor.next()
 
     def _owned(self, owner: str) -> bytes:

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from sidecar.core.errors import NotFound, Unavailable
 from sidecar.core.log_entries import digest_of
 from sidecar.core.rules import Rules
-from sidecar.core.snapshot import PolicyFiles, PolicyRecord, TenantPolicies
+from sidecar.core.snapshot import PolicyFiles
 from sidecar.service import snapshots
-from sidecar.service.snapshots import Snapshots, View, owned_policies
+from sidecar.service.snapshots import Snapshots, View
 from sidecar.state.transaction import Transaction
 from tests.service.builders import OPERATOR, World, codes, limit, only_schemas, payment, shipped_files, tool_call
 
@@ -117,28 +116,6 @@ def test_a_change_of_policies_compiles_them_anew(world: World) -> None:
     before = current(world)
     world.grant()
     assert current(world).policies.revision != before.policies.revision
-
-
-def test_policies_that_are_compiled_already_are_not_read_again(world: World) -> None:
-    """One is known by its id together with the revision that made it; whatever else was made meanwhile is read."""
-    world.tenant()
-    world.identity("bot")
-    first = world.grant(identity_id="bot")
-
-    def owned(before: TenantPolicies | None) -> list[tuple[PolicyRecord, str | None]]:
-        with world.look() as part:
-            return owned_policies(part, before)
-
-    before = current(world).policies
-    second = world.grant(identity_id="bot")
-    kept = before.records[first]
-    told = msgspec.structs.replace(kept, record=msgspec.structs.replace(kept.record, name="as kept"), owner_type="Kept")
-    known = msgspec.structs.replace(before, records=before.records | {first: told})
-    fresh = owned(None)
-    assert owned(before) == fresh
-    assert [(each.policy_id, kind) for each, kind in owned(known)[-2:]] == [(first, "Kept"), (second, "Agent")]
-    older = msgspec.structs.replace(told, record=msgspec.structs.replace(told.record, revision=1))
-    assert owned(msgspec.structs.replace(before, records={first: older})) == fresh
 
 
 def test_a_change_in_one_tenant_leaves_the_views_of_others(world: World) -> None:

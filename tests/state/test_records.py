@@ -77,26 +77,6 @@ def test_lists_are_in_order_of_creation_whatever_the_ids(tmp_path: Path) -> None
             assert ids([*identities.owned("nobody")]) == []
 
 
-def test_what_is_known_of_a_list_is_not_read_again(tmp_path: Path) -> None:
-    with store_in(tmp_path) as environment:
-        with writing(environment) as txn:
-            part = txn.of(a_tenant())
-            for revision, name in enumerate(("ann", "bob", "cid"), start=1):
-                add(part, an_identity(name), revision)
-            part.identities.remove("cid", 4)
-        known = an_identity("bob", "elsewhere")
-        asked: list[tuple[str, int]] = []
-
-        def recall(key: str, place: int) -> Identity | None:
-            asked.append((key, place))
-            return known if key == "bob" else None
-
-        with reading(environment) as txn:
-            found = list(txn.of(a_tenant()).identities.recalled(recall))
-    assert found == [Listed(1, an_identity("ann")), Listed(2, known)]
-    assert asked == [("ann", 1), ("bob", 2)]
-
-
 def test_a_changed_record_keeps_its_place(tmp_path: Path) -> None:
     with store_in(tmp_path) as environment:
         with writing(environment) as txn:
