@@ -25,8 +25,8 @@ from sidecar.core.policy import CompiledSchema, compile_schema, read_statements
 from sidecar.core.policy_files import check_files, check_records, checked_by, may_take_id_of_api
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile, compile_files, compile_tenant
+from sidecar.service.owned_policies import owned_policies
 from sidecar.service.policy_store import LastReload, Outcome, PoliciesLoaded, Tried
-from sidecar.service.snapshots import owned_policies
 from sidecar.service.store import Revisions
 from sidecar.state.boot import newest_time, typed_identities
 from sidecar.state.clock import Clock
@@ -178,7 +178,7 @@ class Stored:
         is_suspect = self._shares_ids or tenant.tenant_id in self._suspects
         if not (self._has_new_schema or is_suspect):
             return
-        records = owned_policies(txn.of(tenant))
+        records = owned_policies(txn.of(tenant), txn.tenants.revisions(tenant.number)).all()
         try:
             if records and self._has_new_schema:
                 check_records(records, self._schema)

@@ -8,7 +8,7 @@ on budgets and accounts to the modules of those names.
 
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Final, Self, final
+from typing import Final, Self
 
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
@@ -52,7 +52,6 @@ class NumberText(Decimal):
         return number
 
 
-@final
 class Major:
     """An amount in major units as the caller wrote it; it has no meaning before its currency is known.
 
@@ -136,6 +135,24 @@ class Major:
     def __repr__(self) -> str:
         """Show the text."""
         return f"Major({self._text!r})"
+
+
+class AnyMajor(Major):
+    """The same where callers may also write a JSON number with an exponent, as `1e-06`.
+
+    For doors whose callers' languages write small and large numbers so. Nothing is rounded: it is written out.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """Return the amount that ``value`` writes, its exponent written out. Raises ValueError as ``Major.parse``."""
+        # Bounded before it is written out: `1e999999` would be a megabyte, and one beyond any decimal has no value.
+        is_short = isinstance(value, Decimal) and value.is_finite() and abs(value.adjusted()) <= WHOLE_DIGITS_MAX
+        if isinstance(value, NumberText) and "e" in value.text.lower() and is_short:
+            return cls(f"{value:f}")
+        return super().parse(value)
 
 
 def major_text(minor: int, currency: str) -> str:

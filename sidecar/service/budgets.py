@@ -125,7 +125,8 @@ class Treasurer:
         """Set the limit of the oldest budget that counts the same as ``draft``, or make that where there is none.
 
         The same is counted for the same identity or card in the same dimension, currency and period, of the same
-        actions and account, with the same consequence. Raises as ``create``.
+        actions and account, and both refuse or have the same consequence: what one refuses by stays as it is, such as
+        ``suspend``. Raises as ``create``.
         """
         caller.require_administrator()
 
@@ -158,10 +159,10 @@ class Treasurer:
 
 
 def _counted(budget: Budget) -> tuple[object, ...]:
-    """Return what a budget counts, and what comes of exceeding it."""
+    """Return what a budget counts, and whether it refuses or what else comes of exceeding it."""
     return (
         *(budget.owner, budget.dimension, budget.currency, budget.period),
-        *(budget.actions, budget.account_id, budget.on_exceeded),
+        *(budget.actions, budget.account_id, budget.is_hard or budget.on_exceeded),
     )
 
 

@@ -34,7 +34,7 @@ from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.events import tell_policy
 from sidecar.service.idempotency import Done, first, replayed
 from sidecar.service.paging import Page, PageRequest, page_of
-from sidecar.service.snapshots import Snapshots, owned_policies, revisions_of
+from sidecar.service.snapshots import Snapshots, revisions_of
 from sidecar.service.store import Revisions, Store, TenantTransaction, Transaction
 
 TRIES_MAX: Final = 5
@@ -148,7 +148,8 @@ class Legislator:
 
         type_name = None if record.identity_id is None else pascal_case(owner.type)
         compile_record(record, files.schema, type_name, read)
-        others = owned_policies(part)
+        revisions = revisions_of(txn, part)
+        others = (self._snapshots.owned if before is None else self._snapshots.owned_now)(part, revisions[0]).all()
         if len(others) >= POLICIES_PER_TENANT_MAX:
             raise Conflict(f"the tenant has {len(others)} policies, which is the most it can have")
         if sum(len(other.cedar) for other, _ in others) + len(record.cedar) > POLICY_BYTES_PER_TENANT_MAX:
@@ -159,7 +160,7 @@ class Legislator:
         repeated = together.policies.repeated(policy_id)
         if repeated is not None:
             raise ValidationFailed(repeated, field="cedar")
-        return Checked(record, units, revisions_of(txn, part), before)
+        return Checked(record, units, revisions, before)
 
     def get(self, caller: Caller, tenant_id: str | None, policy_id: str) -> Stored:
         """Return a policy. Raises NotFound."""

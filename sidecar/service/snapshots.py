@@ -18,13 +18,13 @@ from sidecar.core.cards import Card, is_bound, state_of
 from sidecar.core.directory import Identity, IdentityChain, walk
 from sidecar.core.errors import Unavailable
 from sidecar.core.facts import budget_fact, card_fact, identity_fact
-from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.recent import Recent
 from sidecar.core.slicing import RULINGS_MAX, Asker, Rulings
 from sidecar.core.snapshot import CompiledFiles, PolicyRecord, TenantPolicies, compile_files, compile_tenant
 from sidecar.core.windows import zone
+from sidecar.service.owned_policies import OwnedPolicies, owned_policies
 from sidecar.service.premises import Premises
 from sidecar.service.store import Revisions, TenantTransaction, Transaction
 
@@ -101,6 +101,7 @@ class Snapshots:
         self._files: tuple[bytes, CompiledFiles] | None = None
         self._parsed = ParsedPolicies()
         self._rulings: Rulings = Recent(RULINGS_MAX)
+        self._owned: Recent[int, OwnedPolicies] = Recent(POLICIES_MAX)
         self._policies: Recent[int, tuple[tuple[int, int], TenantPolicies]] = Recent(POLICIES_MAX)
         self._made: Recent[int, tuple[CompiledFiles, list[tuple[PolicyRecord, str | None]], TenantPolicies]] = Recent(
             POLICIES_MAX
@@ -132,7 +133,7 @@ class Snapshots:
         known = (stale,) if seen is None else (stale, seen)
         policies = next((view.policies for view in known if _same_policies(view.revisions, revisions)), None)
         if policies is None:
-            policies = self._compile(txn, part, stale.policies)
+            policies = self._compile(txn, part, self.owned_now(part, revisions[0]), stale.policies)
         named = (stale.chain[0].identity_id, stale.card_id)
         return read_view(part, named, revisions, policies, self._rulings, stale)
 
@@ -142,7 +143,7 @@ class Snapshots:
         revisions = (own.policies, deployment.policies)
         kept = self._policies.get(part.tenant.number)
         if kept is None or kept[0] != revisions:
-            kept = revisions, self._compile(txn, part, None if kept is None else kept[1])
+            kept = revisions, self._compile(txn, part, self.owned(part, own), None if kept is None else kept[1])
             self._policies.keep(part.tenant.number, kept)
         return kept[1]
 
@@ -160,12 +161,24 @@ class Snapshots:
             self._files = (digest, compile_files(files, known, txn.readings.of))
         return self._files[1]
 
-    def _compile(self, txn: Transaction, part: TenantTransaction, before: TenantPolicies | None) -> TenantPolicies:
+    def owned(self, part: TenantTransaction, revisions: Revisions) -> OwnedPolicies:
+        """Return the committed policies that a tenant made by the API."""
+        owned = self.owned_now(part, revisions)
+        self._owned.keep(part.tenant.number, owned)
+        return owned
+
+    def owned_now(self, part: TenantTransaction, revisions: Revisions) -> OwnedPolicies:
+        """Return them as a write transaction sees them, and keep nothing."""
+        return owned_policies(part, revisions, self._owned.get(part.tenant.number))
+
+    def _compile(
+        self, txn: Transaction, part: TenantTransaction, own: OwnedPolicies, before: TenantPolicies | None
+    ) -> TenantPolicies:
         """Compile a tenant's policies, or take those that were compiled last where they are made of the same.
 
         After files were replaced, a commit that rules again and the next reader would otherwise do it twice.
         """
-        files, owned = self.files(txn), owned_policies(part)
+        files, owned = self.files(txn), own.all()
         made = self._made.get(part.tenant.number)
         if made is not None and made[0] is files and made[1] == owned:
             return made[2]
@@ -234,17 +247,6 @@ def budgets_of(part: Premises, owner: str) -> list[Budget]:
     return [listed.value for listed in part.budgets.owned(owner)]
 
 
-def owned_policies(part: TenantTransaction) -> list[tuple[PolicyRecord, str | None]]:
-    """Return the policies made by the API, each with the Cedar type of the identity it hangs on."""
-    return [(listed.value, owner_type(part, listed.value.identity_id)) for listed in part.policies.all()]
-
-
 def identity_version(identity: Identity) -> Version:
     """Return how a record names the stored version of an identity."""
     return version(identity.identity_id, identity.revision, identity_fact(identity))
-
-
-def owner_type(part: TenantTransaction, identity_id: str | None) -> str | None:
-    """Return the Cedar type of an identity, None for none."""
-    identity = None if identity_id is None else part.identities.get(identity_id)
-    return None if identity is None else pascal_case(identity.type)

@@ -66,6 +66,12 @@ class Collection(Protocol[T]):
     def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield the values that belong to ``owner`` in order of creation."""
 
+    def changed(self, after: int, most: int) -> list[str] | None:
+        """Return the ids of the values that changed after a revision, in the order of their changes.
+
+        None where more than ``most`` changes of any kind would have to be looked through.
+        """
+
     def add(self, key: str, value: T, revision: int, *, owner: str | None, external_id: str | None = None) -> None:
         """Store a new value; ``revision`` is its place in lists and in the change feed."""
 

@@ -56,6 +56,9 @@ _BY_KIND: Final = b"\x01"
 _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
 
+_CHANGE_KIND: Final = TENANT_U64.size
+"""Where the kind of what changed stands in the key of a change."""
+
 _record: Final = msgspec.msgpack.Decoder(Record)
 
 
@@ -107,6 +110,24 @@ class Collection(Generic[T]):
     def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield the values that belong to ``owner`` in order of creation."""
         return self._listed(self._owned(owner), after, lambda record: record.owner == owner)
+
+    def changed(self, after: int, most: int) -> list[str] | None:
+        """Return the ids of the values that changed after a revision, in the order of their changes.
+
+        None where more than ``most`` changes of any kind would have to be looked through.
+        """
+        keys: dict[str, None] = {}
+        with self._txn.cursor(db=self._changes) as cursor:
+            found = cursor.set_range(TENANT_U64.pack(self._number, after + 1))
+            looked = 0
+            while found and bytes(cursor.key()).startswith(self._tenant):
+                looked += 1
+                if looked > most:
+                    return None
+                if bytes(cursor.key())[_CHANGE_KIND : _CHANGE_KIND + 1] == self._kind:
+                    keys[bytes(cursor.value()).decode()] = None
+                found = cursor.next()
+        return list(keys)
 
     def add(self, key: str, value: T, revision: int, *, owner: str | None, external_id: str | None = None) -> None:
         """Store a new value; ``revision`` is its place in lists and in the change feed."""

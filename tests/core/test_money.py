@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.core.currencies import PLACES
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.limits import QUANTITY_MAX
-from sidecar.core.money import AMOUNT_MINOR_MAX, DECIMALS_MAX, Major, NumberText, major_text
+from sidecar.core.money import AMOUNT_MINOR_MAX, DECIMALS_MAX, AnyMajor, Major, NumberText, major_text
 
 CURRENCIES = st.sampled_from(sorted(PLACES))
 MINORS = st.integers(min_value=0, max_value=AMOUNT_MINOR_MAX)
@@ -80,6 +80,40 @@ def test_a_text_outside_the_grammar_is_no_amount(text: str) -> None:
 def test_a_json_number_outside_the_grammar_is_no_amount(text: str) -> None:
     with pytest.raises(ValueError, match="not an amount"):
         Major.parse(NumberText(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("1e-06", "0.000001"),
+        ("5e-05", "0.00005"),
+        ("1.5E-8", "0.000000015"),
+        ("1e2", "100"),
+        ("1.25e+1", "12.5"),
+        ("1e15", "1000000000000000"),
+        ("-1e-2", "-0.01"),
+        ("47.2300", "47.2300"),
+    ],
+)
+def test_where_exponents_are_taken_they_are_written_out_exactly(text: str, plain: str) -> None:
+    assert AnyMajor.parse(NumberText(text)) == Major(plain)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("1e-06", "1e2", True, None, 1.5, 10**16),
+        *map(
+            NumberText,
+            ("1e16", "1e-10", "1.5e-9", "1e400", "1e999999", "1e9999999999999999999", "0e99", "0.0000000001"),
+        ),
+    ],
+    ids=str,
+)
+def test_no_more_is_an_amount_there(value: object) -> None:
+    """An exponent in a text, a number with too many digits, or what is no number at all."""
+    with pytest.raises(ValueError, match="not an amount"):
+        AnyMajor.parse(value)
 
 
 @pytest.mark.parametrize("value", [10**16, -(10**16), 10**5000, -(10**5000)], ids=["high", "low", "huge", "huge-low"])

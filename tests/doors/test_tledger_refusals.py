@@ -202,11 +202,38 @@ def test_what_is_not_there(portal: Portal) -> None:
 
 
 def test_a_body_that_cannot_be_read(portal: Portal) -> None:
-    for body in (b"{", b'{"name": "a", "name": "b"}', b'"text"'):
+    for body in (b"{", b'{"name": "a", "name": "b"}', b'"text"', b"[]", b"null"):
         answer = portal.call("POST", "/projects", body)
-        assert answer.status == 422
-        assert answer.document["detail"][0]["loc"] in (["body"], [])
+        check_detail(answer, 422, "body")
     check_detail(portal.call("POST", "/projects", b" " * 70_000), 413, kind="too_large")
+
+
+@pytest.mark.parametrize("name", ["query", "path", "header", "body", "a.b", "unknown query field"])
+def test_a_field_too_many_is_one_of_the_body_whatever_its_name(portal: Portal, name: str) -> None:
+    check_detail(portal.call("POST", "/projects", PROJECT | {name: 1}), 422, "body", name, kind="extra_forbidden")
+
+
+def test_a_sentence_that_quotes_the_caller_is_not_taken_for_another(portal: Portal) -> None:
+    for quoted in ("object missing required field", "unknown query field", "object contains unknown field"):
+        answer = portal.call("POST", "/payment", portal.order(currency=quoted))
+        check_detail(answer, 422, "body", "currency", kind="value_error")
+
+
+def test_what_is_no_part_of_the_body_is_not_looked_for_there(portal: Portal) -> None:
+    key = (("Idempotency-Key", ""), *pair(portal.key, portal.secret))
+    empty = portal.house.door.call("POST", f"{API}/projects", PROJECT, token=None, headers=key)
+    check_detail(empty, 422, "header", "Idempotency-Key", kind="value_error")
+    key = (("Idempotency-Key", "taken"), *pair(portal.key, portal.secret))
+    first, taken = (
+        portal.house.door.call("POST", f"{API}/projects", PROJECT | {"daily_limit": limit}, token=None, headers=key)
+        for limit in (1, 2)
+    )
+    assert first.status == 200
+    check_detail(taken, 422, "header", "Idempotency-Key", kind="idempotency_conflict")
+    operators = portal.house.door.call("POST", f"{API}/api_key/generate-api-key", {}, token=OPERATOR)
+    check_detail(operators, 422, "query", "tenant_id")
+    foreign = portal.call("POST", "/projects?tenant_id=t_other", PROJECT)
+    check_detail(foreign, 403, "query", "tenant_id", kind="forbidden")
 
 
 def test_a_body_is_json_whatever_it_is_declared_as(portal: Portal) -> None:

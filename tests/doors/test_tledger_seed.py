@@ -1,5 +1,6 @@
 """The tLedger dialect in the order of its walkthrough: each call and field, and what is there natively."""
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -233,6 +234,16 @@ def test_a_payment_is_answered_with_every_field(own: Portal) -> None:
     assert native["decision"]["decision_id"] == decision["decision_id"]
 
 
+@pytest.mark.parametrize(("written", "is_same"), [("5e-05", "0.00005"), ("1E-6", "0.000001"), ("1.25e1", "12.50")])
+def test_a_number_may_have_an_exponent(own: Portal, written: str, is_same: str) -> None:
+    """As Python writes every number below 0.0001."""
+    body = json.dumps(own.order("AMOUNT", request_id="small")).replace('"AMOUNT"', written).encode()
+    made = own.ok("POST", "/payment", body)
+    assert (made["status"], made["payment_amount"]) == ("success", Decimal(is_same))
+    assert own.balance(own.buyer) == 500 - Decimal(is_same)
+    assert own.pay(is_same, request_id="small") == made
+
+
 def test_a_repeated_request_id_is_the_same_payment(own: Portal) -> None:
     made = own.pay(10, request_id="order-1")
     assert own.pay(10, request_id="order-1") == made
@@ -253,7 +264,9 @@ def test_debug_mode_moves_nothing(own: Portal) -> None:
 def test_a_payment_over_the_daily_limit_has_failed_and_says_why(own: Portal) -> None:
     failed = own.pay(100.000001)
     assert failed["status"] == "failed"
-    assert "budget_exceeded" in failed["error_details"]
+    assert failed["error_details"].startswith(
+        "budget_exceeded: budget `daily limit of the agent` allows 100 USDC a day"
+    )
     assert own.balance(own.buyer) == 500
     (record,) = own.house.ok("GET", "/v1/audit?verdict=deny&limit=200")["data"]
     assert record["action"] == "payment.create"
@@ -268,7 +281,13 @@ def test_the_limit_of_the_project_holds_for_all_of_its_agents(door: Door) -> Non
     for budget in portal.house.ok("GET", f"/v1/budgets?identity_id={portal.project['id']}")["data"]:
         portal.house.ok("PATCH", f"/v1/budgets/{budget['budget_id']}", {"limit": 15})
     assert portal.ok("GET", f"/projects/{portal.project['id']}")["daily_limit"] == 15
-    assert [portal.pay(10)["status"] for _ in range(2)] == ["success", "failed"]
+    assert portal.pay(10)["status"] == "success"
+    failed = portal.pay(10)
+    assert failed["status"] == "failed"
+    assert failed["error_details"] == (
+        "budget_exceeded: budget `daily limit of the project` allows 15 USDC a day, 10 USDC was asked"
+        " and 5 USDC remains"
+    )
 
 
 def test_without_its_policy_a_project_pays_nothing(own: Portal) -> None:
@@ -370,6 +389,17 @@ def test_setting_a_limit_again_changes_it(own: Portal) -> None:
     assert own.pay(8)["status"] == "success"
 
 
+def test_a_limit_that_suspends_natively_is_the_one_that_is_changed(own: Portal) -> None:
+    budgets = own.house.ok("GET", f"/v1/budgets?identity_id={own.buyer['id']}")["data"]
+    for budget in budgets:
+        own.house.ok("PATCH", f"/v1/budgets/{budget['budget_id']}", {"on_exceeded": "suspend"})
+    daily = {"limit_amount": 300, "limit_currency": "USDC", "limit_refresh_period": "DAILY"}
+    own.ok("POST", f"/agent_profiles/{own.buyer['id']}/agent_limits", daily)
+    assert own.pay(250)["status"] == "success"
+    assert "budget_exceeded" in own.pay(51)["error_details"]
+    assert "identity_suspended" in own.pay(1)["error_details"]
+
+
 def test_an_agent_without_limits_has_none_to_show(own: Portal) -> None:
     """Natively they can be taken away; nothing is refused by them any more."""
     for budget in own.house.ok("GET", f"/v1/budgets?identity_id={own.buyer['id']}")["data"]:
@@ -401,6 +431,9 @@ def test_a_project_whose_treasury_agent_was_deleted_has_none(own: Portal) -> Non
     own.ok("DELETE", f"/agent_profiles/{own.project['treasury_agent_id']}")
     found = own.ok("GET", f"/projects/{own.project['id']}")
     assert (found["treasury_agent"], found["treasury_agent_id"]) == (None, None)
+    draft = {"name": "Vault", "description": "", "project_id": own.project["id"], "agent_type": "treasury_agent"}
+    second = own.ok("POST", "/agent_profiles", draft)
+    assert own.ok("GET", f"/projects/{own.project['id']}")["treasury_agent"] == second
 
 
 def test_a_deleted_project_takes_its_agents_along(own: Portal) -> None:

@@ -270,6 +270,14 @@ def test_a_limit_that_is_put_is_made_once_and_then_changed(org: World) -> None:
     assert org.faults() == []
 
 
+def test_a_limit_that_is_put_over_one_that_suspends_goes_on_suspending(org: World) -> None:
+    """A second budget beside it would leave the old limit in force, whatever was put."""
+    first = org.budget(limit(10, "ann", on_exceeded="suspend"))
+    second = put(org, limit(20, "ann")).budget
+    assert (second.budget_id, second.limit, second.on_exceeded) == (first.budget.budget_id, 2000, "suspend")
+    assert put(org, limit(20, "ann", on_exceeded="track")).budget.budget_id != second.budget_id
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -13,8 +13,9 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import TenantPolicies, compile_files, compile_tenant
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.judgement import Judgement
+from sidecar.service.owned_policies import owned_policies
 from sidecar.service.scene import Scene, Trial
-from sidecar.service.snapshots import owned_policies
+from sidecar.service.store import Revisions
 from sidecar.service.treasury import CardDesk
 from tests.core.builders import budget, identity
 from tests.service.builders import OPERATOR, World, limit, payment, shipped_files, tool_call
@@ -30,7 +31,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def policies_of(world: World) -> TenantPolicies:
     with world.look() as part:
-        return compile_tenant(compile_files(shipped_files()), part.tenant.tenant_id, owned_policies(part))
+        return compile_tenant(
+            compile_files(shipped_files()), part.tenant.tenant_id, owned_policies(part, Revisions(0, 0)).all()
+        )
 
 
 def scene_of(world: World) -> Scene:

@@ -18,7 +18,7 @@ from sidecar.doors.wire.manner import Credentials, Manner
 PREFIX: Final = "/tally"
 """The path below which everything speaks this way."""
 
-LIMIT: Final = DoorLimit("tally", RateLimit(60, 60))
+LIMIT: Final = DoorLimit("tally key", RateLimit(60, 60))
 """Tally's default bucket: 60 requests in 60 seconds for each key."""
 
 TYPES: Final[Mapping[int, str]] = MappingProxyType(

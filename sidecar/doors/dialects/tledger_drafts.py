@@ -69,7 +69,9 @@ def api_key(body: shapes.KeyBody) -> TokenDraft:
 def project(body: shapes.ProjectBody, parent_id: str) -> EnrolmentDraft:
     """Return a project with its treasury agent."""
     name = check_name(body.name, "name")
-    treasury = _agent(f"{name} treasury", TREASURY, body.network, _daily(body.daily_limit, "daily_limit", body.network))
+    treasury = _agent(
+        f"{name} treasury", TREASURY, body.network, _daily(body.daily_limit, "daily_limit", AGENT, body.network)
+    )
     rules = Rules(actions=(PAY,))
     document = msgspec.json.encode({"actions": [PAY]}).decode()
     return EnrolmentDraft(
@@ -80,7 +82,7 @@ def project(body: shapes.ProjectBody, parent_id: str) -> EnrolmentDraft:
             metadata={"network": body.network},
             description=_description(body.description),
         ),
-        limits=_daily(body.daily_limit, "daily_limit", body.network),
+        limits=_daily(body.daily_limit, "daily_limit", PROJECT, body.network),
         policy=PolicyDraft("payments of the project", OF_THE_NEW, rules, document, None),
         below=(treasury,),
     )
@@ -89,7 +91,7 @@ def project(body: shapes.ProjectBody, parent_id: str) -> EnrolmentDraft:
 def agent(body: shapes.AgentBody, project: Identity) -> EnrolmentDraft:
     """Return an agent of a project."""
     network = network_of(project)
-    limits = _daily(body.agent_daily_limit, "agent_daily_limit", network)
+    limits = _daily(body.agent_daily_limit, "agent_daily_limit", AGENT, network)
     draft = _agent(check_name(body.name, "name"), check_name(body.agent_type, "agent_type"), network, limits)
     identity = msgspec.structs.replace(
         draft.identity, parent_id=project.identity_id, description=_description(body.description)
@@ -100,7 +102,7 @@ def agent(body: shapes.AgentBody, project: Identity) -> EnrolmentDraft:
 def limit(body: shapes.LimitBody, identity_id: str) -> BudgetDraft:
     """Return a limit of an agent."""
     period = PERIODS[body.limit_refresh_period]
-    return _limit(body.limit_amount, "limit_amount", body.limit_currency, period, identity_id)
+    return _limit(body.limit_amount, "limit_amount", body.limit_currency, period, AGENT, identity_id)
 
 
 def payment(body: shapes.PaymentBody) -> PaymentDraft:
@@ -137,15 +139,18 @@ def _agent(name: str, kind: str, network: str, limits: tuple[BudgetDraft, ...]) 
     )
 
 
-def _daily(amount: Major, field: str, network: str) -> tuple[BudgetDraft, ...]:
-    return tuple(_limit(amount, field, asset, "daily", OF_THE_NEW) for asset in ASSETS[network])
+def _daily(amount: Major, field: str, whose: str, network: str) -> tuple[BudgetDraft, ...]:
+    return tuple(_limit(amount, field, asset, "daily", whose, OF_THE_NEW) for asset in ASSETS[network])
 
 
-def _limit(amount: Major, field: str, currency: str, period: Period, identity_id: str) -> BudgetDraft:
-    """Return a limit on payments only: cards and calls that a project has natively are limited there."""
+def _limit(amount: Major, field: str, currency: str, period: Period, whose: str, identity_id: str) -> BudgetDraft:
+    """Return a limit on payments only: cards and calls that a project has natively are limited there.
+
+    It is named so that an agent reads in a denial whose limit stopped it.
+    """
     return BudgetDraft(
         identity_id=identity_id,
-        name=f"{period} limit",
+        name=f"{period} limit of the {whose}",
         dimension=AMOUNT,
         period=period,
         limit=amount,

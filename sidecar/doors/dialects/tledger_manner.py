@@ -18,6 +18,8 @@ from sidecar.doors.wire.http import Answer, Incoming, status_of
 from sidecar.doors.wire.manner import Credentials, Manner
 from sidecar.doors.wire.rates import rate_headers
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
 UNPROCESSABLE: Final = 422
 """What this vendor answers where the native API answers 400."""
 
@@ -31,16 +33,22 @@ _PLACE_OF: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "forbidden": ("header", "X-API-Key"),
         "not_found": ("path",),
         "method_not_allowed": ("path",),
+        "idempotency_conflict": ("header", IDEMPOTENCY_KEY),
     }
 )
 """What is at fault where an error names no field."""
 
-_TYPES: Final = (
-    ("missing required field", "missing"),
-    ("contains unknown field", "extra_forbidden"),
-    ("unknown query field", "extra_forbidden"),
-)
-"""What the sentence of a mistake contains, and how this vendor calls such a mistake."""
+_PLACE_OF_FIELD: Final[Mapping[str, str]] = MappingProxyType({"tenant_id": "query", IDEMPOTENCY_KEY: "header"})
+"""Where the fields are that are in no body of this vendor."""
+
+_MISSING: Final = ("object missing required field", "missing")
+_UNKNOWN: Final = ("object contains unknown field", "extra_forbidden")
+_UNKNOWN_IN_QUERY: Final = ("unknown query field", "extra_forbidden")
+_TYPES: Final = (_MISSING, _UNKNOWN, _UNKNOWN_IN_QUERY)
+"""How the sentence of a mistake begins, and what this vendor calls such a mistake."""
+
+_NO_OBJECT: Final = "expected `object`"
+"""How the sentence on a body begins that is none."""
 
 
 def pair(incoming: Incoming) -> Credentials:
@@ -79,17 +87,20 @@ def error_answer(error: SidecarError, _request_id: str, methods: tuple[str, ...]
 
 def _place(error: SidecarError) -> list[str | int]:
     """Return the way to the place that is at fault; a field of no other part of the request is one of the body."""
-    if error.field is None:
-        return [*_PLACE_OF.get(error.code, ())]
-    steps = [int(step) if step.isdecimal() else step for step in _STEP.findall(error.field)]
-    if _type(error) == "extra_forbidden" and "query" in error.message:
-        return ["query", error.field]
-    return steps if steps and steps[0] in _PLACES else ["body", *steps]
+    field, sentence = error.field, error.message
+    if field is None:
+        return ["body"] if sentence.startswith(_NO_OBJECT) else [*_PLACE_OF.get(error.code, ())]
+    if sentence.startswith(_UNKNOWN[0]):
+        return ["body", field]  # the caller's word: a dot in it leads nowhere, and it may be called `query`
+    if sentence.startswith(_UNKNOWN_IN_QUERY[0]):
+        return ["query", field]
+    steps = [int(step) if step.isdecimal() else step for step in _STEP.findall(field)]
+    return steps if steps and steps[0] in _PLACES else [_PLACE_OF_FIELD.get(field, "body"), *steps]
 
 
 def _type(error: SidecarError) -> str:
     if error.code == "validation_failed":
-        return next((name for part, name in _TYPES if part in error.message), "value_error")
+        return next((name for start, name in _TYPES if error.message.startswith(start)), "value_error")
     return {"invalid_json": "json_invalid", "store_unusable": "unavailable"}.get(error.code, error.code)
 
 

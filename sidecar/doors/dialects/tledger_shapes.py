@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from sidecar.core.money import Major
+from sidecar.core.money import AnyMajor
 
 NAME_LENGTH_MAX = 30
 DESCRIPTION_LENGTH_MAX = 100
@@ -28,7 +28,7 @@ class ProjectBody(_Body, frozen=True, kw_only=True):
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_LENGTH_MAX)]
     description: Annotated[str, msgspec.Meta(max_length=DESCRIPTION_LENGTH_MAX)]
-    daily_limit: Major
+    daily_limit: AnyMajor
     network: Network = "solana"
 
 
@@ -38,14 +38,14 @@ class AgentBody(_Body, frozen=True, kw_only=True):
     name: str
     description: str
     project_id: str
-    agent_daily_limit: Major = Major("100")
+    agent_daily_limit: AnyMajor = AnyMajor("100")
     agent_type: str = "autonomous_agent"
 
 
 class LimitBody(_Body, frozen=True, kw_only=True):
     """``POST /api/v1/agent_profiles/{agent_id}/agent_limits``."""
 
-    limit_amount: Major
+    limit_amount: AnyMajor
     limit_currency: str
     limit_refresh_period: RefreshPeriod
 
@@ -56,7 +56,7 @@ class PaymentBody(_Body, frozen=True, kw_only=True):
     request_id: str | None = None
     sending_agent_id: str
     receiving_agent_id: str
-    payment_amount: Major
+    payment_amount: AnyMajor
     currency: str
     settlement_network: str = "solana"
     trace_context: str = "{}"

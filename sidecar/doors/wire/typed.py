@@ -32,8 +32,8 @@ def convert(value: object, request_type: type[T]) -> T:
 
 def decode_hook(wanted: type, value: object) -> object:
     """Return ``value`` as a type that is none of msgspec's. Raises ValueError with a sentence for the caller."""
-    if wanted is Major:
-        return Major.parse(value)
+    if issubclass(wanted, Major):
+        return wanted.parse(value)
     if wanted is object:
         return value  # what a caller may choose freely is checked where it becomes a draft
     raise NotImplementedError(f"no way to read `{wanted.__name__}`")
