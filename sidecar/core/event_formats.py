@@ -15,6 +15,7 @@ from sidecar.core.budget import AMOUNT
 from sidecar.core.directory import Identity, IdentityChain, Status, block_on, walk
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.events import ALL, EventType, Figure, Subscribable, event_body
+from sidecar.core.windows import Period
 
 Format = Literal["standard", "ledger", "tally"]
 
@@ -40,13 +41,16 @@ USER: Final = "user"
 
 TEST: Final[EventType] = "webhook.test"
 
-LEDGER_STATUSES: Final[Mapping[Status, str]] = {
+LedgerStatus = Literal["active", "suspended", "deregistered"]
+LedgerFrequency = Literal["perTransaction", "per24HourPeriod", "perWeek", "perMonth", "perYear", "allTime"]
+
+LEDGER_STATUSES: Final[Mapping[Status, LedgerStatus]] = {
     "active": "active",
     "suspended": "suspended",
     "revoked": "deregistered",
 }
 
-LEDGER_FREQUENCIES: Final[Mapping[str, str]] = {
+LEDGER_FREQUENCIES: Final[Mapping[Period, LedgerFrequency]] = {
     "per_transaction": "perTransaction",
     "rolling_24h": "per24HourPeriod",
     "weekly": "perWeek",

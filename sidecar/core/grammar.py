@@ -79,6 +79,16 @@ Name: TypeAlias = Annotated[
         },
     ),
 ]
+Description: TypeAlias = Annotated[
+    str,
+    Meta(
+        description="at most 2048 characters, with line breaks and tabs but no other control characters",
+        extra_json_schema={
+            "pattern": r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f]*$",
+            "maxLength": 2048,
+        },
+    ),
+]
 Currency: TypeAlias = Annotated[
     str,
     Meta(

@@ -49,6 +49,9 @@ _is_type: Final = re.compile(rf"(?=.{{1,{TYPE_LENGTH_MAX}}}\Z)[a-z][a-z0-9]*(_[a
 # are closed in Unicode, hence written out instead of asked of the interpreter's own tables.
 _is_name: Final = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{1,512}").fullmatch
 
+# A description stands in JSON only, so it may have lines and tabs, and be empty. Other control characters are no text.
+_is_description: Final = re.compile("[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]{0,2048}").fullmatch
+
 ULID_BYTES: Final = 16
 ULID_DIGITS: Final = 26
 """Crockford digits of a ULID: 130 bits for 128, so the first one is at most 7."""
@@ -139,6 +142,17 @@ def check_name(value: str, field: str) -> str:
     """
     if _is_name(value) is None:
         raise ValidationFailed("not a name, expected 1 to 512 characters without control characters", field=field)
+    return value
+
+
+def check_description(value: str, field: str) -> str:
+    """Return ``value`` when it can describe something; raise ValidationFailed, naming ``field``, otherwise.
+
+    It may be empty and have lines; other control characters than tabs and line breaks are refused, and lone surrogates.
+    """
+    if _is_description(value) is None:
+        message = "not a description, expected at most 2048 characters without control characters"
+        raise ValidationFailed(message, field=field)
     return value
 
 

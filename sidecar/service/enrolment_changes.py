@@ -1,4 +1,4 @@
-"""Changes of who was enrolled: an identity and its spending limit in one transaction, and its end with its tokens.
+"""Changes of who was enrolled: an identity and its spending limit in one transaction, and its end with all it acts by.
 
 What an enrolment made is made of native parts, and so each change here is one of theirs, with their records and events.
 """
@@ -19,8 +19,11 @@ from sidecar.service.access import part_of
 from sidecar.service.budget_changes import BudgetDraft, BudgetPatch, delete_budget, patch_budget
 from sidecar.service.budgets import Treasurer
 from sidecar.service.card_drafts import CURRENCY_DEFAULT
+from sidecar.service.grant_changes import end_grant
+from sidecar.service.grants import of_identity
 from sidecar.service.idempotency import Done, once
 from sidecar.service.identities import CardDefaultsDraft, IdentityPatch, patch_identity, revoke_identity
+from sidecar.service.policies import remove
 from sidecar.service.spenders import Roles, Spender, spender_chain, spender_of, spending_limit
 from sidecar.service.store import Store, TenantTransaction, Transaction
 from sidecar.service.token_changes import revoke_token
@@ -140,7 +143,7 @@ class Enrolments:
     async def end(
         self, caller: Caller, tenant_id: str | None, identity_id: str, key: IdempotencyKey | None, now_us: int
     ) -> Done[Spender]:
-        """Revoke an identity for good and delete its tokens; a second time changes nothing.
+        """Revoke an identity for good, and end its tokens, policies and grants; a second time changes nothing.
 
         Raises NotFound, Forbidden for the tenant's root, IdempotencyConflict.
         """
@@ -150,6 +153,7 @@ class Enrolments:
             revoke_identity(txn, part, caller, identity_id, now_us)
             for token in [listed.value for listed in part.tokens.owned(identity_id)]:
                 revoke_token(txn, part, token, caller.name, now_us)
+            _end_permissions(txn, part, identity_id, caller.name, now_us)
             return spender_of(part, walk(identity_id, part.identities.get), self._roles, now_us)
 
         def work(txn: Transaction) -> Done[Spender]:
@@ -158,6 +162,15 @@ class Enrolments:
             return once(part, key, now_us, Spender, lambda: run(txn, part))
 
         return await self._store.write(work)
+
+
+def _end_permissions(txn: Transaction, part: TenantTransaction, identity_id: str, by: str, now_us: int) -> None:
+    """End what permits an identity anything: nobody needs it any more, and the policies of a tenant are counted."""
+    for grant in of_identity(part, identity_id):
+        if grant.status != "revoked":
+            end_grant(txn, part, grant, by, now_us)
+    for policy in [listed.value for listed in part.policies.owned(identity_id)]:
+        remove(txn, part, policy, by, now_us)
 
 
 def _replacing(present: Budget, draft: BudgetDraft, on_exceeded: OnExceeded | None) -> BudgetDraft:

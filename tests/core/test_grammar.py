@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from sidecar.core import grammar
 from sidecar.core.currencies import PLACES
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.ids import PREFIXES, check_action, check_caller_id, check_name, check_type, new_id, ulid_bytes
+from sidecar.core.ids import (
+    PREFIXES,
+    check_action,
+    check_caller_id,
+    check_description,
+    check_name,
+    check_type,
+    new_id,
+    ulid_bytes,
+)
 from sidecar.core.money import Major
 
 VALIDATORS: dict[str, jsonschema_rs.Validator] = {}
@@ -47,6 +56,7 @@ CHECKED = [
     (grammar.ActionName, check_action),
     (grammar.TypeName, check_type),
     (grammar.Name, check_name),
+    (grammar.Description, check_description),
 ]
 TEXTS = st.one_of(
     st.text(alphabet=st.characters(codec="utf-8"), max_size=6),
@@ -65,6 +75,9 @@ TEXTS = st.one_of(
 @example(value="a" * 129)
 @example(value="a" * 512)
 @example(value="a" * 513)
+@example(value="a" * 2048)
+@example(value="a" * 2049)
+@example(value="a\r\n\tb")
 def test_a_text_fits_the_schema_when_it_passes_the_check(
     kind: object, check: Callable[[str, str], str], value: str
 ) -> None:

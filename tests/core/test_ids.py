@@ -17,6 +17,7 @@ from sidecar.core.ids import (
     TENANT,
     check_action,
     check_caller_id,
+    check_description,
     check_name,
     check_type,
     id_of,
@@ -176,6 +177,18 @@ def test_a_name_holds_no_control_character_line_break_or_half_character(value: s
     with pytest.raises(ValidationFailed, match="not a name") as refusal:
         check_name(value, "name")
     assert refused(refusal, "name")
+
+
+@pytest.mark.parametrize("value", ["", "a", "One\n\ttwo\r\n", "a\u2028b", "x" * 2048])
+def test_a_description_may_be_empty_and_have_lines(value: str) -> None:
+    assert check_description(value, "description") == value
+
+
+@pytest.mark.parametrize("value", ["x" * 2049, "a\x00", "\x0b", "\x1b[0m", "\x85", "\udfff"])
+def test_a_description_holds_no_other_control_character(value: str) -> None:
+    with pytest.raises(ValidationFailed, match="not a description") as refusal:
+        check_description(value, "description")
+    assert refused(refusal, "description")
 
 
 def test_the_characters_refused_in_a_name_are_four_unicode_categories() -> None:

@@ -161,6 +161,15 @@ def test_a_limit_that_suspends_freezes_the_cards_until_the_agent_is_active_again
     assert ledger.authorize(agent, 100, card_id=own)["allowed"]
 
 
+def test_a_description_comes_back_as_it_was_written(ledger: Ledger) -> None:
+    text = "Buys:\n\t- shoes\n\t- \u201chats\u201d\n"
+    agent = f"/{ledger.register(description=text)['id']}"
+    assert ledger.ok("GET", agent)["description"] == text
+    assert not ledger.ok("PATCH", agent, {"description": ""})["description"]
+    assert ledger.native("GET", f"/v1/identities{agent}")["description"] == ""
+    assert ledger.native("PATCH", f"/v1/identities{agent}", {"description": text})["description"] == text
+
+
 def test_an_agent_is_changed_field_by_field(ledger: Ledger) -> None:
     agent = f"/{ledger.register(description='Old', metadata={'a': 1})['id']}"
     assert ledger.ok("PATCH", agent, {}) == ledger.ok("GET", agent)

@@ -32,7 +32,7 @@ BAD_AGENTS: dict[str, tuple[object, ...]] = {
     "an empty name": ({"name": ""}, 400, "name"),
     "a name over two lines": ({"name": "a\nb"}, 400, "name"),
     "a number for a name": ({"name": 7}, 400, "name"),
-    "an empty description": ({"description": ""}, 400, "description"),
+    "a description that is too long": ({"description": "x" * 2_049}, 400, "description"),
     "a negative limit": ({"spendingLimit": -1}, 400, "spendingLimit"),
     "a limit with a fraction": ({"spendingLimit": 10.5}, 400, "spendingLimit"),
     "a limit as text": ({"spendingLimit": "500"}, 400, "spendingLimit"),
@@ -69,6 +69,11 @@ def test_what_breaks_a_rule_makes_no_agent(
     message = check_error(ledger.call("POST", path, body), status, code)
     assert f"`{field}`" in message, message
     assert ledger.state() == before
+
+
+def test_a_limit_with_a_fraction_is_told_as_one(ledger: Ledger) -> None:
+    answer = ledger.call("POST", "/register", ledger.registration("new") | {"spendingLimit": 10.5})
+    assert "got `float` (in `spendingLimit`)" in check_error(answer, 400, "validation_failed")
 
 
 def test_a_registration_needs_its_three_fields(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ import pytest
 from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.idempotency import idempotency_key
+from sidecar.core.rules import Rules
 from sidecar.service.budgets import BudgetFilter
 from sidecar.service.enrolment_changes import EnrolmentPatch, Enrolments, LimitPatch
 from sidecar.service.idempotency import Done
@@ -13,6 +14,7 @@ from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.spenders import Roles, Spender
 from tests.service.builders import OPERATOR, World, limit, payment
+from tests.service.wallets import Wallets
 
 UNCHANGED = EnrolmentPatch(
     identity=IdentityPatch(),
@@ -210,6 +212,42 @@ def test_the_end_revokes_the_identity_and_all_of_its_tokens_at_once(desk: Desk) 
         with pytest.raises(Unauthenticated):
             desk.world.desk.authenticate(minted.text, desk.world.now_us)
     assert desk.world.desk.authenticate(below.text, desk.world.now_us).top == "sub"
+
+
+def test_the_end_takes_what_permits_with_it(desk: Desk) -> None:
+    """Nobody acts by it any more, and a tenant can have only so many policies; what hangs elsewhere stays."""
+    world = desk.world
+    world.grant(identity_id="ann")
+    with world.look() as part:
+        elsewhere = [listed.value for listed in part.policies.all()]
+    for _ in range(2):
+        world.grant(rules=Rules(actions=("card.authorize",)), identity_id="bot")
+    head = len(world.kinds())
+    desk.end()
+    assert world.kinds()[head:] == ["identity_revoked", "policy_deleted", "policy_deleted"]
+    with world.look() as part:
+        assert [listed.value for listed in part.policies.all()] == elsewhere
+    assert world.faults() == []
+
+
+def test_the_end_takes_what_was_granted_with_it(world: World) -> None:
+    """A grant is ended with its policy and budgets, one that waits for its approval as well."""
+    world.found()
+    wallets = Wallets(world)
+    active, pending, revoked = wallets.active(), wallets.make(), wallets.revoke(wallets.make())
+    head = len(world.kinds())
+    enrolments = Enrolments(world.store, world.treasurer, Roles("agent", "user"))
+    world.run(enrolments.end(OPERATOR, "t_one", active.grant.identity_id, None, world.now_us))
+    assert [wallets.get(each).status for each in (active, pending, revoked)] == ["revoked"] * 3
+    budgets = ["budget_deleted"] * len(active.grant.budget_ids)
+    assert world.kinds()[head:] == [
+        "identity_revoked",
+        "policy_deleted",
+        *budgets,
+        "grant_revoked",
+        "grant_revoked",
+    ]
+    assert world.faults() == []
 
 
 def test_a_second_end_changes_nothing(desk: Desk) -> None:

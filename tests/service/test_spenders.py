@@ -5,6 +5,7 @@ import pytest
 
 from sidecar.core.access import Caller
 from sidecar.core.errors import Forbidden, NotFound, ValidationFailed
+from sidecar.core.event_formats import LEDGER_FREQUENCIES
 from sidecar.core.windows import PERIODS, Period
 from sidecar.service.accounts import AccountDraft, open_account
 from sidecar.service.card_drafts import CardDraft
@@ -75,6 +76,10 @@ def test_a_limit_is_a_budget_of_amounts_in_one_of_six_periods(ground: Ground, pe
     found = ground.get().limit
     assert (found is not None) == (period in LIMIT_PERIODS)
     assert found is None or (found.budget.period, found.budget.limit) == (period, 5_000)
+
+
+def test_each_of_the_six_periods_has_a_word_in_the_format_of_ledger() -> None:
+    assert set(LEDGER_FREQUENCIES) == LIMIT_PERIODS
 
 
 def test_the_first_of_several_is_the_limit(ground: Ground) -> None:

@@ -1,16 +1,16 @@
 """From bodies and queries of the Ledger dialect to the drafts of the services: each text passes its grammar here."""
 
 from collections.abc import Mapping
-from typing import Final, TypeVar, get_args
+from typing import Final, TypeVar
 
 import msgspec
 
 from sidecar.core.budget import AMOUNT
 from sidecar.core.cards import MCCS_MAX
 from sidecar.core.currencies import places
-from sidecar.core.directory import Status
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.ids import check_name
+from sidecar.core.event_formats import AGENT, USER, LedgerFrequency
+from sidecar.core.ids import check_description, check_name
 from sidecar.core.metadata import check_metadata
 from sidecar.core.money import Major, major_text
 from sidecar.core.rules import read_rules
@@ -28,7 +28,7 @@ from sidecar.service.spenders import Roles, Spender, SpenderFilter
 
 T = TypeVar("T")
 
-ROLES: Final = Roles(spender="agent", funder="user")
+ROLES: Final = Roles(spender=AGENT, funder=USER)
 """What the dialect calls agents and users are the identities of these types."""
 
 LIMIT_NAME: Final = "Spending limit"
@@ -36,13 +36,6 @@ TOKEN_NAME: Final = "agent token"  # noqa: S105 -- a name, no secret
 POLICY_NAME: Final = "Ledger agent"
 RULES: Final = '{"actions":["card.authorize"]}'
 """What an agent of this vendor may do at all, within its limits: pay by card."""
-
-STATUSES: Final[Mapping[shapes.Status, Status]] = {
-    "active": "active",
-    "suspended": "suspended",
-    "deregistered": "revoked",
-}
-"""What the dialect's statuses are natively."""
 
 _QUERY: Final[Mapping[str, str]] = {"externalId": "external_id", "userId": "user_id"}
 FILTERS: Final = frozenset({"external_id", "user_id", "status", *_QUERY})
@@ -63,7 +56,7 @@ def enrolment(body: shapes.AgentBody, *, token_name: str | None) -> EnrolmentDra
             external_id=check_name(body.external_id, "externalId") if isinstance(body, shapes.RegisterBody) else None,
             metadata=check_metadata(body.metadata or {}),
             max_cards=body.max_cards,
-            description=None if body.description is None else check_name(body.description, "description"),
+            description=None if body.description is None else check_description(body.description, "description"),
             card_defaults=_card_defaults(body, currency),
         ),
         parent_type=ROLES.funder,
@@ -111,7 +104,7 @@ def agent_patch(body: shapes.AgentPatchBody) -> EnrolmentPatch:
             metadata=None if isinstance(metadata, shapes.Unset) else check_metadata(metadata or {}),
             status=_or_none(body.status),
             max_cards=body.max_cards,
-            description=check_name(description, "description") if isinstance(description, str) else description,
+            description=check_description(description, "description") if isinstance(description, str) else description,
         ),
         spending=LimitPatch(
             field="spendingLimit",
@@ -177,12 +170,12 @@ def query_fields(query: Mapping[str, str]) -> dict[str, str]:
 
 def agent_filter(query: Mapping[str, str]) -> SpenderFilter:
     """Return which agents are asked for, of a query as ``query_fields`` returns it."""
-    status = one_of(query, "status", get_args(shapes.Status))
+    status = one_of(query, "status", tuple(shapes.STATUSES))
     external_id = query.get("external_id")
     return SpenderFilter(
         funder_id=query.get("user_id"),
         external_id=None if external_id is None else check_name(external_id, "externalId"),
-        status=None if status is None else STATUSES[status],
+        status=None if status is None else shapes.STATUSES[status],
     )
 
 
@@ -211,11 +204,11 @@ def _currency_change(body: shapes.AgentPatchBody, cents: int | shapes.Unset | No
     return _or_none(body.currency) if isinstance(cents, int) else None
 
 
-def _period(frequency: shapes.Frequency | None) -> Period:
+def _period(frequency: LedgerFrequency | None) -> Period:
     return shapes.PERIOD_DEFAULT if frequency is None else shapes.PERIODS[frequency]
 
 
-def _period_change(frequency: shapes.Frequency | shapes.Unset | None) -> Period | shapes.Unset:
+def _period_change(frequency: LedgerFrequency | shapes.Unset | None) -> Period | shapes.Unset:
     return frequency if isinstance(frequency, shapes.Unset) else _period(frequency)
 
 

@@ -7,9 +7,8 @@ import orjson
 
 from sidecar.core.access import Token
 from sidecar.core.budget import AMOUNT, Budget, OnExceeded
-from sidecar.core.directory import Status
 from sidecar.core.errors import RateLimited, SidecarError, Unauthenticated
-from sidecar.core.windows import Period
+from sidecar.core.event_formats import LEDGER_FREQUENCIES, LEDGER_STATUSES
 from sidecar.doors.dialects import ledger_shapes as shapes
 from sidecar.doors.wire.endpoint import json_answer
 from sidecar.doors.wire.http import Answer, Header, Incoming, status_of
@@ -26,13 +25,7 @@ T = TypeVar("T")
 
 Document: TypeAlias = dict[str, object]
 
-FREQUENCIES: Final[Mapping[Period, shapes.Frequency]] = {period: name for name, period in shapes.PERIODS.items()}
 ON_LIMIT: Final[Mapping[OnExceeded, shapes.OnLimit]] = {native: name for name, native in shapes.ON_EXCEEDED.items()}
-STATUS: Final[Mapping[Status, shapes.Status]] = {
-    "active": "active",
-    "suspended": "suspended",
-    "revoked": "deregistered",
-}
 
 _FIELDS: Final[Mapping[str, str]] = {
     "parent_id": "userId",
@@ -52,7 +45,7 @@ def agent(spender: Spender) -> Document:
         "id": identity.identity_id,
         "userId": spender.funder_id,
         "name": identity.name,
-        "status": STATUS[spender.status],
+        "status": LEDGER_STATUSES[spender.status],
         "createdAt": _ms(identity.created_at_us),
         "cardCount": spender.cards,
         "metadata": identity.metadata,
@@ -71,8 +64,8 @@ def agent(spender: Spender) -> Document:
     if defaults is not None:
         document["defaultCardLimit"] = defaults.limit
         document["defaultCardLimitCurrency"] = defaults.currency
-        if defaults.period in FREQUENCIES:
-            document["defaultCardLimitFrequency"] = FREQUENCIES[defaults.period]
+        if defaults.period in LEDGER_FREQUENCIES:
+            document["defaultCardLimitFrequency"] = LEDGER_FREQUENCIES[defaults.period]
     if identity.revoked_at_us is not None:
         document["deregisteredAt"] = _ms(identity.revoked_at_us)
     return document
@@ -134,7 +127,7 @@ def card(shown: Shown) -> Document:
         document["last4"] = value.last4
     if value.allowed_mccs:
         document["allowedMccs"] = value.allowed_mccs
-    limits = (each for each in shown.budgets if each.dimension == AMOUNT and each.period in FREQUENCIES)
+    limits = (each for each in shown.budgets if each.dimension == AMOUNT and each.period in LEDGER_FREQUENCIES)
     limit = next((each for each in limits if each.currency == value.currency), None)
     return document if limit is None else document | _limit(limit)
 
@@ -142,7 +135,7 @@ def card(shown: Shown) -> Document:
 def _limit(budget: Budget) -> Document:
     return {
         "spendingLimit": budget.limit,
-        "spendingLimitFrequency": FREQUENCIES[budget.period],
+        "spendingLimitFrequency": LEDGER_FREQUENCIES[budget.period],
         "currency": budget.currency,
     }
 

@@ -9,7 +9,7 @@ from sidecar.core.cards import MCCS_MAX, ExternalRef, refuse_number
 from sidecar.core.currencies import places
 from sidecar.core.directory import Status
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.ids import check_action, check_caller_id, check_name, check_type
+from sidecar.core.ids import check_action, check_caller_id, check_description, check_name, check_type
 from sidecar.core.instants import parse_utc
 from sidecar.core.limits import METADATA_BYTES_MAX, QUANTITIES_MAX
 from sidecar.core.metadata import check_metadata
@@ -64,7 +64,7 @@ def identity(body: shapes.IdentityBody) -> IdentityDraft:
         external_id=None if body.external_id is None else check_name(body.external_id, "external_id"),
         metadata=check_metadata(body.metadata),
         max_cards=body.max_cards,
-        description=None if body.description is None else check_name(body.description, "description"),
+        description=None if body.description is None else check_description(body.description, "description"),
         card_defaults=None if body.card_defaults is None else _card_defaults(body.card_defaults),
     )
 
@@ -76,7 +76,9 @@ def identity_patch(body: shapes.IdentityPatchBody) -> IdentityPatch:
         metadata=None if body.metadata is None else check_metadata(body.metadata),
         status=body.status,
         max_cards=body.max_cards,
-        description=check_name(body.description, "description") if body.description else body.description,
+        description=check_description(body.description, "description")
+        if isinstance(body.description, str)
+        else body.description,
         card_defaults=_card_defaults(body.card_defaults)
         if isinstance(body.card_defaults, shapes.CardDefaultsBody)
         else body.card_defaults,

@@ -16,6 +16,7 @@ from sidecar.core.grammar import (
     CallerId,
     CardId,
     Currency,
+    Description,
     IdentityId,
     Instant,
     MerchantCategory,
@@ -110,7 +111,7 @@ class IdentityBody(_Body, frozen=True, kw_only=True):
     external_id: Name | None = None
     metadata: Metadata = {}
     max_cards: MaxCards | None = None
-    description: Name | None = None
+    description: Description | None = None
     card_defaults: CardDefaultsBody | None = None
 
 
@@ -122,7 +123,7 @@ class IdentityPatchBody(_Body, frozen=True, kw_only=True):
     metadata: Metadata | None = None
     status: Literal["active", "suspended"] | None = None
     max_cards: MaxCards | msgspec.UnsetType | None = msgspec.UNSET
-    description: Name | msgspec.UnsetType | None = msgspec.UNSET
+    description: Description | msgspec.UnsetType | None = msgspec.UNSET
     card_defaults: CardDefaultsBody | msgspec.UnsetType | None = msgspec.UNSET
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.grammar import MAJOR_SCHEMA
-from sidecar.core.money import Major
+from sidecar.core.money import Major, NumberText
 
 T = TypeVar("T")
 
@@ -26,7 +26,8 @@ def convert(value: object, request_type: type[T]) -> T:
     try:
         return msgspec.convert(value, request_type, strict=True, dec_hook=decode_hook)
     except msgspec.ValidationError as error:
-        raise _explained(str(error)) from None
+        # What a fraction is read into is no word for a caller.
+        raise _explained(str(error).replace(f"`{NumberText.__name__}`", "`float`")) from None
 
 
 def decode_hook(wanted: type, value: object) -> object:
