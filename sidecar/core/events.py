@@ -37,6 +37,8 @@ Subscribable = Literal[
     "grant.created",
     "grant.approved",
     "grant.revoked",
+    "passkey.created",
+    "passkey.deleted",
     "payment.succeeded",
     "payment.failed",
     "webhook.disabled",

@@ -23,6 +23,7 @@ from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.accounts import AccountDraft, open_account
 from sidecar.service.budget_changes import BudgetDraft, Metered
 from sidecar.service.budgets import Treasurer
+from sidecar.service.enrolment_end import end_enrolment
 from sidecar.service.idempotency import Done, first, replayed
 from sidecar.service.identities import Described, IdentityDraft, Registry
 from sidecar.service.policies import TRIES_MAX, Checked, Legislator, PolicyDraft, Stored, adopt, holds
@@ -123,6 +124,16 @@ class Registrar:
             if done is not None:
                 return done
         raise Conflict("the tenant's policies change all the time, try again")
+
+    async def end(self, caller: Caller, tenant_id: str | None, identity_id: str, now_us: int) -> None:
+        """Revoke an identity for good with what it acted by. Raises NotFound, Forbidden for the tenant's root."""
+        caller.require_administrator()
+
+        def work(txn: Transaction) -> None:
+            part = part_of(txn, caller, tenant_id, now_us)
+            end_enrolment(txn, part, caller, identity_id, now_us)
+
+        await self._store.write(work)
 
     def _checked(
         self,

@@ -19,14 +19,11 @@ from sidecar.service.access import part_of
 from sidecar.service.budget_changes import BudgetDraft, BudgetPatch, delete_budget, patch_budget
 from sidecar.service.budgets import Treasurer
 from sidecar.service.card_drafts import CURRENCY_DEFAULT
-from sidecar.service.grant_changes import end_grant
-from sidecar.service.grants import of_identity
+from sidecar.service.enrolment_end import end_enrolment
 from sidecar.service.idempotency import Done, once
-from sidecar.service.identities import CardDefaultsDraft, IdentityPatch, patch_identity, revoke_identity
-from sidecar.service.policies import remove
+from sidecar.service.identities import CardDefaultsDraft, IdentityPatch, patch_identity
 from sidecar.service.spenders import Roles, Spender, spender_chain, spender_of, spending_limit
 from sidecar.service.store import Store, TenantTransaction, Transaction
-from sidecar.service.token_changes import revoke_token
 
 Unset: TypeAlias = msgspec.UnsetType
 
@@ -150,10 +147,7 @@ class Enrolments:
         caller.require_administrator()
 
         def run(txn: Transaction, part: TenantTransaction) -> Spender:
-            revoke_identity(txn, part, caller, identity_id, now_us)
-            for token in [listed.value for listed in part.tokens.owned(identity_id)]:
-                revoke_token(txn, part, token, caller.name, now_us)
-            _end_permissions(txn, part, identity_id, caller.name, now_us)
+            end_enrolment(txn, part, caller, identity_id, now_us)
             return spender_of(part, walk(identity_id, part.identities.get), self._roles, now_us)
 
         def work(txn: Transaction) -> Done[Spender]:
@@ -162,15 +156,6 @@ class Enrolments:
             return once(part, key, now_us, Spender, lambda: run(txn, part))
 
         return await self._store.write(work)
-
-
-def _end_permissions(txn: Transaction, part: TenantTransaction, identity_id: str, by: str, now_us: int) -> None:
-    """End what permits an identity anything: nobody needs it any more, and the policies of a tenant are counted."""
-    for grant in of_identity(part, identity_id):
-        if grant.status != "revoked":
-            end_grant(txn, part, grant, by, now_us)
-    for policy in [listed.value for listed in part.policies.owned(identity_id)]:
-        remove(txn, part, policy, by, now_us)
 
 
 def _replacing(present: Budget, draft: BudgetDraft, on_exceeded: OnExceeded | None) -> BudgetDraft:

@@ -16,6 +16,7 @@ from sidecar.core.directory import Identity
 from sidecar.core.events import EventType, figure
 from sidecar.core.grants import Grant
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision
+from sidecar.core.passkeys import Passkey
 from sidecar.core.payments import Payment
 from sidecar.core.reservation import Reservation
 from sidecar.core.windows import ROLLING_US
@@ -103,6 +104,12 @@ def tell_grant(part: TenantTransaction, record_type: str, grant: Grant, by: str,
         "by": by,
     }
     announce(part, now_us, _OF_GRANTS[record_type], data)
+
+
+def tell_passkey(part: TenantTransaction, event_type: EventType, passkey: Passkey, by: str, now_us: int) -> None:
+    """Tell that a passkey was registered or deleted: an owner should know of one that is not theirs."""
+    data = {"passkey_id": passkey.passkey_id, "identity_id": passkey.identity_id, "name": passkey.name, "by": by}
+    announce(part, now_us, event_type, data)
 
 
 def tell_token(part: TenantTransaction, event_type: EventType, token: Token, by: str, now_us: int) -> None:

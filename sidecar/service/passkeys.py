@@ -26,6 +26,7 @@ from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.passkeys import CHALLENGE_BYTES, CHALLENGE_LIFE_US, PASSKEYS_MAX, Passkey
 from sidecar.core.relying_party import RelyingParty
 from sidecar.service.access import part_of, tenant_of
+from sidecar.service.events import tell_passkey
 from sidecar.service.idempotency import Done, once
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
@@ -138,6 +139,7 @@ class PasskeyDesk:
             "by": by,
         }
         part.audit.append("passkey_created", now_us, body)
+        tell_passkey(part, "passkey.created", passkey, by, now_us)
         return ShownPasskey(part.tenant.tenant_id, passkey)
 
     def get(self, caller: Caller, tenant_id: str | None, passkey_id: str) -> ShownPasskey:
@@ -172,6 +174,7 @@ class PasskeyDesk:
             part.passkeys.remove(passkey_id, txn.tenants.advance(part.tenant.number))
             body: Body = {"passkey": passkey_id, "identity": passkey.identity_id, "by": caller.name}
             part.audit.append("passkey_deleted", now_us, body)
+            tell_passkey(part, "passkey.deleted", passkey, caller.name, now_us)
 
         await self._store.write(work)
 

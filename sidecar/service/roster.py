@@ -17,8 +17,9 @@ from sidecar.core.errors import Conflict, NotFound
 from sidecar.core.grants import Grant, ShownStatus
 from sidecar.service.access import part_of, tenant_of
 from sidecar.service.descent import paged
+from sidecar.service.enrolment_end import end_enrolment
 from sidecar.service.grants import counts, of_identity
-from sidecar.service.identities import IdentityDraft, Registry, revoke_identity
+from sidecar.service.identities import IdentityDraft, Registry
 from sidecar.service.paging import Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, TenantTransaction, Transaction
 from sidecar.service.subtrees import IdentityFilter, identities_within
@@ -152,12 +153,12 @@ class Roster:
         return Page(entries, page.next_after)
 
     async def remove(self, caller: Caller, tenant_id: str | None, name: str, now_us: int) -> None:
-        """Take an agent off the roster by revoking it, and with it everybody below. Raises NotFound."""
+        """Take an agent off the roster by ending its enrolment, and with it everybody below. Raises NotFound."""
         caller.require_administrator()
 
         def work(txn: Transaction) -> None:
             part = part_of(txn, caller, tenant_id, now_us)
-            revoke_identity(txn, part, caller, _reached(part, caller, name).identity_id, now_us)
+            end_enrolment(txn, part, caller, _reached(part, caller, name).identity_id, now_us)
 
         await self._store.write(work)
 

@@ -267,6 +267,7 @@ def test_a_payment_over_the_daily_limit_has_failed_and_says_why(own: Portal) -> 
     assert failed["error_details"].startswith(
         "budget_exceeded: budget `daily limit of the agent` allows 100 USDC a day"
     )
+    assert own.house.ok("GET", f"/v1/tokens?identity_id={own.buyer['id']}")["data"] == []
     assert own.balance(own.buyer) == 500
     (record,) = own.house.ok("GET", "/v1/audit?verdict=deny&limit=200")["data"]
     assert record["action"] == "payment.create"
@@ -414,6 +415,7 @@ def test_an_agent_without_limits_has_none_to_show(own: Portal) -> None:
 
 def test_a_deleted_agent_is_gone_and_its_money_is_not(own: Portal) -> None:
     path = f"/agent_profiles/{own.buyer['id']}"
+    own.house.ok("POST", "/v1/tokens", {"name": "buyer", "identity_id": own.buyer["id"]})
     assert own.ok("DELETE", path) == {"object": "agent", "id": own.buyer["id"], "deleted": True}
     for method, gone in (("GET", path), ("DELETE", path), ("GET", f"{path}/agent_limits")):
         check_detail(own.call(method, gone), 404, "path", "agent_id", kind="not_found")
@@ -442,6 +444,7 @@ def test_a_deleted_project_takes_its_agents_along(own: Portal) -> None:
     check_detail(own.call("GET", path), 404, "path", "project_id", kind="not_found")
     check_detail(own.call("GET", f"/agent_profiles/{own.buyer['id']}"), 404, "path", "agent_id")
     assert own.ok("GET", "/projects")["data"] == []
+    assert own.house.ok("GET", f"/v1/policies?identity_id={own.project['id']}")["data"] == [], "nor its permission"
     draft = {"name": "Late", "description": "", "project_id": own.project["id"]}
     check_detail(own.call("POST", "/agent_profiles", draft), 404, "body", "project_id")
     assert own.pay()["status"] == "failed"

@@ -11,6 +11,7 @@ from sidecar.service.paging import PageRequest
 from sidecar.service.passkeys import PasskeyDraft, ShownPasskey
 from tests.core.authenticator import Authenticator, encoded
 from tests.service.builders import NOON, OPERATOR, World
+from tests.service.mailroom import Mailroom
 from tests.service.wallets import Wallets
 
 
@@ -159,3 +160,27 @@ def test_only_administrators_handle_passkeys(wallets: Wallets) -> None:
     ):
         with pytest.raises(Forbidden):
             call()
+
+
+def test_whoever_asked_is_told_of_a_passkey_that_is_registered_or_deleted(wallets: Wallets) -> None:
+    """A passkey that its owner did not make is what an approval could be stolen with."""
+    mail = Mailroom(wallets.world)
+    webhook = mail.hook("passkey.created", "passkey.deleted")
+    passkey_id = register(wallets, drafted(wallets, 2)).passkey.passkey_id
+    wallets.world.run(wallets.desk.delete(OPERATOR, "t_one", passkey_id, wallets.world.now_us))
+    data = {
+        "tenant_id": "t_one",
+        "passkey_id": passkey_id,
+        "identity_id": "owner",
+        "name": "passkey",
+        "by": "operator",
+    }
+    assert mail.told(webhook) == [("passkey.created", data), ("passkey.deleted", data)]
+
+
+def test_options_that_are_asked_for_again_with_the_same_key_have_the_same_challenge(wallets: Wallets) -> None:
+    world = wallets.world
+    key = idempotency_key("operator", "options", "k", b"owner")
+    first, again = (world.run(wallets.desk.options(OPERATOR, "t_one", "owner", key, world.now_us)) for _ in range(2))
+    assert (first.replayed, again.replayed) == (False, True)
+    assert again.value["challenge"] == first.value["challenge"]

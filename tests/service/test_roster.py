@@ -196,6 +196,22 @@ def test_a_removed_agent_is_revoked_and_its_name_is_free(office: Office) -> None
     assert office.names() == again == ["plain", "bot"]
 
 
+def test_what_a_removed_agent_acted_by_goes_with_it(office: Office) -> None:
+    office.register("bot")
+    with office.world.look() as part:
+        made = part.identities.by_external_id("bot")
+    assert made is not None
+    identity_id = made.identity_id
+    office.world.minted(identity_id)
+    office.world.cedar(
+        'permit (principal in ?principal, action, resource) when { context.mode == "live" };', identity_id
+    )
+    office.remove("bot")
+    with office.world.look() as part:
+        assert [*part.tokens.owned(identity_id)] == []
+        assert [*part.policies.owned(identity_id)] == []
+
+
 # --- Lists ------------------------------------------------------------------------------------------------------------
 
 

@@ -187,7 +187,7 @@ class TLedgerCalls:
 
     async def _delete(self, ask: Ask, kind: str) -> Answer:
         identity = self._known(ask, kind, ask.path[f"{kind}_id"], "path")[0]
-        await self._registry.revoke(ask.caller, ask.tenant_id(), identity.identity_id, ask.now_us)
+        await self._registrar.end(ask.caller, ask.tenant_id(), identity.identity_id, ask.now_us)
         return json_answer(answers.deleted(kind, identity))
 
     async def _page(self, ask: Ask, wanted: IdentityFilter, shown: Callable[[Ask, IdentityChain], Document]) -> Answer:
