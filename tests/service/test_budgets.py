@@ -39,6 +39,15 @@ def test_a_budget_is_made_with_a_record_and_a_fact_and_shows_its_window(org: Wor
     assert org.treasurer.get(OPERATOR, "t_one", made.budget.budget_id, org.now_us) == made
 
 
+def test_a_budget_about_an_account_that_does_not_exist_is_not_made(org: World) -> None:
+    draft = msgspec.structs.replace(limit(100, "ann"), account_id="acct_1")
+    before = org.kinds()
+    with pytest.raises(NotFound, match="unknown account `acct_1`") as refused:
+        org.budget(draft)
+    assert refused.value.field == "account_id"
+    assert org.kinds() == before
+
+
 def test_a_limit_per_transaction_has_no_window_and_uses_nothing(org: World) -> None:
     made = org.budget(limit(10, period="per_transaction"))
     org.decide(payment())
