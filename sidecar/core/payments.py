@@ -70,6 +70,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     risk_level: str | None = None
 
 
+def request_key(identity_id: str, request_id: str) -> str:
+    """Return what a payment is found by for who paid: each counts its own requests, and uses up nobody else's."""
+    return f"{identity_id}\n{request_id}"  # no id has a line break
+
+
 def fingerprint_of(content: object) -> bytes:
     """Return what stands for exactly the content of a payment that is asked for."""
     return sha256(_sorted.encode(content)).digest()

@@ -107,6 +107,15 @@ def plan(part: TenantTransaction, caller: Caller, draft: PaymentDraft, forms: Fo
     return Plan(payer, sender, receiver, source, target, request)
 
 
+def payer_of(part: TenantTransaction, draft: PaymentDraft) -> str | None:
+    """Return who pays: whom the draft names, else the owner of the account paid from; None where there is none."""
+    named = draft.identity_id or draft.source.identity_id
+    if named is not None:
+        return named
+    account = part.accounts.get(draft.source.account_id or "")
+    return None if account is None else account.identity_id
+
+
 def _require_one(side: Side, account_field: str, identity_field: str) -> None:
     if (side.account_id is None) == (side.identity_id is None):
         message = f"a payment names `{account_field}` or `{identity_field}`, one of them"

@@ -38,8 +38,8 @@ class Payments(Protocol):
     def get(self, payment_id: str) -> Payment | None:
         """Return the payment with this id."""
 
-    def by_request(self, request_id: str) -> Payment | None:
-        """Return the payment that was asked for under this id of the caller's."""
+    def by_request(self, identity_id: str, request_id: str) -> Payment | None:
+        """Return the payment of an identity that was asked for under this id of its own."""
 
     def listed(self, of: ListOf, name: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Payment]:
         """Yield the payments under ``name`` in order of creation or backwards, from the one after that place."""

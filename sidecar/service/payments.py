@@ -18,7 +18,7 @@ import msgspec
 from sidecar.core.access import Caller
 from sidecar.core.accounts import Leg, booked
 from sidecar.core.budget import account_of
-from sidecar.core.directory import Tenant
+from sidecar.core.directory import Tenant, walk
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.model import Decision
@@ -29,8 +29,8 @@ from sidecar.service.idempotency import Done, find_replay, first, replay_of, rep
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.paging import Page, PageRequest
 from sidecar.service.payment_effects import begin
-from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment, takes_part
-from sidecar.service.payment_plan import PaymentDraft, Plan, plan
+from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment
+from sidecar.service.payment_plan import PaymentDraft, Plan, payer_of, plan
 from sidecar.service.rails import PENDING
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import Snapshots
@@ -266,9 +266,12 @@ def _earlier(
     if replay is not None:
         payment_id = msgspec.msgpack.decode(replay.answer, type=str)
         return paid(part, caller, reached_payment(part, caller, payment_id))
-    payment = None if draft.request_id is None else part.payments.by_request(draft.request_id)
-    if payment is None:
+    payer_id = payer_of(part, draft)
+    if draft.request_id is None or payer_id is None:
         return None
-    if payment.fingerprint != draft.fingerprint or not takes_part(part, caller, payment):  # told alike: whose it is
+    payment = part.payments.by_request(payer_id, draft.request_id)
+    if payment is None or not caller.reaches(walk(payer_id, part.identities.get)):  # who may not pay is refused later
+        return None
+    if payment.fingerprint != draft.fingerprint:
         raise IdempotencyConflict("the request id names another payment", field="request_id")
     return paid(part, caller, payment)

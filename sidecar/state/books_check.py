@@ -14,7 +14,7 @@ from sidecar.core.accounts import Account, Balance, asset_of, is_own, may_be_neg
 from sidecar.core.directory import walk
 from sidecar.core.errors import NotFound, StoreUnusable
 from sidecar.core.ids import PAYMENT, id_of
-from sidecar.core.payments import Payment
+from sidecar.core.payments import Payment, request_key
 from sidecar.service.payment_store import ListOf
 from sidecar.state.books import BALANCE_ROW, read_entry
 from sidecar.state.codec import U64, short_hash
@@ -154,7 +154,7 @@ class BooksCheck:
                 yield f"{name} cannot be read: {error}"
                 continue
             if payment.request_id is not None:
-                requests.add((short_hash(payment.request_id), ulid))
+                requests.add((short_hash(request_key(payment.identity_id, payment.request_id)), ulid))
             if payment.status == "initiated":
                 self._awaited.update((payment.from_account_id, payment.to_account_id))
             yield from self._check_payment(name, ulid, payment, told.pop(payment.payment_id, None))

@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.ids import PAYMENT, id_of, ulid_bytes
-from sidecar.core.payments import Payment
+from sidecar.core.payments import Payment, request_key
 from sidecar.service.payment_store import DuePayment, ListOf, Lists
 from sidecar.state.codec import U32, U64, U64_MAX, decode, encode, short_hash
 from sidecar.state.environment import Cursor, Table, Txn
@@ -51,11 +51,12 @@ class Payments:
         ulid = ulid_bytes(payment_id, PAYMENT)
         return None if ulid is None else self._read(ulid)
 
-    def by_request(self, request_id: str) -> Payment | None:
-        """Return the payment that was asked for under this id of the caller's."""
-        ulid = self._txn.get(self._tenant + short_hash(request_id), db=self._requests)
+    def by_request(self, identity_id: str, request_id: str) -> Payment | None:
+        """Return the payment of an identity that was asked for under this id of its own."""
+        ulid = self._txn.get(self._tenant + short_hash(request_key(identity_id, request_id)), db=self._requests)
         payment = None if ulid is None else self._read(bytes(ulid))
-        return payment if payment is not None and payment.request_id == request_id else None
+        is_it = payment is not None and (payment.identity_id, payment.request_id) == (identity_id, request_id)
+        return payment if is_it else None
 
     def listed(self, of: ListOf, name: str, *, after: int = 0, newest_first: bool = False) -> Iterator[Payment]:
         """Yield the payments under ``name`` in order of creation or backwards, from the one after that place."""
@@ -77,7 +78,8 @@ class Payments:
             key = self._tenant + LISTS[of] + short_hash(name) + U64.pack(payment.place)
             self._txn.put(key, ulid, db=self._lists)
         if payment.request_id is not None:
-            self._txn.put(self._tenant + short_hash(payment.request_id), ulid, db=self._requests)
+            asked = request_key(payment.identity_id, payment.request_id)
+            self._txn.put(self._tenant + short_hash(asked), ulid, db=self._requests)
         self._keep(payment)
 
     def change(self, payment: Payment) -> None:

@@ -354,9 +354,18 @@ def test_a_request_id_opens_no_payment_out_of_reach(till: Till, ann: str, shop: 
     draft = paying(ann, shop, request_id="order 7")
     payment_id = till.paid(draft).payment_id
     for each in (draft, paying(ann, shop, "11", request_id="order 7")):
-        with pytest.raises(IdempotencyConflict) as raised:
+        with pytest.raises(NotFound) as raised:
             till.pay(each, caller=till.world.token("bob"))
         assert payment_id not in raised.value.message  # nor whether the content is that of the other payment
+
+
+def test_a_request_id_is_that_of_who_pays(till: Till, ann: str, shop: str) -> None:
+    """Each agent counts its own requests: nobody uses up the ids of others."""
+    first = till.paid(paying(ann, shop, request_id="1"))
+    back = till.paid(paying(shop, ann, request_id="1"))
+    assert back.payment_id != first.payment_id
+    assert till.paid(paying(ann, shop, request_id="1")).payment_id == first.payment_id
+    assert till.paid(paying(shop, ann, request_id="1")).payment_id == back.payment_id
 
 
 def test_the_same_payment_sent_at_once_twice_is_made_once(till: Till, ann: str, shop: str) -> None:
@@ -418,7 +427,8 @@ def test_who_is_paid_is_not_shown_the_policies_and_budgets_of_who_pays(till: Til
         seen = till.get(each.payment.payment_id, receiver)
         assert (seen.decision, seen.payment.error_details) == (None, None)
         assert seen.payment.amount_minor == each.payment.amount_minor
-    assert till.pay(draft, caller=receiver).value.decision is None
+    with pytest.raises(NotFound):
+        till.pay(draft, caller=receiver)
     page = till.paymaster.listed(receiver, None, PaymentFilter(), PageRequest())
     assert [each.decision for each in page.values] == [None] * 3
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from sidecar.core.accounts import Entry, Leg, external, move
-from sidecar.core.payments import Payment
+from sidecar.core.payments import Payment, request_key
 from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.state.books import BALANCE_ROW
 from sidecar.state.codec import U32, U64, encode, short_hash
@@ -239,7 +239,7 @@ def test_a_payment_that_is_missing_in_a_list_or_stands_in_another_ones(vault: Va
 
 
 def test_a_request_id_that_names_no_payment_any_more_or_another_one(vault: Vault) -> None:
-    key = short_hash("order 7")
+    key = short_hash(request_key(vault.made.identity_id, "order 7"))
     assert vault.drop("payment_requests", key) == [
         f"payment `{vault.made.payment_id}` is missing in the callers' own ids"
     ]
