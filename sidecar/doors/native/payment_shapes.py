@@ -51,9 +51,7 @@ class PaymentBody(_Body, frozen=True, kw_only=True):
     amount: Amount
     currency: Currency
     network: Network | None = None
-    request_id: (
-        Annotated[Name, msgspec.Meta(description="names the payment for who pays, for good")] | None
-    ) = None
+    request_id: Annotated[Name, msgspec.Meta(description="names the payment for who pays, for good")] | None = None
     debug_mode: Annotated[bool, msgspec.Meta(description="shows what would happen, moves and reserves nothing")] = False
     context: Claims = {}
     metadata: Metadata = {}
