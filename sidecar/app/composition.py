@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sidecar.app.dialects import MANNERS, ledger_calls, tally_calls, tledger_calls
+from sidecar.app.dialects import MANNERS, dialect_calls
 from sidecar.app.duty import Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
@@ -167,9 +167,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
-        *tledger_calls(store, new_id, registry, treasurer, legislator, desk, paymaster),
-        *tally_calls(store, registry),
-        *ledger_calls(store, new_id, registry, treasurer, legislator, desk, cards),
+        *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
     )
     rates = RateCounts(settings.rate_counts)

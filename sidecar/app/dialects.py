@@ -35,28 +35,7 @@ MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
 """How an unknown path is answered, by the path that it is below."""
 
 
-def tledger_calls(
-    store: Store,
-    new_id: Callable[[str, int], str],
-    registry: Registry,
-    treasurer: Treasurer,
-    legislator: Legislator,
-    desk: TokenDesk,
-    paymaster: Paymaster,
-) -> tuple[Call, ...]:
-    """Return the calls of the tLedger dialect."""
-    tenancy = Tenancy(store, registry, desk, new_id)
-    registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
-    profiles = TLedgerCalls(tenancy, registry, registrar, treasurer, Bank(store, new_id), desk)
-    return (*profiles.calls(), *TLedgerPaymentCalls(paymaster, registry).calls())
-
-
-def tally_calls(store: Store, registry: Registry) -> tuple[Call, ...]:
-    """Return the calls of the Tally dialect."""
-    return (*TallyCalls(Roster(store, registry)).calls(),)
-
-
-def ledger_calls(
+def dialect_calls(
     store: Store,
     new_id: Callable[[str, int], str],
     registry: Registry,
@@ -64,8 +43,15 @@ def ledger_calls(
     legislator: Legislator,
     desk: TokenDesk,
     cards: CardDesk,
+    paymaster: Paymaster,
 ) -> tuple[Call, ...]:
-    """Return the calls of the Ledger dialect."""
+    """Return the calls of all dialects, over the services that the native API uses."""
+    tenancy = Tenancy(store, registry, desk, new_id)
     registrar = Registrar(store, registry, treasurer, legislator, desk, new_id)
     enrolments, spenders = Enrolments(store, treasurer, ROLES), Spenders(store, ROLES)
-    return (*LedgerCalls(registrar, enrolments, spenders, desk, cards).calls(),)
+    return (
+        *TLedgerCalls(tenancy, registry, registrar, treasurer, Bank(store, new_id), desk).calls(),
+        *TLedgerPaymentCalls(paymaster, registry).calls(),
+        *TallyCalls(Roster(store, registry)).calls(),
+        *LedgerCalls(registrar, enrolments, spenders, desk, cards).calls(),
+    )

@@ -251,7 +251,7 @@ def _switch(environment: Environment, writer: Writer, stored: Stored, before: by
     """Replace the files that hold, once nothing that they were compared with has changed since."""
     now_us = Clock(newest_time(environment))()
 
-    def work(txn: Transaction, raw: Txn, is_last: bool) -> bool:  # noqa: FBT001
+    def work(txn: Transaction, raw: Txn, is_last: bool) -> bool:  # noqa: FBT001 -- bound by name only
         moved = stored.moved(txn)
         if moved and not is_last:
             return False

@@ -114,6 +114,12 @@ def block_on(chain: IdentityChain) -> Block | None:
     return None
 
 
+def funder_of(chain: IdentityChain, type_name: str) -> str:
+    """Return who pays for the first identity of ``chain``: the nearest above of that type, the root where none is."""
+    above = (identity.identity_id for identity in chain[1:] if identity.type == type_name)
+    return next(above, chain[-1].identity_id)
+
+
 def entity_of(identity: Identity, parent: Identity | None) -> dict[str, object]:
     """Return ``identity`` as an entity of Cedar's JSON format: attributes, tags from its metadata, its parent."""
     attributes: dict[str, str] = {"name": identity.name, "status": identity.status}

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 import orjson
 
 from sidecar.core.budget import AMOUNT
-from sidecar.core.directory import Identity, IdentityChain, Status, block_on, walk
+from sidecar.core.directory import Identity, IdentityChain, Status, block_on, funder_of, walk
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.events import ALL, EventType, Figure, Subscribable, event_body
 from sidecar.core.windows import Period
@@ -143,12 +143,11 @@ def _is_of_registration(data: Data, agent: Identity, now_us: int) -> bool:
 
 def _ledger_agent(chain: IdentityChain) -> dict[str, object]:
     agent, block = chain[0], block_on(chain)
-    users = (identity.identity_id for identity in chain[1:] if identity.type == USER)
     return {
         "object": "agent",
         "id": agent.identity_id,
         "externalId": agent.external_id,
-        "userId": next(users, chain[-1].identity_id),
+        "userId": funder_of(chain, USER),
         "name": agent.name,
         "description": agent.description,
         "status": LEDGER_STATUSES["active" if block is None else block.status],

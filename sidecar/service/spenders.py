@@ -11,7 +11,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.budget import AMOUNT, Budget
-from sidecar.core.directory import Identity, IdentityChain, Status, block_on, walk
+from sidecar.core.directory import Identity, IdentityChain, Status, block_on, funder_of, walk
 from sidecar.core.errors import NotFound
 from sidecar.core.windows import Period
 from sidecar.service.access import tenant_of
@@ -106,7 +106,7 @@ class Spenders:
         status = "active" if block is None else block.status
         if status != wanted.status and not (wanted.status is None and status != "revoked"):
             return False
-        return wanted.funder_id in {None, _funder(chain, self._roles)}
+        return wanted.funder_id in {None, funder_of(chain, self._roles.funder)}
 
 
 def spender_chain(part: TenantTransaction, caller: Caller, identity_id: str, roles: Roles) -> IdentityChain:
@@ -124,7 +124,7 @@ def spender_of(part: TenantTransaction, chain: IdentityChain, roles: Roles, now_
     limit = spending_limit(part, identity_id)
     return Spender(
         described=Described(part.tenant.tenant_id, chain[0], block_on(chain)),
-        funder_id=_funder(chain, roles),
+        funder_id=funder_of(chain, roles.funder),
         limit=None if limit is None else metered(part, limit, now_us),
         cards=sum(1 for listed in part.cards.owned(identity_id) if listed.value.status != "closed"),
     )
@@ -136,9 +136,3 @@ def spending_limit(part: TenantTransaction, identity_id: str) -> Budget | None:
         if budget.dimension == AMOUNT and budget.period in LIMIT_PERIODS and budget.account_id is None:
             return budget
     return None
-
-
-def _funder(chain: IdentityChain, roles: Roles) -> str:
-    """Return who funds: the nearest above of that type, the root where none is."""
-    above = (identity.identity_id for identity in chain[1:] if identity.type == roles.funder)
-    return next(above, chain[-1].identity_id)

@@ -9,7 +9,7 @@ from sidecar.core.instants import utc_text
 from sidecar.doors.native import answers, payment_answers, payment_shapes, render, shapes
 from sidecar.doors.native.pages import page_answer
 from sidecar.doors.native.replays import done_answer
-from sidecar.doors.wire.endpoint import Ask, Call, json_answer
+from sidecar.doors.wire.endpoint import Ask, Call, Function, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, list_name, one_of, page_request
 from sidecar.service.accounts import AccountDraft, AccountFilter, Bank, Held
@@ -44,24 +44,8 @@ class AccountCalls:
                 answer=answers.Page[payment_answers.Account],
             ),
             Call(method="GET", path=f"{PATH}/{{account_id}}", run=self.get_account, answer=payment_answers.Account),
-            Call(
-                method="POST",
-                path=f"{PATH}/{{account_id}}/deposits",
-                run=self.deposit,
-                request=payment_shapes.MovementBody,
-                is_idempotent=True,
-                answer=payment_answers.Account,
-                status=201,
-            ),
-            Call(
-                method="POST",
-                path=f"{PATH}/{{account_id}}/withdrawals",
-                run=self.withdraw,
-                request=payment_shapes.MovementBody,
-                is_idempotent=True,
-                answer=payment_answers.Account,
-                status=201,
-            ),
+            _movement("deposits", self.deposit),
+            _movement("withdrawals", self.withdraw),
             Call(
                 method="POST",
                 path=f"{PATH}/{{account_id}}/close",
@@ -159,3 +143,16 @@ def rendered(held: Held) -> payment_answers.Account:
         "created_at": utc_text(value.created_at_us),
         "revision": value.revision,
     }
+
+
+def _movement(noun: str, run: Function) -> Call:
+    """Return a call that books what comes in or goes out."""
+    return Call(
+        method="POST",
+        path=f"{PATH}/{{account_id}}/{noun}",
+        run=run,
+        request=payment_shapes.MovementBody,
+        is_idempotent=True,
+        answer=payment_answers.Account,
+        status=201,
+    )
