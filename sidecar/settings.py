@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.core.rates import RateLimit
 from sidecar.core.relying_party import RelyingParty
+from sidecar.core.staleness import DEFAULT_LIMITS, StalenessLimits
 from sidecar.state.environment import MAP_SIZE_DEFAULT, Durability
 from sidecar.state.headroom import FREE_BYTES_MIN
 
@@ -24,6 +25,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``shadow_policies`` are compared with the live ones and decide nothing.
     ``watch`` loads policy files that change beside the running server.
     ``webauthn_rp_id`` is the domain of passkeys, ``webauthn_origins`` are those of the pages that ask for them.
+    ``control_plane`` is the address of the server that is followed, with a token of kind ``follower``, and
+    ``max_staleness`` how old its data may be; ``changes_kept`` is how many changes of a tenant followers can ask for.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -45,6 +48,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_allow_private: bool = False
     webauthn_rp_id: str = RelyingParty().rp_id
     webauthn_origins: tuple[str, ...] = RelyingParty().origins
+    control_plane: str | None = None
+    control_plane_token: str | None = None
+    max_staleness: StalenessLimits = DEFAULT_LIMITS
+    changes_kept: int = 100_000
+
+    @property
+    def is_follower(self) -> bool:
+        """Whether it follows a control plane and decides only."""
+        return self.control_plane is not None
 
     @property
     def store(self) -> Path:

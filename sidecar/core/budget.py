@@ -29,7 +29,8 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     it governs only what is paid from that account, which a request names in its context.
 
     ``notify_at_bp`` is the share of the limit, in hundredths of a percent, at which its approach is announced.
-    ``updated_at_us`` is None while it is as it was made.
+    ``updated_at_us`` is None while it is as it was made. ``follower_id`` is the token of the follower that alone
+    decides on it, for good; None where the control plane does.
     """
 
     budget_id: str
@@ -48,6 +49,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     account_id: str | None = None
     updated_at_us: int | None = None
+    follower_id: str | None = None
 
     @property
     def owner(self) -> str:

@@ -24,7 +24,7 @@ _LATER: Final[Mapping[str, object]] = {
 }
 """Fields of identities that came later, and what they are while they are unset."""
 
-_LATER_OF_BUDGETS: Final = ("account_id", "updated_at_us")
+_LATER_OF_BUDGETS: Final = ("account_id", "updated_at_us", "follower_id")
 """Fields of budgets that came later, unset while they are None."""
 
 

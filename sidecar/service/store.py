@@ -19,6 +19,7 @@ from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
 from sidecar.service.event_store import Outbox, Ready, Webhooks
+from sidecar.service.feed_store import Feed, Replica
 from sidecar.service.log_store import Answers, AuditLog
 from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
@@ -112,6 +113,9 @@ class Tenants(Protocol):
     def advance(self, number: int, *, policies: bool = False) -> int:
         """Raise a tenant's revision by one and return it."""
 
+    def reach(self, number: int, revision: int, *, policies: bool) -> None:
+        """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now."""
+
 
 class Tokens(Protocol):
     """Tokens by their public part, whatever their tenant."""
@@ -197,6 +201,10 @@ class TenantTransaction(Protocol):
         """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
 
     @property
+    def feed(self) -> Feed:
+        """Its records that are followed."""
+
+    @property
     def books(self) -> Books:
         """Its balances and the journal."""
 
@@ -243,6 +251,10 @@ class Transaction(PolicyStore, Protocol):
     @property
     def answers(self) -> Answers:
         """The answers to calls that belong to no tenant."""
+
+    @property
+    def replica(self) -> Replica:
+        """What a follower keeps beside the records."""
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""

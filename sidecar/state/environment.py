@@ -78,6 +78,15 @@ TABLES: Final = (
     "payment_lists",
     "payment_requests",
     "payments_due",
+    "changes_floors",
+    "replica",
+    "staged",
+    "intents",
+    "followers",
+    "shipped_audit",
+    "shipped_heads",
+    "shipped_facts",
+    "shipped_usage",
 )
 
 TABLES_MAX: Final = 64

@@ -52,12 +52,24 @@ class Stored(NamedTuple, Generic[T]):
     value: T
 
 
+class Changed(NamedTuple):
+    """One entry of the change feed. ``owner`` is whom a record that is gone belonged to, None where nobody knows."""
+
+    revision: int
+    kind: int
+    key: str
+    owner: str | None
+
+
 _BY_KIND: Final = b"\x01"
 _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
 
 _CHANGE_KIND: Final = TENANT_U64.size
 """Where the kind of what changed stands in the key of a change."""
+
+_OWNER: Final = b"\x00"
+"""In a change, in front of the owner of what is gone; no id has this character."""
 
 _record: Final = msgspec.msgpack.Decoder(Record)
 
@@ -83,6 +95,7 @@ class Collection(Generic[T]):
         self._records = tables["records"]
         self._index = tables["index"]
         self._changes = tables["changes"]
+        self._floors = tables["changes_floors"]
         self._tenant = U32.pack(tenant)
         self._number = tenant
         self._kind = bytes((kind,))
@@ -114,9 +127,12 @@ class Collection(Generic[T]):
     def changed(self, after: int, most: int) -> list[str] | None:
         """Return the ids of the values that changed after a revision, in the order of their changes.
 
-        None where more than ``most`` changes of any kind would have to be looked through.
+        None where more than ``most`` changes of any kind would have to be looked through, and where those after that
+        revision are not all kept any more.
         """
         keys: dict[str, None] = {}
+        if after < changes_floor(self._txn, self._floors, self._number):
+            return None
         with self._txn.cursor(db=self._changes) as cursor:
             found = cursor.set_range(TENANT_U64.pack(self._number, after + 1))
             looked = 0
@@ -125,19 +141,28 @@ class Collection(Generic[T]):
                 if looked > most:
                     return None
                 if bytes(cursor.key())[_CHANGE_KIND : _CHANGE_KIND + 1] == self._kind:
-                    keys[bytes(cursor.value()).decode()] = None
+                    keys[bytes(cursor.value()).partition(_OWNER)[0].decode()] = None
                 found = cursor.next()
         return list(keys)
 
-    def add(self, key: str, value: T, revision: int, *, owner: str | None, external_id: str | None = None) -> None:
-        """Store a new value; ``revision`` is its place in lists and in the change feed."""
-        place = U64.pack(revision)
-        self._put(
-            key, Record(document=_raw(value), place=revision, revision=revision, owner=owner, external_id=external_id)
-        )
-        self._txn.put(self._tenant + _BY_KIND + self._kind + place, key.encode(), db=self._index)
+    def add(
+        self,
+        key: str,
+        value: T,
+        revision: int,
+        *,
+        owner: str | None,
+        external_id: str | None = None,
+        place: int | None = None,
+    ) -> None:
+        """Store a new value; ``revision`` is its place in the change feed, and in lists where ``place`` is None."""
+        number = revision if place is None else place
+        record = Record(document=_raw(value), place=number, revision=revision, owner=owner, external_id=external_id)
+        place_key = U64.pack(number)
+        self._put(key, record)
+        self._txn.put(self._tenant + _BY_KIND + self._kind + place_key, key.encode(), db=self._index)
         if owner is not None:
-            self._txn.put(self._owned(owner) + place, key.encode(), db=self._index)
+            self._txn.put(self._owned(owner) + place_key, key.encode(), db=self._index)
 
     def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
         """Store a changed value; ``external_id`` is the one it is found by from now on."""
@@ -159,7 +184,32 @@ class Collection(Generic[T]):
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
         if old.external_id is not None:
             self._txn.delete(self._external(old.external_id), db=self._index)
-        self._tell(key, revision)
+        self._tell(key, revision, old.owner)
+
+    def record(self, key: str) -> Stored[T] | None:
+        """Return the value with this id and what the store knows of it."""
+        return self._find(key)
+
+    def records(self, *, after: int = 0) -> Iterator[tuple[str, Stored[T]]]:
+        """Yield every value with its id and what the store knows of it, as ``all`` does."""
+        return self._entries(self._tenant + _BY_KIND + self._kind, after, lambda _: True)
+
+    def records_owned(self, owner: str, *, after: int = 0) -> Iterator[tuple[str, Stored[T]]]:
+        """Yield what belongs to ``owner`` with its id and what the store knows of it, as ``owned`` does."""
+        return self._entries(self._owned(owner), after, lambda record: record.owner == owner)
+
+    def adopt(self, key: str, value: T, record: Record) -> None:
+        """Store a value as another store has it, with its place and its owner; ``record.document`` is not looked at.
+
+        It is a change of ``record.revision``, which must be above that of every change before.
+        """
+        old = self._find(key)
+        if old is not None and (old.record.place, old.record.owner) == (record.place, record.owner):
+            self.change(key, value, record.revision, external_id=record.external_id)
+            return
+        if old is not None:
+            self.remove(key, record.revision)
+        self.add(key, value, record.revision, owner=record.owner, external_id=record.external_id, place=record.place)
 
     def _put(self, key: str, record: Record) -> None:
         self._txn.put(self._tenant + self._kind + key.encode(), encode(record), db=self._records)
@@ -167,9 +217,10 @@ class Collection(Generic[T]):
             self._txn.put(self._external(record.external_id), key.encode(), db=self._index)
         self._tell(key, record.revision)
 
-    def _tell(self, key: str, revision: int) -> None:
+    def _tell(self, key: str, revision: int, owner: str | None = None) -> None:
         change = TENANT_U64.pack(self._number, revision) + self._kind + short_hash(key)
-        self._txn.put(change, key.encode(), db=self._changes)
+        told = key.encode() if owner is None else key.encode() + _OWNER + owner.encode()
+        self._txn.put(change, told, db=self._changes)
 
     def _find(self, key: str) -> Stored[T] | None:
         text = key_text(key)
@@ -183,12 +234,17 @@ class Collection(Generic[T]):
         return found
 
     def _listed(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[Listed[T]]:
+        for _, (record, value) in self._entries(prefix, after, wanted):
+            yield Listed(record.place, value)
+
+    def _entries(self, prefix: bytes, after: int, wanted: Callable[[Record], bool]) -> Iterator[tuple[str, Stored[T]]]:
         with self._txn.cursor(db=self._index) as cursor:
             found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
             while found and bytes(cursor.key()).startswith(prefix):
-                record, value = self._known(bytes(cursor.value()).decode())
-                if wanted(record):
-                    yield Listed(record.place, value)
+                key = bytes(cursor.value()).decode()
+                stored = self._known(key)
+                if wanted(stored.record):
+                    yield key, stored
                 found = cursor.next()
 
     def _owned(self, owner: str) -> bytes:
@@ -200,3 +256,42 @@ class Collection(Generic[T]):
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(value))
+
+
+def changes_floor(txn: Txn, floors: Table, number: int) -> int:
+    """Return the revision of a tenant up to which changes are not all kept any more; 0 while none was forgotten."""
+    data = txn.get(U32.pack(number), db=floors)
+    return 0 if data is None else int(U64.unpack(bytes(data))[0])
+
+
+def changes_after(txn: Txn, changes: Table, number: int, after: int, most: int) -> list[Changed]:
+    """Return up to ``most`` changes of a tenant after a revision, in their order."""
+    prefix = U32.pack(number)
+    found: list[Changed] = []
+    with txn.cursor(db=changes) as cursor:
+        more = cursor.set_range(TENANT_U64.pack(number, after + 1))
+        while more and len(found) < most and bytes(cursor.key()).startswith(prefix):
+            key = bytes(cursor.key())
+            name, _, owner = bytes(cursor.value()).partition(_OWNER)
+            _, revision = TENANT_U64.unpack(key[:_CHANGE_KIND])
+            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None))
+            more = cursor.next()
+    return found
+
+
+def forget_changes(txn: Txn, tables: dict[str, Table], number: int, up_to: int, most: int) -> int:
+    """Forget up to ``most`` changes of a tenant up to a revision, and note how far; returns how many."""
+    prefix, forgotten, last = U32.pack(number), 0, 0
+    with txn.cursor(db=tables["changes"]) as cursor:
+        more = cursor.set_range(prefix)
+        while more and forgotten < most and bytes(cursor.key()).startswith(prefix):
+            revision = TENANT_U64.unpack(bytes(cursor.key())[:_CHANGE_KIND])[1]
+            if revision > up_to:
+                break
+            last = revision
+            more = cursor.delete()
+            forgotten += 1
+    if forgotten:
+        floor = max(last, changes_floor(txn, tables["changes_floors"], number))
+        txn.put(prefix, U64.pack(floor), db=tables["changes_floors"])
+    return forgotten

@@ -11,6 +11,7 @@ from sidecar.core.audit import Head
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
+from sidecar.core.feed import RecordKind
 from sidecar.core.grants import Grant
 from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
@@ -18,6 +19,7 @@ from sidecar.state.answers import Answers
 from sidecar.state.audit_log import AuditLog
 from sidecar.state.books import Books
 from sidecar.state.environment import Table, Txn
+from sidecar.state.feed import Feed
 from sidecar.state.ledger import Counter, Ledger
 from sidecar.state.outbox import Outbox
 from sidecar.state.payments import Payments
@@ -111,6 +113,18 @@ class TenantTransaction:
     def passkeys(self) -> Collection[Passkey]:
         """Its passkeys, owned by the identities that sign with them and found by their credential ids."""
         return Collection(self._txn, self._tables, self.tenant.number, Kind.PASSKEY, _passkey)
+
+    @lazy
+    def feed(self) -> Feed:
+        """Its records that are followed."""
+        followed: dict[RecordKind, Collection[Any]] = {
+            "identity": self.identities,
+            "policy": self.policies,
+            "budget": self.budgets,
+            "card": self.cards,
+            "token": self.tokens,
+        }
+        return Feed(self._txn, self._tables, self.tenant.number, followed)
 
     @lazy
     def books(self) -> Books:

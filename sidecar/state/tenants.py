@@ -92,6 +92,12 @@ class Tenants:
         self._txn.put(U32.pack(number), U64_PAIR.pack(*new), db=self._revisions)
         return entities
 
+    def reach(self, number: int, revision: int, *, policies: bool) -> None:
+        """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now."""
+        old = self.revisions(number)
+        new = self._known[number] = Revisions(revision, revision if policies else old.policies)
+        self._txn.put(U32.pack(number), U64_PAIR.pack(*new), db=self._revisions)
+
 
 def external_key(external_id: str, mode: Mode) -> bytes:
     """Return where the index names the tenant of this mode that its maker calls so."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from sidecar.core.access import Token
+from sidecar.core.access import Former, Token
 from sidecar.core.errors import StoreUnusable
 from sidecar.state.codec import U64, encode, reading
 from sidecar.state.environment import Table, Txn
@@ -77,9 +77,25 @@ class Tokens:
         self.delete(old)
         self.put(new)
         if new.former is not None:
-            key = new.former.key_id.encode()
-            self._txn.put(key, encode(FormerSecret(new.key_id, old.digest)), db=self._former)
-            self._txn.put(U64.pack(new.former.until_us) + key, b"", db=self._expiry)
+            self._keep_former(new, new.former, old.digest)
+
+    def former_digest(self, token: Token) -> bytes | None:
+        """Return the digest of the secret that a rotation of ``token`` replaced, None where none was left."""
+        data = None if token.former is None else self._txn.get(token.former.key_id.encode(), db=self._former)
+        return None if data is None else _former(bytes(data)).digest
+
+    def adopt(self, old: Token | None, new: Token, former_digest: bytes | None) -> None:
+        """Store a token as another store has it, in place of ``old``."""
+        if old is not None:
+            self.delete(old)
+        self.put(new)
+        if new.former is not None and former_digest is not None:
+            self._keep_former(new, new.former, former_digest)
+
+    def _keep_former(self, token: Token, former: Former, digest: bytes) -> None:
+        key = former.key_id.encode()
+        self._txn.put(key, encode(FormerSecret(token.key_id, digest)), db=self._former)
+        self._txn.put(U64.pack(former.until_us) + key, b"", db=self._expiry)
 
     def delete(self, token: Token) -> None:
         """Forget a token and its former secret; the next request of every process is refused."""

@@ -20,6 +20,7 @@ from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notice
 from sidecar.state.outbox import ready_lanes, sweep_lanes
 from sidecar.state.payments import due_payments
 from sidecar.state.readings import Readings
+from sidecar.state.replica import Replica
 from sidecar.state.shadow import ShadowFiles
 from sidecar.state.tenant_transaction import Seen, TenantTransaction, lazy
 from sidecar.state.tenants import DEPLOYMENT, Tenants
@@ -71,6 +72,11 @@ class Transaction:
     def readings(self) -> Readings:
         """What was read out of policies."""
         return Readings(self._txn, self._tables)
+
+    @lazy
+    def replica(self) -> Replica:
+        """What a follower keeps beside the records."""
+        return Replica(self._txn, self._tables)
 
     @lazy
     def shadow_files(self) -> ShadowFiles:

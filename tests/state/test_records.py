@@ -35,9 +35,10 @@ def feed(environment: Environment, tenant: int = 1) -> list[tuple[int, int, str]
     found = []
     for key, value in rows(environment, "changes"):
         number, revision = TENANT_U64.unpack(key[:12])
-        assert key[13:] == short_hash(value.decode())
+        name = value.partition(b"\x00")[0].decode()  # behind it is whom a record that is gone belonged to
+        assert key[13:] == short_hash(name)
         if number == tenant:
-            found.append((revision, key[12], value.decode()))
+            found.append((revision, key[12], name))
     return found
 
 

@@ -1,0 +1,125 @@
+"""What the use cases of the change feed need of a store: of a control plane's, and of a follower's."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from sidecar.core.feed import Change, RecordKind
+from sidecar.core.staleness import Contact
+
+
+class Entry(NamedTuple):
+    """One entry of the change feed. ``kind`` is None for what is not followed.
+
+    ``owner`` is whom a record that is gone belonged to, None where it belonged to nobody, or nobody knows.
+    """
+
+    revision: int
+    kind: RecordKind | None
+    id: str
+    owner: str | None
+
+
+class Feed(Protocol):
+    """The records of one tenant that are followed."""
+
+    def floor(self) -> int:
+        """Return the revision up to which changes are not all kept any more."""
+
+    def told(self, after: int, most: int) -> list[Entry]:
+        """Return up to ``most`` entries of the change feed after a revision, in their order."""
+
+    def find(self, kind: RecordKind, key: str) -> Change | None:
+        """Return a record as it is now."""
+
+    def owned(self, kind: RecordKind, owner: str, *, after: int = 0) -> Iterator[Change]:
+        """Yield the records that belong to ``owner`` in order of creation, from the one after that place."""
+
+    def all(self, kind: RecordKind, *, after: int = 0) -> Iterator[Change]:
+        """Yield every record of a kind in order of creation, from the one after that place."""
+
+    def adopt(self, change: Change) -> None:
+        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass."""
+
+    def forget(self, up_to: int, most: int) -> int:
+        """Forget up to ``most`` entries of the change feed up to a revision; returns how many."""
+
+
+class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a follower follows, and how far it has come.
+
+    ``origin`` names the control plane's log of the tenant, ``follower_id`` is the token that it follows with, ``scope``
+    the identity that this is limited to. ``revision`` is the control plane's.
+    """
+
+    tenant_id: str
+    origin: str
+    follower_id: str
+    scope: str | None
+    revision: int
+    files_digest: str
+
+
+class Staging(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a state has come that is not applied yet; all of it is that of one ``origin`` and ``scope``.
+
+    ``since`` is the revision from which on pages complete it, which grows with each page. Of a snapshot that is not
+    complete, ``cursor`` is where it goes on, and ``records`` and ``digest`` are what it has told.
+    """
+
+    origin: str
+    scope: str | None
+    is_snapshot: bool
+    began: int
+    since: int
+    cursor: str | None = None
+    records: int = 0
+    digest: str = ""
+    is_complete: bool = False
+
+
+class Replica(Protocol):
+    """What a follower keeps beside the records: of the deployment, since a follower follows one tenant."""
+
+    def state(self) -> ReplicaState | None:
+        """Return what is followed, None before the first time that anything was applied."""
+
+    def keep_state(self, state: ReplicaState) -> None:
+        """Note what is followed and how far."""
+
+    def contact(self) -> Contact | None:
+        """Return the last contact with the control plane."""
+
+    def keep_contact(self, contact: Contact) -> None:
+        """Note a contact."""
+
+    def fault(self) -> str | None:
+        """Return why nothing more may be decided here until someone looks, None where all is well."""
+
+    def keep_fault(self, fault: str | None) -> None:
+        """Note such a reason, or that there is none any more."""
+
+    def staging(self) -> Staging | None:
+        """Return how far a state has come that is not applied yet."""
+
+    def keep_staging(self, staging: Staging | None) -> None:
+        """Note that; None ends it. What was staged is cleared by ``clear_staged``."""
+
+    def stage(self, changes: Iterable[Change]) -> None:
+        """Add changes to what is staged; the newer of two of one record stays."""
+
+    def staged(self, after: bytes, most: int) -> tuple[list[Change], bytes]:
+        """Return up to ``most`` staged changes behind a position, and the position behind them."""
+
+    def staged_one(self, kind: RecordKind, key: str) -> Change | None:
+        """Return the staged change of one record."""
+
+    def clear_staged(self, most: int) -> int:
+        """Forget up to ``most`` staged changes; returns how many."""
+
+    def shipped(self) -> int:
+        """Return the index of the first audit record that the control plane is not known to have."""
+
+    def keep_shipped(self, index: int) -> None:
+        """Note that index."""
