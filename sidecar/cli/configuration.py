@@ -19,8 +19,10 @@ FILE: Final = "sidecar.toml"
 OUTSIDE: Final = frozenset({"SIDECAR_ADMIN_TOKEN", "SIDECAR_CONFIG"})
 """Variables that are no flag of ``serve``."""
 
-_SERVICE_LINK: Final = re.compile(r"SIDECAR_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
-"""What Kubernetes puts into every container beside a service that is called ``sidecar``."""
+_SERVICE_LINK: Final = re.compile(
+    r"SIDECAR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)|SIDECAR_\w+_PORT"
+)
+"""What Kubernetes puts into every container beside a service that is called ``sidecar`` or ``sidecar-…``."""
 
 
 def read_file(path: Path | None, names: Iterable[str]) -> dict[str, object]:
