@@ -61,15 +61,19 @@ def sidecar(  # what a server is started with
     over_uds: bool = False,
     workers: int = 1,
     operator: str | None = None,
+    follows: tuple[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run the real server on the store in ``folder``, which is made if need be; raises NotReadyError.
 
-    ``operator`` is the operator's token of a store that has one already.
+    ``operator`` is the operator's token of a store that has one already, ``follows`` the address of a control plane and
+    a follower's token of it.
     """
     operator = operator or secrets.token_urlsafe(32)
     # Settings of the machine's own server must not reach this one: neither variables nor a file in the folder.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
     environment |= {"SIDECAR_ADMIN_TOKEN": operator}
+    if follows is not None:
+        environment |= {"SIDECAR_CONTROL_PLANE": follows[0], "SIDECAR_CONTROL_PLANE_TOKEN": follows[1]}
     folder.mkdir(exist_ok=True)
     listen = {"--uds": str(folder / "socket")} if over_uds else {"--host": "127.0.0.1", "--port": "0"}
     flags = listen | {
