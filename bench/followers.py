@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +108,7 @@ def revocations(both: Pair, number: int) -> list[float]:
     found = []
     for _ in track(range(number), "revocations"):
         agent = both.agent()
-        _await(lambda agent=agent: asker.permitted(agent))
+        _await(partial(asker.permitted, agent))
         both.desk.post(f"/v1/identities/{agent.identity_id}/revoke", {})
         began = time.perf_counter()
         asked = began
@@ -130,7 +131,7 @@ def decisions(both: Pair, number: int) -> dict[str, list[float]]:
         "follower, budget at the control plane": (follower, remote),
     }
     for asker, agent in ways.values():
-        _await(lambda asker=asker, agent=agent: asker.permitted(agent))
+        _await(partial(asker.permitted, agent))
     found: dict[str, list[float]] = {name: [] for name in ways}
     for turn in track(range(-WARM_UP, number), "decisions"):
         for name, (asker, agent) in ways.items():
@@ -163,7 +164,7 @@ def shipping(both: Pair, number: int) -> float:
     """Return how many audit records a second reach the control plane while decisions go on."""
     agent = both.agent()
     asker = Asker(both.follower)
-    _await(lambda: asker.permitted(agent))
+    _await(partial(asker.permitted, agent))
     with Desk(both.follower.url, both.follower.operator) as desk:
         _await(lambda: desk.get("/v1/replica")["audit"]["backlog"] == 0)
         began = time.perf_counter()
