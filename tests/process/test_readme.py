@@ -1,23 +1,27 @@
 """The README's examples, run as they stand."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from bench.servers import free_port
 from tests.process.server import OPERATOR, ROOT, serving
 
 SECTION = "## The API by example"
+FOLLOWERS = "## Followers"
 SECONDS = 60.0
 
 
-def blocks() -> list[str]:
-    """Return the shell blocks of the section, in order."""
+def blocks(heading: str = SECTION) -> list[str]:
+    """Return the shell blocks of a section, in order."""
     text = (ROOT / "README.md").read_text()
-    start = text.index(SECTION) + len(SECTION)
+    start = text.index(heading) + len(heading)
     section = text[start : text.index("\n## ", start)]
     return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
 
@@ -33,3 +37,47 @@ def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
             ["/bin/bash", "-c", script], env=known, check=False, capture_output=True, text=True, timeout=SECONDS
         )
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the examples are written with curl, which is not installed")
+def test_the_two_terminals_show_a_follower(tmp_path: Path) -> None:
+    """What is permitted beside the agent is denied there once the control plane has revoked it."""
+    first, second = blocks(FOLLOWERS)
+    for name in ("policies", "schemas", ".venv"):
+        (tmp_path / name).symlink_to(Path(sys.prefix) if name == ".venv" else ROOT / name)
+    plane, beside = free_port(), free_port()
+    known = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+    terminal = subprocess.Popen(
+        ["/bin/bash", "-c", f"exec {first.replace('8181', str(plane))}".replace("exec SIDECAR", "exec env SIDECAR")],
+        cwd=tmp_path,
+        env=known,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert terminal.stdout is not None
+        assert terminal.stdout.readline().startswith(b"ready on ")
+        known |= {"PLANE": f"http://127.0.0.1:{plane}", "BESIDE": f"http://127.0.0.1:{beside}"}
+        done = subprocess.run(
+            ["/bin/bash", "-c", f"set -euo pipefail\n{second}"],
+            cwd=tmp_path,
+            env=known,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+    finally:
+        terminal.terminate()
+        terminal.communicate(timeout=SECONDS)
+    assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:], _log(tmp_path))
+    starts = [found.start() for found in re.finditer(r'\{"decision_id"', done.stdout)]
+    decisions = [json.JSONDecoder().raw_decode(done.stdout, start)[0] for start in starts]
+    assert [decision["allowed"] for decision in decisions] == [True, False], done.stdout
+    assert decisions[0]["budget_checks"][0]["requested"] == 47.23
+    assert decisions[1]["reasons"][0]["code"] == "identity_revoked"
+    assert '"follower_id"' in done.stdout
+
+
+def _log(folder: Path) -> str:
+    log = folder / "beside.log"
+    return log.read_text()[-2000:] if log.exists() else ""
