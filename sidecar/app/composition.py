@@ -21,7 +21,7 @@ from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
-from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
+from sidecar.core.errors import ConfigurationInvalid, NotFound, SidecarError, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
@@ -102,7 +102,10 @@ class Worker(msgspec.Struct, frozen=True):
 
     def is_synced(self) -> bool:
         """Whether there is a state to decide by, which a follower may still wait for."""
-        return self.follower is None or self.follower.replication.is_synced()
+        try:
+            return self.follower is None or self.follower.replication.is_synced()
+        except SidecarError:  # a store that broke has told whoever stops the process
+            return False
 
 
 class Health:
