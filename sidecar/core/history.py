@@ -11,6 +11,7 @@ import msgspec
 
 from sidecar.core.audit import Body
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.followed import read_followed
 from sidecar.core.log_entries import digest_of
 
 Ending = Literal["settle", "release", "refund", "expire"]
@@ -139,7 +140,29 @@ class BudgetDeleted(msgspec.Struct, frozen=True, rename={"ts_us": "ts", "kind": 
     budget: str
 
 
-Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted
+class Followed(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"seq": "i", "ts_us": "ts", "kind": "type", "now_us": "now", "from_revision": "from", "to_revision": "to"},
+):
+    """What a follower took over from its control plane, which came from one revision to another with it.
+
+    ``changes`` is the address of the list of ``count`` records, ``files`` the digest of the policy files from then on.
+    """
+
+    seq: int
+    ts_us: int
+    kind: str
+    now_us: int
+    from_revision: int
+    to_revision: int
+    changes: str
+    count: int
+    files: str
+
+
+Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted | Followed
 
 
 RAISING: Final = frozenset(
@@ -161,7 +184,7 @@ RAISING: Final = frozenset(
 KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
-    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
+    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
     | {"deposit", "withdrawal", "payment"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""
@@ -194,6 +217,7 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "open": msgspec.json.Decoder(Opened),
     "decision": msgspec.json.Decoder(Decided),
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
+    "followed": msgspec.json.Decoder(Followed),
     **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
 }
 _decided: Final = msgspec.json.Decoder(Decided)
@@ -235,8 +259,22 @@ def read_manifest(content: bytes) -> Manifest:
         raise ValidationFailed(f"the fact is no list of policies: {error}") from error
 
 
+def inner_addresses(event: Event, address: str, content: bytes) -> tuple[str, ...]:
+    """Return the addresses that a fact of a record leads to itself: the texts of a manifest, versions of a list.
+
+    Raises ValidationFailed for a manifest or a list that is none.
+    """
+    if isinstance(event, Decided) and address == event.policies:
+        manifest = read_manifest(content)
+        named = (*manifest.schemas, *manifest.files)
+        return (*(each[1] for each in named), *(each.text for each in manifest.api))
+    if isinstance(event, Followed):
+        return tuple(record.fact for record in read_followed(content) if record.fact)
+    return ()
+
+
 def addresses(event: Event) -> Iterator[str]:
-    """Yield the addresses of the facts that a record refers to, in a fixed order; those in a manifest are its own."""
+    """Yield the addresses of the facts that a record refers to, in a fixed order, without ``inner_addresses``."""
     match event:
         case Decided():
             yield event.request
@@ -247,6 +285,8 @@ def addresses(event: Event) -> Iterator[str]:
             yield from (each[2] for each in (*event.chain, *event.budgets, *event.cards))
             if event.kind == "policy_created" and event.text is not None:
                 yield event.text
+        case Followed():
+            yield event.changes
         case _:
             return
 
