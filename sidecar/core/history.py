@@ -4,14 +4,12 @@ A log is a complete change feed of its tenant, so the values of all its records,
 them. Spelling, links and facts are checked by ``sidecar.core.verification``; which state comes out is the services'.
 """
 
-from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from sidecar.core.audit import Body
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.followed import read_followed
 from sidecar.core.log_entries import digest_of
 
 Ending = Literal["settle", "release", "refund", "expire"]
@@ -257,38 +255,6 @@ def read_manifest(content: bytes) -> Manifest:
         return _manifest.decode(content)
     except msgspec.DecodeError as error:
         raise ValidationFailed(f"the fact is no list of policies: {error}") from error
-
-
-def inner_addresses(event: Event, address: str, content: bytes) -> tuple[str, ...]:
-    """Return the addresses that a fact of a record leads to itself: the texts of a manifest, versions of a list.
-
-    Raises ValidationFailed for a manifest or a list that is none.
-    """
-    if isinstance(event, Decided) and address == event.policies:
-        manifest = read_manifest(content)
-        named = (*manifest.schemas, *manifest.files)
-        return (*(each[1] for each in named), *(each.text for each in manifest.api))
-    if isinstance(event, Followed):
-        return tuple(record.fact for record in read_followed(content) if record.fact)
-    return ()
-
-
-def addresses(event: Event) -> Iterator[str]:
-    """Yield the addresses of the facts that a record refers to, in a fixed order, without ``inner_addresses``."""
-    match event:
-        case Decided():
-            yield event.request
-            yield event.policies
-            yield from (each[2] for each in (*event.chain, *event.others, *event.cards))
-            yield from (each[2] for each in event.budgets)
-        case Changed():
-            yield from (each[2] for each in (*event.chain, *event.budgets, *event.cards))
-            if event.kind == "policy_created" and event.text is not None:
-                yield event.text
-        case Followed():
-            yield event.changes
-        case _:
-            return
 
 
 def may_reopen(body: bytes) -> bool:

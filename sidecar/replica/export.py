@@ -18,9 +18,10 @@ import msgspec
 import orjson
 
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
-from sidecar.core.history import addresses, digest, inner_addresses, read_event
+from sidecar.core.history import digest, read_event
 from sidecar.core.instants import utc_text
 from sidecar.core.log_entries import digest_of, text_of
+from sidecar.core.references import addresses, inner_addresses
 from sidecar.service.chronicle import Chronicle
 
 FORMAT: Final = 1
