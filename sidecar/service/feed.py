@@ -29,11 +29,10 @@ FILES_KEPT: Final = 512
 
 
 class Reader(NamedTuple):
-    """Whom the feed of which tenant is told to, in one read transaction; ``top`` is the follower's subtree, if any."""
+    """Whom the feed of which tenant is told to, in one read transaction."""
 
     part: TenantTransaction
     follower_id: str | None
-    top: str | None
     scope: Scope
 
 
@@ -65,18 +64,18 @@ class Audience:
         require_alive(txn, caller, now_us)
         part = txn.of(tenant_of(txn, caller, tenant_id))
         scope = Scope(part, caller.top, lambda: self._snapshots.policies(txn, part), self._lookers)
-        return Reader(part, caller.name if caller.kind == "follower" else None, caller.top, scope)
+        return Reader(part, caller.name if caller.kind == "follower" else None, scope)
 
 
 class Publisher:
     """Tells followers what changed."""
 
-    def __init__(self, store: Store, snapshots: Snapshots, waiting: Waiting) -> None:
+    def __init__(self, store: Store, snapshots: Snapshots, audience: Audience, waiting: Waiting) -> None:
         """Tell of ``store``; calls wait in ``waiting``."""
         self._store = store
         self._snapshots = snapshots
         self._waiting = waiting
-        self._audience = Audience(snapshots)
+        self._audience = audience
         self._files: Recent[str, tuple[CompiledFiles, PolicyFiles, str]] = Recent(FILES_KEPT)
 
     async def awaited(self, caller: Caller, asked: Asked, wait_seconds: int, clock: Callable[[], int]) -> Page:
@@ -129,12 +128,12 @@ class Publisher:
         tenant, feed = reader.part.tenant, reader.part.feed
         files, digest = self._files_of(txn, tenant.tenant_id)
         are_told = gathered.to == head and asked.files_digest != digest and not gathered.is_compacted
-        if are_told and reader.top is not None:
+        if are_told and reader.scope.top is not None:
             gathered.add_beside(feed, reader.scope.outside)
         return Page(
             origin=reader.part.audit.origin,
             follower_id=reader.follower_id,
-            scope=reader.top,
+            scope=reader.scope.top,
             from_revision=asked.since,
             to_revision=asked.since if gathered.is_compacted else gathered.to,
             head=head,

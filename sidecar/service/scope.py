@@ -75,7 +75,7 @@ class Scope:
     ) -> None:
         """Be about the subtree of ``top``, None for the whole tenant; ``policies`` returns those of the tenant."""
         self._part = part
-        self._top = top
+        self.top = top
         self._policies = policies
         self._known = lookers
         self.above: tuple[Identity, ...] = () if top is None else tuple(reversed(walk(top, part.identities.get)[1:]))
@@ -87,7 +87,7 @@ class Scope:
         """Whether a record that exists is told."""
         if isinstance(change.value, FollowedToken) and change.value.token.kind == "follower":
             return False
-        if self._top is None:
+        if self.top is None:
             return True
         if change.kind == "identity":
             return self.is_inside(change.id) or change.id in self.outside
@@ -95,7 +95,7 @@ class Scope:
 
     def sees_gone(self, owner: str | None) -> bool:
         """Whether it is told that a record is gone, which belonged to ``owner``."""
-        return self._top is None or self._is_of(owner)
+        return self.top is None or self._is_of(owner)
 
     def _is_of(self, owner: str | None) -> bool:
         """Whether what belongs to ``owner`` is told; it is where nobody knows whose a card was."""
@@ -107,10 +107,12 @@ class Scope:
 
     def is_inside(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree or above it. One that does not exist may become so."""
-        return self._top is None or identity_id in self._above or self.is_below(identity_id)
+        return identity_id in self._above or self.is_below(identity_id)
 
     def is_below(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree."""
+        if self.top is None:
+            return True
         passed: list[str] = []
         at: str | None = identity_id
         while at is not None and at not in self._below:
@@ -126,14 +128,14 @@ class Scope:
     @cached_property
     def outside(self) -> frozenset[str]:
         """The identities outside that followed policies look into, with all above these."""
-        if self._top is None:
+        if self.top is None:
             return frozenset()
-        key = (self._part.tenant.number, self._top)
+        key = (self._part.tenant.number, self.top)
         return self._chains(self._known.named(key, self._lookers, lambda: self._named_by(self._lookers)))
 
     def looked_into(self, policy_ids: Collection[str]) -> frozenset[str]:
         """Return those that some of the policies look into, with all above these."""
-        if self._top is None or not policy_ids:
+        if self.top is None or not policy_ids:
             return frozenset()
         return self._chains(self._named_by(each for each in self._lookers if each.policy_id in policy_ids))
 

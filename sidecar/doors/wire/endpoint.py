@@ -88,8 +88,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
     ``is_open`` that it needs no token, and that no rate limit holds for it; ``is_decision`` that its answer is a
     decision, or several; ``is_long`` that it may take long, and ends when its client goes away. What follows
-    ``body_bytes_max`` is for the description only: the type of its ``answer`` (None for none) and the ``status`` that
-    it comes with, types of ``further`` answers by status, its ``operation`` (the function's name unless said) and
+    ``body_bytes_max`` is for the description only: the type of its ``answer`` and the ``status`` that it comes with,
+    types of ``further`` answers by status (None for none), its ``operation`` (the function's name unless said) and
     ``tag`` (from the path unless said); ``names_tenant`` says that the query may name one, and without
     ``is_documented`` the call is left out. ``manner`` is the native one unless said.
     """
