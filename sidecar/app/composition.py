@@ -54,8 +54,8 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
-from sidecar.service.deliveries import Dispatch
 from sidecar.service.compaction import Compactor
+from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
 from sidecar.service.feed import Audience, Publisher
 from sidecar.service.feed_snapshot import SnapshotTeller
@@ -142,11 +142,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     clock = Clock(newest_time(environment))
     metrics = Metrics(share)
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
-    snapshots, new_id = Snapshots(), AscendingIds()
-    waiting = Waiting(store, asyncio.sleep)
-    registry = Registry(store, snapshots, new_id)
+    snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
-    settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
@@ -183,17 +181,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(
-        settings.data_dir / "background.lock",
-        store,
-        settler,
-        clock,
-        desk,
-        courier,
-        announcer,
-        transits,
-        Compactor(store, settings.changes_kept),
-    )
+    chores = Chores(courier, announcer, transits, Compactor(store, settings.changes_kept))
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting)

@@ -44,6 +44,7 @@ COMPACT_ROUNDS: Final = 4
 class Chores(NamedTuple):
     """What is done behind everything that is due."""
 
+    courier: Courier
     announcer: Announcer
     transits: Transits
     compactor: Compactor
@@ -59,7 +60,6 @@ class Duty:
         settler: Settler,
         clock: Clock,
         desk: TokenDesk,
-        courier: Courier,
         chores: Chores,
     ) -> None:
         """Compete for ``lock_file``."""
@@ -68,8 +68,7 @@ class Duty:
         self._settler = settler
         self._clock = clock
         self._desk = desk
-        self._courier = courier
-        self._announcer, self._transits, self._compactor = chores
+        self._courier, self._announcer, self._transits, self._compactor = chores
         self._resuming: asyncio.Task[None] | None = None
         self._descriptor: int | None = None
         self._tended = 0.0

@@ -10,15 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.app import duty as module
-from sidecar.app.duty import SWEEP_ROUNDS, Duty
+from sidecar.app.duty import SWEEP_ROUNDS, Chores, Duty
 from sidecar.core.errors import Unavailable
 from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
+from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Parcel
 from sidecar.service.payment_effects import RETRY_US
 from sidecar.service.policy_store import PoliciesLoaded
-from sidecar.service.compaction import Compactor
 from sidecar.service.transits import Transits
 from sidecar.service.webhooks import WebhookPatch
 from sidecar.state.clock import Clock
@@ -50,8 +50,8 @@ class Office:
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
         transits = transits or Transits(world.store, self.clock)
-        chores = Chores(Announcer(world.store), transits, Compactor(world.store, CHANGES_KEPT))
-        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, chores)
+        chores = Chores(self.courier, Announcer(world.store), transits, Compactor(world.store, CHANGES_KEPT))
+        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, chores)
 
     def run(self, until: Callable[[], bool], ticks: int = 2_000) -> None:
         """Work until something holds, which must be before so many ticks."""
@@ -219,8 +219,8 @@ def test_old_changes_are_forgotten_for_as_long_as_there_are_more(office: Office)
 
     def floor() -> int:
         with office.world.store.read() as txn:
-            part = office.world.part(txn)
-            return txn.tenants.revisions(part.tenant.number).entities - part.feed.floor()
+            tenant = next(txn.tenants.after(0))
+            return txn.tenants.revisions(tenant.number).entities - txn.of(tenant).feed.floor()
 
     assert floor() > CHANGES_KEPT
     office.run(lambda: floor() == CHANGES_KEPT)

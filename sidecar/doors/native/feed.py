@@ -51,7 +51,7 @@ class FeedCalls:
             is_long=True,
             answer=FeedPage,
             further={304: None},
-            tag="followers",
+            tag="feed",
         )
         yield Call(
             method="GET",
@@ -61,7 +61,7 @@ class FeedCalls:
             is_long=True,
             answer=str,
             content_type=NDJSON,
-            tag="followers",
+            tag="feed",
         )
 
     async def get_changes(self, ask: Ask) -> Answer:

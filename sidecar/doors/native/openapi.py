@@ -21,9 +21,9 @@ TAGS: Final = {
     "grants": "What a wallet's owner lets an agent pay, in force once the owner's passkey has signed it.",
     "passkeys": "With which wallets' owners sign: WebAuthn credentials of identities.",
     "tokens": "What callers authenticate with.",
-    "followers": "What servers that follow this one are told, so that they decide beside their agents.",
     "webhooks": "Endpoints that are told what happens, signed after Standard Webhooks.",
     "audit": "The hash-chained log of everything that was decided and changed.",
+    "feed": "What servers that follow this one are told, so that they decide beside their agents.",
     "operations": "For whoever runs the process; no token is needed.",
 }
 """Groups of calls, in the order in which they are shown."""
