@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.app.dialects import MANNERS, dialect_calls
-from sidecar.app.duty import Duty
+from sidecar.app.duty import Chores, Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
@@ -26,6 +26,7 @@ from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.feed import FeedCalls
 from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
 from sidecar.doors.native.passkeys import PasskeyCalls
@@ -53,8 +54,12 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.feed import Audience, Publisher
+from sidecar.service.feed_snapshot import SnapshotTeller
+from sidecar.service.feed_waiting import Waiting
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -86,7 +91,8 @@ NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
 class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end.
 
-    ``shadow`` is None where decisions are compared with no other policies.
+    ``shadow`` is None where decisions are compared with no other policies. ``waiting`` are calls that would keep the
+    process from its end.
     """
 
     application: Application
@@ -96,6 +102,7 @@ class Worker(msgspec.Struct, frozen=True):
     watchers: tuple[Watcher, ...]
     store: LmdbStore
     rates: RateCounts
+    waiting: Waiting
 
 
 class Health:
@@ -135,10 +142,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     clock = Clock(newest_time(environment))
     metrics = Metrics(share)
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
-    snapshots, new_id = Snapshots(), AscendingIds()
-    registry = Registry(store, snapshots, new_id)
+    snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
-    settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     is_local = settings.webhooks_allow_private
@@ -166,6 +172,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
+        *_feed_calls(store, snapshots, waiting, clock),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
@@ -174,10 +181,18 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     limiter = Limiter(rates.admit, settings.rate_limit)
     context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
+    chores = Chores(courier, announcer, transits, Compactor(store, settings.changes_kept))
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
     served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
-    return Worker(served, duty, shadow, reloader, watchers, store, rates)
+    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting)
+
+
+def _feed_calls(store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int]) -> Iterable[Call]:
+    """Return the calls that followers make of their control plane."""
+    audience = Audience(snapshots)
+    teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
+    return FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 
 def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:

@@ -79,6 +79,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         await asyncio.sleep(0.005)
     ready()
     await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    worker.waiting.end()
     server.should_exit = True
     await serving
     for task in beside:

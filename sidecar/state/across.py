@@ -10,8 +10,8 @@ from sidecar.state.codec import U32
 from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
-from sidecar.state.rows import every_row
 from sidecar.state.replica_check import check_replica
+from sidecar.state.rows import every_row
 from sidecar.state.tenants import DEPLOYMENT
 from sidecar.state.tenants_check import check_tenants
 from sidecar.state.tokens_check import KeyRing
