@@ -12,13 +12,14 @@ from sidecar.core.staleness import Contact
 class Entry(NamedTuple):
     """One entry of the change feed. ``kind`` is None for what is not followed.
 
-    ``owner`` is whom a record that is gone belonged to, None where it belonged to nobody, or nobody knows.
+    ``is_removal`` says that it tells of the record's end, and then ``owner`` is whom the record belonged to.
     """
 
     revision: int
     kind: RecordKind | None
     id: str
     owner: str | None
+    is_removal: bool = False
 
 
 class Feed(Protocol):
@@ -39,8 +40,11 @@ class Feed(Protocol):
     def all(self, kind: RecordKind, *, after: int = 0) -> Iterator[Change]:
         """Yield every record of a kind in order of creation, from the one after that place."""
 
-    def adopt(self, change: Change) -> None:
-        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass."""
+    def adopt(self, change: Change, at: int) -> None:
+        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass.
+
+        ``at`` is the revision that this store comes to with it.
+        """
 
     def forget(self, up_to: int, most: int) -> int:
         """Forget up to ``most`` entries of the change feed up to a revision; returns how many."""
