@@ -124,6 +124,7 @@ def budget(metered: Metered) -> answers.Budget:
         "on_exceeded": value.on_exceeded,
         "on_expiry": value.on_expiry,
         "account_id": value.account_id,
+        "follower_id": value.follower_id,
         "notify_at": _share(value),
         "usage": {
             "window_start": None if window is None else instant(window.start_us),
