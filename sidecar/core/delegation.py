@@ -55,7 +55,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 class Word(msgspec.Struct, frozen=True, kw_only=True):
     """What the control plane decided on a request of a follower, under the follower's decision id.
 
-    ``audit`` is where its own record stands; None where nothing was decided, as for what was cancelled before it came.
+    ``audit`` is where its own record stands. It and the revisions are None where nothing was decided, since the follower
+    had cancelled it.
     """
 
     decision_id: str
@@ -64,8 +65,8 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[BudgetCheck, ...]
     shares: tuple[Share, ...]
     expires_at_us: int | None
-    entity_revision: int
-    policy_revision: str
+    entity_revision: int | None
+    policy_revision: str | None
     audit: AuditMark | None
 
 
@@ -75,6 +76,11 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
     decision_id: str
     word: Word | None = None
     trouble: str | None = None
+
+    @property
+    def is_granted(self) -> bool:
+        """Whether the control plane holds what was asked."""
+        return self.word is not None and self.word.granted
 
 
 def place_of(budget: Budget, seat: Seat) -> Place:

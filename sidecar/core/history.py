@@ -25,6 +25,16 @@ Figures: TypeAlias = tuple[str, int, int, int, int]
 """A measure of a reservation after a call: dimension, asked, held, settled, refunded."""
 
 
+class Remote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a follower's control plane said of a decision, and where its own record of it stands, where it made one."""
+
+    granted: bool
+    codes: tuple[str, ...] = ()
+    budgets: tuple[tuple[str, int, int | None, int | str, int | str, int], ...] = ()
+    seq: int | None = None
+    hash: str | None = None
+
+
 class Opened(msgspec.Struct, frozen=True, kw_only=True, rename={"ts_us": "ts"}):
     """Record 0: whose log it is, and what every ruling in it depends on."""
 
@@ -47,6 +57,7 @@ class Decided(
         "ts_us": "ts",
         "kind": "type",
         "expires_us": "expires",
+        "asker": "for",
     },
 ):
     """A decision; the fields are those of ``sidecar.core.audit.decision_body``, with the frame of its record."""
@@ -80,6 +91,9 @@ class Decided(
     replay_of: str | None = None
     others: tuple[Named, ...] = ()
     cards: tuple[Named, ...] = ()
+    at: str | None = None
+    asker: str | None = None
+    remote: Remote | None = None
 
     @property
     def is_allowed(self) -> bool:
@@ -109,6 +123,7 @@ class Ended(
     measures: tuple[Figures, ...]
     currency: str | None = None
     late: bool = False
+    by: str = "sidecar"
 
 
 class Changed(
@@ -162,6 +177,7 @@ KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
+    | {"reservation_conflict"}
     | {"deposit", "withdrawal", "payment"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""

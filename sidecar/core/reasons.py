@@ -210,6 +210,32 @@ _PERIODS: Final = {
 }
 
 
+def decided_elsewhere(budget: Budget) -> Reason:
+    """Return the reason of a budget on which a follower alone decides, asked of anybody else."""
+    return _undecided(budget, f"budget `{budget.name}` is decided by follower `{budget.follower_id}` alone")
+
+
+def not_asked(budget: Budget) -> Reason:
+    """Return the reason of a budget on which the control plane decides, where it was not asked."""
+    return _undecided(budget, f"budget `{budget.name}` is decided at the control plane, which was not asked")
+
+
+def _undecided(budget: Budget, message: str) -> Reason:
+    return Reason(
+        verdict="deny",
+        code="replica_stale",
+        message=message,
+        identity_id=budget.identity_id,
+        card_id=budget.card_id,
+        budget_id=budget.budget_id,
+    )
+
+
+def no_word(trouble: str) -> Reason:
+    """Return the reason of a request on which the control plane has to decide as well and did not."""
+    return Reason(verdict="deny", code="replica_stale", message=f"the control plane did not decide: {trouble}")
+
+
 def _figure(check: BudgetCheck, value: int) -> str:
     if check.dimension == AMOUNT and check.currency is not None:
         return f"{major_text(value, check.currency)} {check.currency}"

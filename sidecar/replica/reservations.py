@@ -1,10 +1,9 @@
 """Reservations at the control plane, as its ``POST /v1/reservations`` makes and cancels them for a follower."""
 
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.core.delegation import Word
 from sidecar.core.model import AuthorizeRequest
-from typing import Protocol
 
 TIMEOUT_SECONDS: Final = 1.0
 """How long an agent waits for it; a decision fails closed then."""

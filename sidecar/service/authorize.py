@@ -11,6 +11,8 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.budget import Claim, Usage
+from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.directory import Tenant
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
@@ -18,6 +20,7 @@ from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.consult import Findings
+from sidecar.service.delegation import Delegation, close, confirmed, seat_of
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
 from sidecar.service.idempotency import find_replay, replay_of, stored_decision
@@ -33,17 +36,22 @@ class Answered(msgspec.Struct, frozen=True):
     """A decision, and whether it is the stored one of an earlier call with the same key.
 
     ``grounds`` are what ``sidecar.service.explain`` explains it from; a stored one has none. ``proposal`` is the ruling
-    that a new decision rests on.
+    that a new decision rests on, ``claimed`` what it claims, of budgets that had used so much before.
     """
 
     decision: Decision
     replayed: bool = False
     grounds: Grounds | None = None
     proposal: Proposal | None = None
+    claimed: tuple[tuple[Claim, Usage], ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Who asks what, and when; ``explain`` asks for the grounds of the decision as well."""
+    """Who asks what, and when; ``explain`` asks for the grounds of the decision as well.
+
+    ``seat`` is where it is decided. ``decision_id`` is given where a follower made it, ``referral`` where its control
+    plane was asked.
+    """
 
     caller: Caller
     tenant: Tenant
@@ -51,6 +59,9 @@ class Call(msgspec.Struct, frozen=True):
     key: IdempotencyKey | None
     now_us: int
     explain: bool = False
+    seat: Seat = HOME
+    decision_id: str | None = None
+    referral: Referral | None = None
 
 
 class Authorizer:
@@ -63,8 +74,10 @@ class Authorizer:
         new_id: Callable[[str, int], str],
         observer: Observer | None = None,
         witness: Witness | None = None,
+        delegation: Delegation | None = None,
     ) -> None:
-        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
+        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time, ``delegation`` is that of a follower."""
+        self._delegation = delegation
         self._observer = observer or Unobserved()
         self._witness = witness or Unobserved()
         self._store = store
@@ -98,8 +111,11 @@ class Authorizer:
                 return Answered(stored, replayed=True)
             self._store.require_room()
             proposal = self.propose(txn, part, caller, request, now_us)
+            call = Call(caller, tenant, request, key, now_us, explain, self.seat(txn))
+            lacks_word = self.lacks_word(part, call, proposal)
         course.ruled()
-        call = Call(caller, tenant, request, key, now_us, explain)
+        if lacks_word:
+            call = await self.referred(call)
         answered = await self._store.write(lambda writing: self._decide(writing, call, proposal))
         if not answered.replayed:
             course.decided(answered.decision)
@@ -118,7 +134,7 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
-            decision = rehearsed(part, proposal, request, now_us)
+            decision = rehearsed(part, proposal, request, now_us, self.seat(txn))
             grounds = weigh(part, proposal, request, now_us) if explain else None
         return Answered(decision, grounds=grounds)
 
@@ -135,12 +151,37 @@ class Authorizer:
             caller.require_hold(request.ttl_seconds)
         return rule(part, view, request, now_us)
 
+    def consider(self, txn: Transaction, part: TenantTransaction, request: AuthorizeRequest, now_us: int) -> Proposal:
+        """Return the ruling on the committed state, whoever asks. Raises NotFound, ValidationFailed."""
+        view = self._snapshots.current(txn, part, request.identity_id, request.card_id)
+        return rule(part, view, request, now_us)
+
+    def seat(self, txn: Transaction) -> Seat:
+        """Return where this process decides. Raises Unavailable for a follower that has not followed yet."""
+        return HOME if self._delegation is None else seat_of(txn)
+
+    def lacks_word(self, part: TenantTransaction, call: Call, proposal: Proposal) -> bool:
+        """Whether nothing but the word of a control plane is missing for a permit."""
+        if self._delegation is None:
+            return False
+        return judge(part, proposal, call.request, call.now_us, seat=call.seat).lacks_word
+
+    async def referred(self, call: Call) -> Call:
+        """Return ``call`` with what the control plane says of it. Raises Unavailable where nothing can be written."""
+        if self._delegation is None:
+            return call
+        decision_id = self._new_id("dec", call.now_us)
+        referral = await self._delegation.refer(decision_id, call.request, call.now_us)
+        return msgspec.structs.replace(call, decision_id=decision_id, referral=referral)
+
     def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:
         require_alive(txn, call.caller, call.now_us)
         part = txn.of(call.tenant)
         replay = None if call.key is None else find_replay(part, call.key, call.now_us)
         stored = None if replay is None else _stored(part, call.request, replay)
         if stored is not None:
+            if call.referral is not None:
+                close(txn, call.referral, is_used=False)
             return Answered(stored, replayed=True)
         proposal = self.renew(txn, part, call, proposal)
         return self.record(txn, part, call, proposal, replay)
@@ -161,11 +202,12 @@ class Authorizer:
     ) -> Answered:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
-        judgement = judge(part, proposal, request, now_us)
+        referral = None if call.referral is None else confirmed(txn, call.referral)
+        judgement = judge(part, proposal, request, now_us, seat=call.seat, referral=referral)
         findings, allowed = judgement.findings, judgement.allowed
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
-        decision_id = self._new_id("dec", now_us)
-        placed = _reserve(part, decision_id, request, findings, now_us) if allowed else None
+        decision_id = call.decision_id or self._new_id("dec", now_us)
+        placed = _reserve(part, decision_id, call, findings) if allowed else None
         visible = placed is not None and placed.reservation.is_visible
         expires_at_us = placed.reservation.expires_at_us if placed is not None and visible else None
         verdict = Verdict(
@@ -186,6 +228,8 @@ class Authorizer:
             token_id=call.caller.name,
             now_us=now_us,
             entity_revision=proposal.view.entity_revision,
+            seat=call.seat,
+            referral=referral,
         )
         decision = Decision(
             decision_id=decision_id,
@@ -207,14 +251,21 @@ class Authorizer:
         if call.key is not None and replay is None:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         tell_decision(part, request, decision, findings.claimed, now_us)
-        if not allowed:
+        if referral is not None:
+            close(txn, referral, is_used=allowed)
+        if not allowed and call.seat.at is None:  # identities of a follower are changed at its control plane only
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
-        return Answered(decision, grounds=grounds, proposal=proposal)
+        return Answered(decision, grounds=grounds, proposal=proposal, claimed=findings.claimed)
 
 
-def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Decision:
-    """Return what would be decided on a ruling now; nothing is reserved or recorded."""
-    judgement = judge(part, proposal, request, now_us)
+def rehearsed(
+    part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int, seat: Seat = HOME
+) -> Decision:
+    """Return what would be decided on a ruling now; nothing is reserved or recorded.
+
+    A control plane is not asked, so what it has to decide on as well is a denial that says so.
+    """
+    judgement = judge(part, proposal, request, now_us, seat=seat)
     return Decision(
         decision_id=None,
         identity_id=request.identity_id,
@@ -234,11 +285,9 @@ def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeReq
     )
 
 
-def _reserve(
-    part: TenantTransaction, decision_id: str, request: AuthorizeRequest, findings: Findings, now_us: int
-) -> Transition | None:
+def _reserve(part: TenantTransaction, decision_id: str, call: Call, findings: Findings) -> Transition | None:
     """Book every claim of a permit; None where there is nothing to hold or count."""
-    placed = reserve(findings, request, decision_id, now_us)
+    placed = reserve(findings, call.request, decision_id, call.now_us, call.seat)
     if placed is None:
         return None
     ledger = part.ledger

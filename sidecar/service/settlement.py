@@ -151,8 +151,25 @@ def end_hold(
 
     A hold whose time has come ends first, whether or not the background work was there already.
     """
-    present = _apply(part, "expire", expire(reservation, now_us), None, now_us)
-    return _apply(part, kind, change(present), caller, now_us)
+    present = book(part, "expire", expire(reservation, now_us), None, now_us)
+    return book(part, kind, change(present), None if caller is None else caller.name, now_us)
+
+
+def book(part: TenantTransaction, kind: str, transition: Transition, by: str | None, now_us: int) -> Reservation:
+    """Book a transition inside a transaction and record it; a repetition leaves no trace.
+
+    ``by`` is the token that asks for it, None where the sidecar itself does.
+    """
+    if not transition.changed:
+        return transition.reservation
+    overdrawn = [posting.claim.budget_id for posting in transition.postings if part.ledger.book(posting)]
+    reservation = msgspec.structs.replace(
+        transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
+    )
+    part.ledger.keep(reservation)
+    part.audit.append(kind, now_us, _body(reservation, overdrawn, by))
+    tell_ending(part, kind, reservation, overdrawn, now_us)
+    return reservation
 
 
 def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
@@ -166,23 +183,7 @@ def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
     return Found(decision, reservation if reservation is not None and reservation.is_visible else None)
 
 
-def _apply(
-    part: TenantTransaction, kind: str, transition: Transition, caller: Caller | None, now_us: int
-) -> Reservation:
-    """Book a transition and record it; a repetition leaves no trace."""
-    if not transition.changed:
-        return transition.reservation
-    overdrawn = [posting.claim.budget_id for posting in transition.postings if part.ledger.book(posting)]
-    reservation = msgspec.structs.replace(
-        transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
-    )
-    part.ledger.keep(reservation)
-    part.audit.append(kind, now_us, _body(reservation, overdrawn, caller))
-    tell_ending(part, kind, reservation, overdrawn, now_us)
-    return reservation
-
-
-def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None) -> Body:
+def _body(reservation: Reservation, overdrawn: list[str], by: str | None) -> Body:
     body: Body = {
         "decision": reservation.decision_id,
         "identity": reservation.identity_id,
@@ -191,7 +192,7 @@ def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None)
             [name, measure.asked, measure.held, measure.settled, measure.refunded]
             for name, measure in sorted(reservation.measures.items())
         ],
-        "by": "sidecar" if caller is None else caller.name,
+        "by": "sidecar" if by is None else by,
     }
     if reservation.currency is not None:
         body["currency"] = reservation.currency
@@ -210,7 +211,7 @@ def _expire_due(txn: Transaction, now_us: int) -> int:
         reservation = None if part is None else part.ledger.reservation(hold.decision_id)
         if part is None or reservation is None:
             raise StoreUnusable(f"`{hold.decision_id}` is due and does not exist")
-        _apply(part, "expire", expire(reservation, now_us), None, now_us)
+        book(part, "expire", expire(reservation, now_us), None, now_us)
         ended += 1
         room -= 1 + len(part.webhooks.interests())
         if room <= 0:
