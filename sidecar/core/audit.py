@@ -18,6 +18,7 @@ from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
+from sidecar.core.staleness import Freshly, recorded
 
 FORMAT: Final = 1
 """Version of the body; a reader refuses one it does not know."""
@@ -128,7 +129,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided, as far as the record tells it in clear."""
+    """What was decided, as far as the record tells it in clear; ``freshly`` is None for what no follower decided."""
 
     decision_id: str
     allowed: bool
@@ -137,6 +138,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
     expires_at_us: int | None
     replay_of: str | None = None
+    freshly: Freshly | None = None
+    seat: Seat = HOME
+    referral: Referral | None = None
 
 
 def decision_body(
@@ -149,8 +153,6 @@ def decision_body(
     token_id: str,
     now_us: int,
     entity_revision: int,
-    seat: Seat = HOME,
-    referral: Referral | None = None,
 ) -> Body:
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12).
 
@@ -195,14 +197,14 @@ def decision_body(
         ("replay_of", verdict.replay_of),
         ("others", facts.others or None),
         ("cards", (facts.card,) if facts.card else None),
-        ("at", seat.at),
-        ("for", seat.asker),
-        ("remote", None if referral is None else _remote(referral)),
+        ("at", verdict.seat.at),
+        ("for", verdict.seat.asker),
+        ("remote", None if verdict.referral is None else _remote(verdict.referral)),
     )
     for key, value in optional:
         if value is not None:
             fields[key] = value
-    return fields
+    return fields if verdict.freshly is None else fields | recorded(verdict.freshly)
 
 
 def _remote(referral: Referral) -> Body:

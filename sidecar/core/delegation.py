@@ -55,8 +55,8 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 class Word(msgspec.Struct, frozen=True, kw_only=True):
     """What the control plane decided on a request of a follower, under the follower's decision id.
 
-    ``audit`` is where its own record stands. It and the revisions are None where nothing was decided, since the follower
-    had cancelled it.
+    ``audit`` is where its own record stands. It and the revisions are None where nothing was decided, since it was
+    cancelled before.
     """
 
     decision_id: str
@@ -71,11 +71,15 @@ class Word(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Referral(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that a follower referred to its control plane: its ``word``, or the ``trouble`` that there was."""
+    """A request that a follower referred to its control plane: its ``word``, or the ``trouble`` that there was.
+
+    ``is_answered`` is False where no answer came at all.
+    """
 
     decision_id: str
     word: Word | None = None
     trouble: str | None = None
+    is_answered: bool = True
 
     @property
     def is_granted(self) -> bool:

@@ -1,7 +1,7 @@
 """What budgets say of a request that the policies permit, read inside the transaction that decides.
 
-Nothing is changed here, and a denial by policies makes no claims. Budgets that are decided elsewhere claim nothing here:
-a follower takes the word of its control plane for them, and anything that nobody gave a word for is a denial.
+Nothing is changed here, and a denial by policies makes no claims. Budgets that are decided elsewhere claim nothing: a
+follower takes the word of its control plane for them, and what nobody gave a word for is a denial.
 """
 
 from collections.abc import Iterable

@@ -51,7 +51,8 @@ class Delegation:
         try:
             word = await self._delegate.reserve(decision_id, request)
         except SidecarError as error:
-            return Referral(decision_id=decision_id, trouble=error.message)
+            is_answered = not isinstance(error, Unavailable)
+            return Referral(decision_id=decision_id, trouble=error.message, is_answered=is_answered)
         return Referral(decision_id=decision_id, word=word)
 
 
@@ -66,7 +67,7 @@ def seat_of(txn: Transaction) -> Seat:
 def confirmed(txn: Transaction, referral: Referral) -> Referral:
     """Return ``referral`` as it holds inside the transaction that decides: what is being cancelled grants nothing."""
     intent = txn.intents.find(referral.decision_id)
-    if intent is None or intent.is_abandoned:
+    if referral.is_granted and (intent is None or intent.is_abandoned):
         return Referral(decision_id=referral.decision_id, trouble="its answer came too late")
     return referral
 

@@ -5,6 +5,7 @@ told, in a transaction of its own, and a decision that finds it marked or gone g
 worth marking.
 """
 
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -43,15 +44,13 @@ class Canceller:
         return len(due)
 
     async def _cancel(self, decision_id: str) -> None:
-        try:
+        with suppress(NotFound):  # then it is none of ours there, and nothing is held for us
             await self._delegate.cancel(decision_id)
-        except NotFound:
-            pass  # it is none of ours there, so nothing is held for us
         await self._store.write(lambda txn: txn.intents.forget(decision_id))
 
 
 def _due(txn: Transaction, now_us: int) -> list[Intent]:
-    """Return intents that nobody is going to answer any more; one from the future is from before the clock went back."""
+    """Return intents that nobody is going to answer any more; one from the future was made before a clock went back."""
     due: list[Intent] = []
     for intent in txn.intents.all():
         if len(due) == CANCELLED_MAX:

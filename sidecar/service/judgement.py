@@ -10,7 +10,8 @@ from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.delegation import HOLD_GRACE_SECONDS, HOME, Referral, Seat
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.reservation import Transition, place
-from sidecar.service.consult import Findings, consult
+from sidecar.core.staleness import Freshly
+from sidecar.service.consult import NOTHING, Findings, consult
 from sidecar.service.premises import Premises
 from sidecar.service.ruling import Proposal
 
@@ -43,16 +44,19 @@ def judge(
     proposal: Proposal,
     request: AuthorizeRequest,
     now_us: int,
+    freshly: Freshly | None = None,
     *,
     seat: Seat = HOME,
     referral: Referral | None = None,
 ) -> Judgement:
     """Return what becomes of ``request``, given its ruling and what budgets have used by now. Raises Conflict.
 
+    ``freshly`` is how old the data of a follower is: where it is too old, no budget is asked, as on any denial.
     ``seat`` is where it is decided, ``referral`` what came of asking a control plane.
     """
-    findings = consult(premises, proposal, request, now_us, seat, referral)
-    denials = (*proposal.denials, *findings.denials)
+    stale = () if freshly is None else reasons.stale(freshly, request.action, now_us)
+    findings = NOTHING if stale else consult(premises, proposal, request, now_us, seat, referral)
+    denials = (*proposal.denials, *findings.denials, *stale)
     if findings.unasked:
         denials = (*denials, *(reasons.not_asked(budget) for budget in findings.unasked))
     return Judgement(proposal, findings, reasons.in_order(denials) if denials else ())

@@ -1,8 +1,8 @@
 """What the control plane decides and holds for its followers, under the followers' decision ids.
 
 The whole request is decided again, by what holds here: the newest policies, statuses and limits. Only budgets that the
-asking follower decides itself are left out. The decision is recorded in this log as one of its own, and what it holds
-ends by the follower's word (``sidecar.service.remote_endings``), by ``cancel``, or a week after the follower's own hold.
+asking follower decides itself are left out. The decision is recorded in this log like any other, and what it holds ends
+by the follower's word (``sidecar.service.remote_endings``), by ``cancel``, or a week after the follower's own hold.
 """
 
 from hashlib import sha256

@@ -87,7 +87,7 @@ def test_every_kind_that_a_service_writes_is_known() -> None:
     written = {kind for text in texts for kind in re.findall(rf'"([a-z]+_(?:{verbs}))"', text)}
     others = {"open", "decision", "settle", "release", "refund", "expire"}
     moved = {"deposit", "withdrawal", "payment"}
-    assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded"} == KINDS
+    assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded", "reservation_conflict"} == KINDS
 
 
 def test_what_cannot_be_read_is_refused() -> None:
