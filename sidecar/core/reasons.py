@@ -263,12 +263,10 @@ def stale(freshly: Freshly, action: str, now_us: int) -> tuple[Reason, ...]:
             f" {_seconds(SKEW_MAX_US)} are allowed"
         )
     if freshly.is_too_old:
-        allowed = f"`{action}` may rest on data of {_seconds(freshly.limit_us)}"
-        since = "and nobody can say how old this is: it was not confirmed since the clock went back or ever"
+        known = "nobody can say how old this is"
         if freshly.age_us is not None:
-            as_of = utc_text(now_us - freshly.age_us)
-            since = f"this is {_seconds(freshly.age_us)} old: it was last confirmed as of `{as_of}`"
-        sentences.append(f"{allowed}, {since}")
+            known = f"this was confirmed {_seconds(freshly.age_us)} ago, as of `{utc_text(now_us - freshly.age_us)}`"
+        sentences.append(f"`{action}` may rest on data of at most {_seconds(freshly.limit_us)}, and {known}")
     return tuple([Reason(verdict="deny", code="replica_stale", message=each, advice=_AGAIN) for each in sentences])
 
 

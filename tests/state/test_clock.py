@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.state.clock import JUMP_US, Clock, Jump, elapsed_us, wall_us
+from sidecar.state.clock import JUMP_US, Clock, Jump, PatientClock, elapsed_us, wall_us
 
 SECOND = 1_000_000
 START = 1_770_120_000 * SECOND
@@ -60,6 +60,22 @@ def test_while_the_wall_is_behind_time_goes_on_as_it_elapses() -> None:
     machine.wall += 180 * SECOND
     machine.elapsed += 20 * SECOND
     assert clock() == machine.wall, "the wall has caught up"
+
+
+def test_a_followers_time_waits_for_the_wall_without_standing_still() -> None:
+    """However often it is asked: another clock would be ahead by as much for ever."""
+    machine = Machine()
+    clock = PatientClock(0, lambda: machine.wall, lambda: machine.elapsed)
+    machine.wall += 3_600 * SECOND
+    last = clock()
+    machine.wall -= 3_600 * SECOND
+    for _ in range(4_000):
+        machine.wall += SECOND
+        machine.elapsed += SECOND
+        now = clock()
+        assert now > last
+        last = now
+    assert last == machine.wall
 
 
 def test_a_jump_is_told_once() -> None:
