@@ -39,8 +39,11 @@ class Feed(Protocol):
     def all(self, kind: RecordKind, *, after: int = 0) -> Iterator[Change]:
         """Yield every record of a kind in order of creation, from the one after that place."""
 
-    def adopt(self, change: Change) -> None:
-        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass."""
+    def adopt(self, change: Change, at: int) -> None:
+        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass.
+
+        ``at`` is the revision that this store comes to with it.
+        """
 
     def forget(self, up_to: int, most: int) -> int:
         """Forget up to ``most`` entries of the change feed up to a revision; returns how many."""

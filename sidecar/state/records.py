@@ -167,8 +167,8 @@ class Collection(Generic[T]):
     def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
         """Store a changed value; ``external_id`` is the one it is found by from now on."""
         old = self._known(key).record
-        if old.external_id is not None and old.external_id != external_id:
-            self._txn.delete(self._external(old.external_id), db=self._index)
+        if old.external_id != external_id:
+            self._lose_name(key, old.external_id)
         record = Record(
             document=_raw(value), place=old.place, revision=revision, owner=old.owner, external_id=external_id
         )
@@ -182,9 +182,13 @@ class Collection(Generic[T]):
         self._txn.delete(self._tenant + _BY_KIND + self._kind + place, db=self._index)
         if old.owner is not None:
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
-        if old.external_id is not None:
-            self._txn.delete(self._external(old.external_id), db=self._index)
+        self._lose_name(key, old.external_id)
         self._tell(key, revision, old.owner)
+
+    def _lose_name(self, key: str, external_id: str | None) -> None:
+        """Find a value by its external id no more, unless another one has taken that over already."""
+        if external_id is not None and self._txn.get(self._external(external_id), db=self._index) == key.encode():
+            self._txn.delete(self._external(external_id), db=self._index)
 
     def record(self, key: str) -> Stored[T] | None:
         """Return the value with this id and what the store knows of it."""
@@ -198,18 +202,17 @@ class Collection(Generic[T]):
         """Yield what belongs to ``owner`` with its id and what the store knows of it, as ``owned`` does."""
         return self._entries(self._owned(owner), after, lambda record: record.owner == owner)
 
-    def adopt(self, key: str, value: T, record: Record) -> None:
-        """Store a value as another store has it, with its place and its owner; ``record.document`` is not looked at.
-
-        It is a change of ``record.revision``, which must be above that of every change before.
-        """
-        old = self._find(key)
-        if old is not None and (old.record.place, old.record.owner) == (record.place, record.owner):
-            self.change(key, value, record.revision, external_id=record.external_id)
-            return
-        if old is not None:
-            self.remove(key, record.revision)
-        self.add(key, value, record.revision, owner=record.owner, external_id=record.external_id, place=record.place)
+    def adopt(self, key: str, value: T, record: Record, at: int) -> None:
+        """Store a value as another store has it, here as a change of ``at``; ``record.document`` is not looked at."""
+        old, revision, name = self._find(key), record.revision, record.external_id
+        if old is not None and (old.record.place, old.record.owner) != (record.place, record.owner):
+            self.remove(key, at)
+            old = None
+        if old is None:
+            self.add(key, value, revision, owner=record.owner, external_id=name, place=record.place)
+        else:
+            self.change(key, value, revision, external_id=name)
+        self._tell(key, at)
 
     def _put(self, key: str, record: Record) -> None:
         self._txn.put(self._tenant + self._kind + key.encode(), encode(record), db=self._records)
