@@ -130,10 +130,6 @@ class Following:
 
         await self._intake.take(lines, accept)
 
-    async def begin_anew(self) -> None:
-        """Drop what was staged of a snapshot that cannot go on, so that the next one is taken from its beginning."""
-        raise NotImplementedError
-
     def _kept(self) -> Kept:
         with self._store.read() as txn:
             kept = kept_in(txn)
