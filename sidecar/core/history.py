@@ -5,7 +5,7 @@ them. Spelling, links and facts are checked by ``sidecar.core.verification``; wh
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -14,6 +14,8 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.log_entries import digest_of
 
 Ending = Literal["settle", "release", "refund", "expire"]
+
+ENDINGS: Final[tuple[Ending, ...]] = get_args(Ending)
 
 Named: TypeAlias = tuple[str, int, str]
 """A version as a record names it: id, revision, and the address of its fact."""
@@ -162,7 +164,7 @@ KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
-    | {"deposit", "withdrawal", "payment"}
+    | {"deposit", "withdrawal", "payment", "follower_alarm"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""
 
@@ -194,7 +196,7 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "open": msgspec.json.Decoder(Opened),
     "decision": msgspec.json.Decoder(Decided),
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
-    **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
+    **dict.fromkeys(ENDINGS, msgspec.json.Decoder(Ended)),
 }
 _decided: Final = msgspec.json.Decoder(Decided)
 _DECISION: Final = b'"type":"decision","v":'

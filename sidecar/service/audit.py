@@ -15,7 +15,7 @@ from sidecar.core.limits import VERIFY_ENTRIES_MAX
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.service.access import tenant_of
-from sidecar.service.log_store import AuditLog
+from sidecar.service.log_store import LogReader
 from sidecar.service.paging import SCANNED_MAX, Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, TenantTransaction
 
@@ -117,11 +117,11 @@ def verify_part(part: TenantTransaction, from_seq: int, to_seq: int | None) -> V
     return Verified(report, end + 1 if report.valid and asked_on else None)
 
 
-def _fact(log: AuditLog, ref: FactRef, index: int) -> bytes | None:
+def _fact(log: LogReader, ref: FactRef, index: int) -> bytes | None:
     return log.fact(ref.digest, index)
 
 
-def _anchor_after(log: AuditLog, end: int, head: Head) -> Anchor:
+def _anchor_after(log: LogReader, end: int, head: Head) -> Anchor:
     """Return what the record after ``end`` says of a part that ends there.
 
     Where it is missing, the head will not fit.
@@ -132,13 +132,13 @@ def _anchor_after(log: AuditLog, end: int, head: Head) -> Anchor:
     return Anchor(head.next_index, head.link) if link is None else Anchor(end + 1, link)
 
 
-def link_before(log: AuditLog, seq: int) -> bytes | None:
+def link_before(log: LogReader, seq: int) -> bytes | None:
     """Return the link of the record before ``seq``, None before the first."""
     body = next(log.read(seq - 1, 1), None) if seq else None
     return None if body is None else link_of(body[1])
 
 
-def _entries(log: AuditLog, after: int, to_us: int | None) -> Iterator[Listed[Entry]]:
+def _entries(log: LogReader, after: int, to_us: int | None) -> Iterator[Listed[Entry]]:
     """Yield records as list items; the place of a record is one above its seq, so that 0 stands before the first."""
     if after >= log.head().next_index:
         return
@@ -150,7 +150,7 @@ def _entries(log: AuditLog, after: int, to_us: int | None) -> Iterator[Listed[En
         yield Listed(seq + 1, Entry(seq, encode_hash(link_of(body)), fields))
 
 
-def _first_at(log: AuditLog, from_us: int) -> int:
+def _first_at(log: LogReader, from_us: int) -> int:
     """Return the seq of the first record at or after ``from_us``: times never go back, so it is searched for."""
 
     def time_of(seq: int) -> int:

@@ -32,7 +32,7 @@ class Alarm(msgspec.Struct, frozen=True):
 
 
 class Follower(msgspec.Struct, frozen=True, kw_only=True):
-    """A token that something followed with, as it was when it was last heard of; it stays when the token is revoked.
+    """A token that something followed with, as it was when it last shipped; it stays when the token is revoked.
 
     ``scope`` is the identity that it is limited to. ``alarm`` is about a log of which nothing could be taken.
     """
@@ -41,7 +41,6 @@ class Follower(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     scope: str | None
     since_us: int
-    seen_at_us: int
     alarm: Alarm | None = None
 
 

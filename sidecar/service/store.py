@@ -24,6 +24,7 @@ from sidecar.service.log_store import Answers, AuditLog
 from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
 from sidecar.service.shadow_store import Shadows
+from sidecar.service.shipment_store import Shipments
 
 T = TypeVar("T")
 
@@ -235,6 +236,10 @@ class TenantTransaction(Protocol):
     @property
     def shadows(self) -> Shadows:
         """What its decisions would have been under the shadow policies."""
+
+    @property
+    def shipments(self) -> Shipments:
+        """The logs that its followers have shipped."""
 
 
 class Transaction(PolicyStore, Protocol):
