@@ -26,6 +26,7 @@ from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.followers import FollowerCalls
 from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
 from sidecar.doors.native.passkeys import PasskeyCalls
@@ -55,6 +56,7 @@ from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.followers import Followers
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -65,6 +67,7 @@ from sidecar.service.rates import Limiter
 from sidecar.service.reload import Reloading
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
+from sidecar.service.shipments import Receiver, pass_endings
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -165,6 +168,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),

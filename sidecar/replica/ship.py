@@ -28,7 +28,7 @@ POST_SECONDS: Final = 30.0
 
 PAUSE_SECONDS_MIN: Final = 0.25
 PAUSE_SECONDS_MAX: Final = 30.0
-"""The pause after a failure is drawn from nothing to the first of these, doubled with each further one up to the second:
+"""The pause after a failure is drawn from nothing to the first of these, doubled with each further one up to the last:
 followers that lost their control plane together do not come back together."""
 
 _CONFLICT: Final = 409

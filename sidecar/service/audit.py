@@ -15,6 +15,7 @@ from sidecar.core.limits import VERIFY_ENTRIES_MAX
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.service.access import tenant_of
+from sidecar.service.followers import LogName, named_log
 from sidecar.service.log_store import LogReader
 from sidecar.service.paging import SCANNED_MAX, Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, TenantTransaction
@@ -62,56 +63,71 @@ class Auditor:
         self._store = store
 
     def listed(
-        self, caller: Caller, tenant_id: str | None, wanted: AuditFilter, request: PageRequest
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        wanted: AuditFilter,
+        request: PageRequest,
+        shipped: LogName | None = None,
     ) -> tuple[str, Page[Entry]]:
-        """Return the tenant's id and a page of its records, the newest last.
+        """Return the tenant's id and a page of its records, or of those that a follower has ``shipped``, newest last.
 
-        A token of one identity sees the records about identities within its reach. Raises NotFound for others.
+        A token of one identity sees the records about identities within its reach. Raises NotFound for others, and for
+        an unknown log.
         """
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if wanted.identity_id is not None:
                 caller.require_reach(walk(wanted.identity_id, part.identities.get))
+            log = named_log(part, shipped)
             reaches = cache(partial(_reaches, part, caller))
             start = request.after
             if wanted.from_us is not None:
-                start = max(start, _first_at(part.audit, wanted.from_us))
-            found = _entries(part.audit, start, wanted.to_us)
+                start = max(start, _first_at(log, wanted.from_us))
+            found = _entries(log, start, wanted.to_us)
             return part.tenant.tenant_id, page_of(
                 found,
                 PageRequest(start, request.limit),
                 lambda entry: wanted.fits(entry) and reaches(_about(entry)),
             )
 
-    def verify(self, caller: Caller, tenant_id: str | None, from_seq: int, to_seq: int | None) -> Verified:
+    def verify(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        from_seq: int,
+        to_seq: int | None,
+        shipped: LogName | None = None,
+    ) -> Verified:
         """Check the stored records ``from_seq`` to ``to_seq`` (included), at most ``VERIFY_ENTRIES_MAX`` of them.
 
-        Raises ValidationFailed for a range outside the log, Forbidden for a token of one identity.
+        Raises ValidationFailed for a range outside the log, Forbidden for a token of one identity, NotFound for an
+        unknown log of a follower.
         """
         caller.require_administrator()
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return verify_part(part, from_seq, to_seq)
+            return verify_part(named_log(part, shipped), part.tenant.tenant_id, from_seq, to_seq)
 
 
-def verify_part(part: TenantTransaction, from_seq: int, to_seq: int | None) -> Verified:
+def verify_part(log: LogReader, tenant_id: str, from_seq: int, to_seq: int | None) -> Verified:
     """Check a part of one log against the head, or against the record that follows the part."""
-    head = part.audit.head()
+    head = log.head()
     last = head.next_index - 1
     if not 0 <= from_seq <= max(last, 0):
         raise ValidationFailed(f"the log has the records 0 to {last}", field="from_seq")
     if to_seq is not None and not from_seq <= to_seq <= last:
         raise ValidationFailed(f"the log has the records 0 to {last}", field="to_seq")
     end = min(last if to_seq is None else to_seq, from_seq + VERIFY_ENTRIES_MAX - 1)
-    rows = part.audit.read(from_seq, end - from_seq + 1 if end < last else VERIFY_ENTRIES_MAX + 1)
+    rows = log.read(from_seq, end - from_seq + 1 if end < last else VERIFY_ENTRIES_MAX + 1)
     report = verify(
-        part.audit.origin,
-        part.tenant.tenant_id,
+        log.origin,
+        tenant_id,
         rows,
-        Anchor(head.next_index, head.link) if end >= last else _anchor_after(part.audit, end, head),
-        lambda ref, index: _fact(part.audit, ref, index),
+        Anchor(head.next_index, head.link) if end >= last else _anchor_after(log, end, head),
+        lambda ref, index: _fact(log, ref, index),
         start=from_seq,
-        previous=link_before(part.audit, from_seq),
+        previous=link_before(log, from_seq),
     )
     asked_on = (end < last and to_seq is None) or (to_seq is not None and end < to_seq)
     return Verified(report, end + 1 if report.valid and asked_on else None)

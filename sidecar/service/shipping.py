@@ -16,15 +16,13 @@ import orjson
 from sidecar.core.audit import encode_hash
 from sidecar.core.errors import Conflict, Unavailable, ValidationFailed
 from sidecar.core.history import ENDINGS
+from sidecar.core.limits import SHIPPED_RECORDS_MAX
 from sidecar.core.log_entries import Fields
 from sidecar.core.shipment import own_facts
 from sidecar.core.staleness import Instant, age_us
 from sidecar.core.windows import window_at, zone
 from sidecar.service.feed_store import ReplicaState
 from sidecar.service.store import Store, TenantTransaction, Transaction
-
-RECORDS_MAX: Final = 500
-"""Records in one parcel: some 10 ms to gather, in a thread."""
 
 PARCEL_BYTES: Final = 1 << 20
 """Of records and facts, after which a parcel is closed; as JSON text they are at most twice that."""
@@ -110,7 +108,7 @@ class Shipping:
             shared: set[bytes] = set()
             budgets: set[str] = set()
             length = 0
-            for seq, body in log.part.audit.read(log.start, RECORDS_MAX):
+            for seq, body in log.part.audit.read(log.start, SHIPPED_RECORDS_MAX):
                 fields: Fields = orjson.loads(body)
                 for digest, place, content in self._facts(log.part, seq, fields, facts):
                     facts[digest] = content
@@ -182,7 +180,10 @@ class Shipping:
                 self._sent.clear()
             self._sent.update(parcel.shared)
         is_taken = parcel.to_seq > parcel.from_seq or told.next_seq == parcel.head
-        await self._store.write(lambda txn: _keep(txn, told.next_seq, is_taken=is_taken))
+        with self._store.read() as txn:
+            is_news = txn.replica.shipped() != told.next_seq or (is_taken and txn.replica.fault() is not None)
+        if is_news:
+            await self._store.write(lambda txn: _keep(txn, told.next_seq, is_taken=is_taken))
 
     async def refused(self, reason: str) -> None:
         """Take note that the control plane does not take this log: nothing is decided until it does."""
@@ -195,8 +196,7 @@ class Shipping:
 
 
 def _keep(txn: Transaction, next_seq: int, *, is_taken: bool) -> None:
-    if txn.replica.shipped() != next_seq:
-        txn.replica.keep_shipped(next_seq)
+    txn.replica.keep_shipped(next_seq)
     fault = txn.replica.fault()
     if is_taken and fault is not None and fault.startswith(FAULT):
         txn.replica.keep_fault(None)
