@@ -28,6 +28,7 @@ from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.feed import FeedCalls
+from sidecar.doors.native.followers import FollowerCalls
 from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
 from sidecar.doors.native.passkeys import PasskeyCalls
@@ -63,6 +64,7 @@ from sidecar.service.differences import Comparisons
 from sidecar.service.feed import Audience, Publisher
 from sidecar.service.feed_snapshot import SnapshotTeller
 from sidecar.service.feed_waiting import Waiting
+from sidecar.service.followers import Followers
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -74,6 +76,7 @@ from sidecar.service.reload import Load, Reloading
 from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
+from sidecar.service.shipments import Receiver, pass_endings
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -183,6 +186,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *_feed_calls(store, snapshots, waiting, clock),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),

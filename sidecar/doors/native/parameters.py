@@ -53,6 +53,7 @@ IN_PATH: Final[Mapping[str, object]] = MappingProxyType(
         "passkey_id": PasskeyId,
         "account_id": AccountId,
         "payment_id": PaymentId,
+        "follower_id": TokenId,
     }
 )
 """Parameters of paths."""
@@ -97,6 +98,10 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "action": ActionName,
         "verdict": Annotated[Literal["allow", "deny"], Meta(description="decisions with this verdict")],
         "direction": Annotated[Direction, Meta(description="from the verdict that was to that of the shadow policies")],
+        "follower_id": Annotated[
+            TokenId, Meta(description="records that this follower has shipped, not the tenant's own")
+        ],
+        "origin": Annotated[str, Meta(description="a log of the follower by its name, the newest one unless said")],
         "from": Annotated[Instant, Meta(description="recorded at this time or later")],
         "to": Annotated[Instant, Meta(description="recorded before this time")],
         "from_seq": Annotated[int, Meta(description="the first record to check", extra_json_schema=_PLACE)],

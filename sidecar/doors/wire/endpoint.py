@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 import orjson
 import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from sidecar.core.access import Caller
@@ -78,6 +79,9 @@ class Ask(msgspec.Struct, frozen=True):
 
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 """The header of a stored answer."""
+
+APART_BYTES: Final = 256 * 1024
+"""A longer body, some 10 ms of reading, is read in a thread, so that no decision waits for it."""
 
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
 
@@ -256,7 +260,12 @@ class Endpoint:
                 raise ValidationFailed("this call takes no body")
             if way.manner.requires_json:
                 incoming.require_json()
-        body = None if reader is None else reader.read(raw)
+        if reader is None:
+            body = None
+        elif len(raw) > APART_BYTES:
+            body = await run_in_threadpool(reader.read, raw)
+        else:
+            body = reader.read(raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
             _check_key(key)
