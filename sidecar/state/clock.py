@@ -103,8 +103,8 @@ class Clock:
 class PatientClock(Clock):
     """A follower's: ahead of the wall it goes on so slowly that the wall catches up.
 
-    Nothing is permitted meanwhile, since the control plane's clock says that this one is wrong; at full pace it would be
-    wrong by as much for ever.
+    Nothing is permitted meanwhile, since the control plane's clock says that this one is wrong; at full pace it would
+    be wrong by as much for ever.
     """
 
     def _counted(self, passed_us: int) -> int:

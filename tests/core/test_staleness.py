@@ -105,7 +105,7 @@ def test_a_jump_there_and_back_counts_for_the_time_that_went_along(skew: int, pa
     ],
 )
 def test_time_is_sure_where_the_control_plane_agrees(
-    contact: Contact | None, now: Instant, used_us: int, expected: bool
+    contact: Contact | None, now: Instant, used_us: int, *, expected: bool
 ) -> None:
     assert is_timed(contact, now, used_us) is expected
 
@@ -126,7 +126,7 @@ def test_time_is_sure_where_the_control_plane_agrees(
         (Freshly(0, 60, fault="a fork"), True),
     ],
 )
-def test_data_is_stale_by_age_by_skew_and_by_a_fault(freshly: Freshly, expected: bool) -> None:
+def test_data_is_stale_by_age_by_skew_and_by_a_fault(freshly: Freshly, *, expected: bool) -> None:
     assert freshly.is_stale is expected
 
 

@@ -380,7 +380,7 @@ STEPS = st.one_of(
 def test_whatever_happened_stale_data_permits_nothing_and_fresh_data_is_not_called_stale(
     steps: list[tuple[str, int]],
 ) -> None:
-    """The model knows the true time: its passing since the question, or what the wall clock made of it over a restart."""
+    """The model knows how much time passed since the question, and what the wall clock made of that over a restart."""
     with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
         world.tenant()
         follower = Follower(world)
