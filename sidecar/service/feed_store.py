@@ -79,6 +79,18 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool = False
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands between a follower and its control plane, kept when that changes.
+
+    ``is_connected`` says that the last question was answered; ``error`` is what was wrong with the last one, None where
+    all was well. ``head`` is the newest revision that the control plane was heard to have, 0 where none was.
+    """
+
+    is_connected: bool
+    error: str | None = None
+    head: int = 0
+
+
 class Replica(Protocol):
     """What a follower keeps beside the records: of the deployment, since a follower follows one tenant."""
 
@@ -93,6 +105,12 @@ class Replica(Protocol):
 
     def keep_contact(self, contact: Contact) -> None:
         """Note a contact."""
+
+    def link(self) -> Link | None:
+        """Return how it stands between the two, None where nothing was asked yet."""
+
+    def keep_link(self, link: Link) -> None:
+        """Note how it stands."""
 
     def fault(self) -> str | None:
         """Return why nothing more may be decided here until someone looks, None where all is well."""

@@ -91,3 +91,7 @@ class Following:
         kept when the stream is cut off or raises, and the next snapshot goes on there.
         """
         raise NotImplementedError
+
+    async def begin_anew(self) -> None:
+        """Drop what was staged of a snapshot that cannot go on, so that the next one is taken from its beginning."""
+        raise NotImplementedError
