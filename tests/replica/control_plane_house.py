@@ -114,8 +114,11 @@ class ControlPlaneHouse:
 
     def ok(self, method: str, path: str, body: object = None, token: str = OPERATOR) -> Document:
         """Make a call that must succeed and return its document."""
-        given = self.call(method, path, body, token)
-        assert given.status in {200, 201, 204}, (method, path, given)
+        return self.read(self.call(method, path, body, token))
+
+    def read(self, given: Given) -> Document:
+        """Return the document of an answer that must be good."""
+        assert given.status in {200, 201, 204}, given
         document: Document = json.loads(given.body) if given.body else {}
         return document
 

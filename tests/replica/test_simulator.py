@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import httpx
 import orjson
@@ -27,6 +28,7 @@ from tests.replica.simulator import (
     application_upstream,
     http_upstream,
 )
+from tests.replica.upheaval import TEAM, Upheaval
 
 CHANGE = {"kind": "identity", "id": "root", "revision": 3, "place": 1, "owner": None, "external_id": None}
 VALUE = {"identity_id": "root", "parent_id": None, "type": "user", "name": "Root", "created_at_us": 1, "revision": 3}
@@ -331,3 +333,16 @@ def test_a_real_server_can_answer(toy: Toy) -> None:
     assert not whole.is_cut
     assert cut.is_cut
     assert whole.body.startswith(cut.body)
+
+
+def test_every_kind_of_change_happens(tmp_path: Path) -> None:
+    """What stirs a control plane up in other tests changes something by each of its means."""
+    with asyncio.Runner() as runner, ControlPlaneHouse(tmp_path / "cp", runner, SetClock()) as house:
+        upheaval, random = Upheaval(house, house.found()["api_key"]), Random(1)
+        for _ in range(400):
+            upheaval.do(random.choice(list(upheaval.changes)), random.randrange(1_000_000))
+        newest, first = upheaval.history[upheaval.version], next(iter(upheaval.history.values()))
+    assert first.keys() < newest.keys()
+    assert newest.within(TEAM).keys() < newest.within(None).keys() <= newest.keys()
+    assert upheaval.done.keys() == upheaval.changes.keys()
+    assert min(upheaval.done.values()) > 0
