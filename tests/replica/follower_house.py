@@ -13,7 +13,7 @@ import httpx
 from sidecar.core.access import Caller
 from sidecar.core.ids import new_id
 from sidecar.core.model import AuthorizeRequest, Decision
-from sidecar.core.staleness import DEFAULT_LIMITS, Instant, StalenessLimits
+from sidecar.core.staleness import DEFAULT_LIMITS, Instant
 from sidecar.replica.control_plane import ControlPlane
 from sidecar.replica.follow import Follower, Outcome
 from sidecar.service.authorize import Authorizer
@@ -30,7 +30,8 @@ from tests.doors.door import SetClock
 from tests.replica.control_plane_house import State
 from tests.service.builders import CountingIds
 
-MAP_SIZE: Final = 1 << 26
+LIMITS: Final = DEFAULT_LIMITS
+MAP_SIZE: Final = 1 << 24
 MICRO: Final = 1_000_000
 GOOD: Final[frozenset[Outcome]] = frozenset({"applied", "confirmed"})
 OPERATOR: Final = Caller("operator")
@@ -49,13 +50,11 @@ class FollowerHouse:
         vet: VetPolicies,
         *,
         number: int = 0,
-        limits: StalenessLimits = DEFAULT_LIMITS,
     ) -> None:
         """Start it on what is in ``folder``; ``number`` makes its ids and pauses other ones than those of others."""
         self.folder = folder
         self.clock = clock
         self.token = token
-        self.limits = limits
         self.asked_us: int | None = None
         self.outcomes: list[Outcome] = []
         self._number = number
@@ -96,7 +95,7 @@ class FollowerHouse:
             self.outcomes.append,
             draw=lambda: 0.5,
         )
-        self.authorizer = Authorizer(self.store, snapshots, self._ids, freshness=Freshness(self.limits, self.instant))
+        self.authorizer = Authorizer(self.store, snapshots, self._ids, freshness=Freshness(LIMITS, self.instant))
         self._is_open = True
 
     def close(self) -> None:
@@ -168,7 +167,7 @@ class FollowerHouse:
     @property
     def is_stale_for_spending(self) -> bool:
         """Whether what it has been told last is too old to spend on."""
-        limit_us = self.limits.seconds["spend"] * MICRO
+        limit_us = LIMITS.seconds["spend"] * MICRO
         return self.asked_us is None or self.clock.now_us - self.asked_us > limit_us
 
     def faults(self) -> list[str]:
