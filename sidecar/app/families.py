@@ -134,6 +134,11 @@ RELOADS: Final = Counter(
     "Reloads of policy files beside the running server, by outcome: loaded, unchanged, refused, unavailable.",
     ("outcome",),
 )
+PAGES: Final = Counter(
+    "sidecar_replica_pages_total",
+    "Questions that a follower asked its control plane, by what became of them.",
+    ("outcome",),
+)
 WORKER_STARTS: Final = Counter(
     "sidecar_worker_starts_total", "Worker processes started; more than there are workers: some died."
 )
@@ -141,7 +146,7 @@ WORKER_STARTS: Final = Counter(
 FAMILIES: Final[tuple[Family, ...]] = (
     *(DECISIONS, DURATION, STAGES, BUDGET_DENIALS, TRANSITIONS),
     *(BATCH_SIZE, COMMIT, LOCK, COMMIT_FAILURES, QUEUE, APPENDS),
-    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, WORKER_STARTS),
+    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, PAGES, WORKER_STARTS),
 )
 
 

@@ -27,7 +27,7 @@ WAIT_SECONDS_MAX: Final = 5
 follower has goes up to twice this."""
 
 WAITS_OF_LIMIT: Final = 3
-"""Into how many such waits the least age that is allowed is divided, so that a quiet control plane makes nothing old."""
+"""How many such waits fit into the least age that is allowed, so that a quiet control plane makes nothing old."""
 
 IDLE_SECONDS: Final = 1.0
 """The pause after an answer that came at once and brought nothing, as from a control plane too busy to let one wait."""
@@ -185,8 +185,8 @@ class Follower:
             if outcome in {"applied", "staged"}:
                 return 0.0
             waited = (self._instant().boottime_us - asked.boottime_us) / _MICRO
-            return 0.0 if 0 < self._idle_seconds <= waited else self._idle_seconds
-        limit = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * 2**self._failures)
+            return 0.0 if 2 * waited >= self._idle_seconds else self._idle_seconds
+        limit = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * (1 << self._failures))
         self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
         drawn = max(PAUSE_SECONDS_MIN, limit * self._draw())
         asked_for = error.retry_after_seconds if isinstance(error, Unreachable) else None

@@ -34,9 +34,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     shipped: int
 
     @property
+    def revision(self) -> int | None:
+        """The control plane's revision that decisions are made by, None before there is any."""
+        return None if self.state is None else self.state.revision
+
+    @property
     def lag_revisions(self) -> int:
         """How many revisions of the control plane are missing here, as far as anybody heard."""
-        return max(0, self.head - (0 if self.state is None else self.state.revision))
+        return max(0, self.head - (self.revision or 0))
 
     @property
     def backlog(self) -> int:
@@ -47,8 +52,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class Replication:
     """What the store of a follower says of its following."""
 
-    def __init__(self, store: Store, snapshots: Snapshots, instant: Callable[[], Instant]) -> None:
-        """Look into ``store``; ``instant`` gives the present moment."""
+    def __init__(self, store: Store, snapshots: Snapshots, instant: Callable[[], Instant], control_plane: str) -> None:
+        """Look into ``store``; ``instant`` gives the present moment, ``control_plane`` is the address followed."""
+        self.control_plane = control_plane
         self._store = store
         self._snapshots = snapshots
         self._instant = instant
