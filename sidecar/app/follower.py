@@ -23,7 +23,8 @@ from sidecar.replica.follow import Follower as FollowLoop
 from sidecar.replica.follow import Outcome
 from sidecar.replica.reservations import RemoteDelegate
 from sidecar.service.delegation import Delegation
-from sidecar.service.following import Following, VetPolicies
+from sidecar.service.following import Following
+from sidecar.service.following_policies import VetPolicies
 from sidecar.service.intents import Canceller
 from sidecar.service.reload import Reloaded
 from sidecar.service.replication import Replication
