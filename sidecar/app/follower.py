@@ -20,7 +20,8 @@ from sidecar.doors.wire.http import Answer
 from sidecar.replica.control_plane import ControlPlane
 from sidecar.replica.follow import Follower as FollowLoop
 from sidecar.replica.follow import Outcome
-from sidecar.service.following import Following, VetPolicies
+from sidecar.service.following import Following
+from sidecar.service.following_policies import VetPolicies
 from sidecar.service.reload import Reloaded
 from sidecar.service.replication import Replication
 from sidecar.service.snapshots import Snapshots
