@@ -1,8 +1,8 @@
 """A follower beside its control plane: two real servers, one network between them that is there or not."""
 
+import http.client
 import re
-import signal
-import time
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.process.server import Acme, Client, Document, Server, found_acme, poll, run_sidecar
+from tests.process.server import Acme, Client, Document, Lost, Refused, Server, found_acme, poll, run_sidecar
 
 SECONDS = 20.0
-PORT = 0
 
 
 class Pair(NamedTuple):
@@ -50,13 +49,18 @@ def follower_of(folder: Path, url: str, token: str, *flags: str) -> Server:
 
 
 @contextmanager
+def standing(folder: Path) -> Iterator[tuple[Server, Client, Acme]]:
+    """Start a control plane with a tenant."""
+    (folder / "plane").mkdir()
+    with Server(folder / "plane") as plane, plane.client() as operator:
+        yield plane, operator, found_acme(operator)
+
+
+@contextmanager
 def paired(folder: Path, *flags: str) -> Iterator[Pair]:
     """Start a control plane with a tenant, and a follower with further flags."""
     with ExitStack() as stack:
-        (folder / "plane").mkdir()
-        plane = stack.enter_context(Server(folder / "plane"))
-        operator = stack.enter_context(plane.client())
-        acme = found_acme(operator)
+        plane, operator, acme = stack.enter_context(standing(folder))
         follower = follower_of(folder / "follower", plane.url, follower_token(operator, acme), *flags)
         stack.enter_context(follower)
         agent = stack.enter_context(follower.client(acme.key))
@@ -134,16 +138,95 @@ def test_a_follower_comes_back_to_a_control_plane_that_comes_back(tmp_path: Path
         assert "control_plane_connected" in events(pair.follower)
 
 
-def test_nothing_is_decided_before_there_is_anything_to_decide_by(tmp_path: Path) -> None:
-    """The server listens and lives, says why it is not ready, and ends when it is told to."""
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_is_decided_before_there_is_anything_to_decide_by(tmp_path: Path, workers: str) -> None:
+    """With a token that the control plane refuses the server lives, says why it is not ready, and can be ended."""
+    with standing(tmp_path) as (plane, operator, acme):
+        made = operator.ok("POST", "/v1/tokens", {"name": "gone", "kind": "follower"}, token=acme.key)
+        operator.ok("DELETE", f"/v1/tokens/{made['token_id']}", token=acme.key)
+        port = free_port()
+        words = ("--port", str(port), "--workers", workers)
+        server = follower_of(tmp_path / "follower", plane.url, made["token"], *words)
+        with launched(server), Client(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as waiting:
+            poll(lambda: is_alive(waiting), SECONDS)
+            poll(lambda: "401" in waiting.call("GET", "/readyz").document["reason"], SECONDS)
+            assert waiting.call("GET", "/readyz").status == 503
+            answer = waiting.call("POST", "/v1/authorize", acme.request(1), token=acme.key)
+            assert answer.status == 503
+            assert answer.document["type"] == "unavailable"
+            seen = waiting.ok("GET", "/v1/replica")
+            assert (seen["revision"], seen["connected"]) == (None, False)
+            assert server.ready_lines() == []
+            assert events(server).count("control_plane_refuses_token") == 1
+            assert made["token"] not in server.logs()
+            assert server.stop() == 0
+            assert server.ready_lines() == []
+            assert "Traceback" not in server.logs()
+
+
+def test_a_process_that_follows_and_dies_is_followed_by_another(tmp_path: Path) -> None:
+    """All workers decide alike, and each says the same of the following, whichever of them does it."""
+    with paired(tmp_path, "--workers", "2") as pair:
+        for victim in pair.follower.workers():
+            pair.follower.kill_worker(victim)
+            revision = pair.operator.ok("POST", "/v1/authorize", pair.acme.request(1), token=pair.acme.key)
+            assert revision["allowed"]
+            body = {"parent_id": pair.acme.team, "type": "agent", "name": "another"}
+            made = pair.operator.ok("POST", "/v1/identities", body, token=pair.acme.key)["identity_id"]
+            poll(lambda made=made: is_known(pair.follower, pair.acme, made), SECONDS)  # type: ignore[misc]
+            poll(lambda: len(pair.follower.workers()) == 2, SECONDS)
+        told = set()
+        for _ in range(12):
+            with pair.follower.client(pair.acme.key) as client:
+                seen = client.ok("GET", "/v1/replica")
+                told.add((seen["revision"], seen["connected"], seen["policy_revision"]))
+        assert len(told) == 1, told
+
+
+def test_a_data_directory_is_one_kind_of_servers_for_good(tmp_path: Path) -> None:
     with paired(tmp_path) as pair:
+        url = pair.plane.url
         token = follower_token(pair.operator, pair.acme)
-        revoked = pair.operator.ok("GET", "/v1/tokens?limit=200", token=pair.acme.key)["data"][-1]["token_id"]
-        pair.operator.ok("DELETE", f"/v1/tokens/{revoked}", token=pair.acme.key)
-        with follower_of(tmp_path / "waiting", pair.plane.url, token, "--port", str(free_port())) as waiting:
-            pass  # pragma: no cover
+        assert pair.follower.stop() == 0
+        assert pair.plane.stop() == 0
+    follower, plane = (str(tmp_path / name / "data") for name in ("follower", "plane"))
+    environment = {"SIDECAR_ADMIN_TOKEN": "x"}
+    alone = run_sidecar("serve", "--port", "0", "--data-dir", follower, environment=environment)
+    assert (alone.returncode, "--control-plane" in alone.stderr) == (2, True), alone
+    environment |= {"SIDECAR_CONTROL_PLANE_TOKEN": token}
+    other = run_sidecar("serve", "--port", "0", "--data-dir", plane, "--control-plane", url, environment=environment)
+    assert (other.returncode, "tenants of its own" in other.stderr) == (2, True), other
+
+
+@contextmanager
+def launched(server: Server) -> Iterator[None]:
+    """Start a server without waiting until it is ready; what still runs at the end is killed."""
+    server.launch()
+    try:
+        yield
+    finally:
+        server.__exit__(None, None, None)
+
+
+def is_alive(client: Client) -> bool:
+    """Whether a server answers already."""
+    try:
+        return client.call("GET", "/livez").status == 200
+    except (Refused, Lost):
+        return False
+
+
+def is_known(server: Server, acme: Acme, identity_id: str) -> bool:
+    """Whether a server knows an identity; a worker that was just killed takes its connections along."""
+    with server.client(acme.key) as client:
+        try:
+            return client.call("GET", f"/v1/identities/{identity_id}").status == 200
+        except Lost:
+            return False
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    return 0
+    """Return a port that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
