@@ -18,6 +18,7 @@ from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
 from sidecar.doors.wire.application import Application
 from sidecar.settings import Settings
+from sidecar.state.store import LmdbStore
 from tests.doors.contract import Contract
 from tests.process.server import OPERATOR, ROOT, Answer, Document
 
@@ -65,8 +66,9 @@ class Door:
         schemas: Path = ROOT / "schemas",
         rate_limit: str | None = None,
         shadow_policies: Path | None = None,
+        control_plane: tuple[str, str] | None = None,
     ) -> None:
-        """Open it; the clock shows noon."""
+        """Open it; the clock shows noon. ``control_plane`` is the address and the token of a follower."""
         self.clock = SetClock()
         self.data_dir = folder / "data"
         settings = Settings(
@@ -77,6 +79,8 @@ class Door:
             admin_token=OPERATOR,
             free_bytes_min=0,
             rate_limit=None if rate_limit is None else parse_rate_limit(rate_limit, "rate_limit"),
+            control_plane=None if control_plane is None else control_plane[0],
+            control_plane_token=None if control_plane is None else control_plane[1],
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
@@ -106,6 +110,11 @@ class Door:
     def application(self) -> Application:
         """Return what the server calls."""
         return self._worker.application
+
+    @property
+    def store(self) -> LmdbStore:
+        """The store below."""
+        return self._worker.store
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Return what ``work`` returns, in the event loop of this application."""
