@@ -32,6 +32,7 @@ from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.tokens import TokenDraft
 from tests.service.builders import NOON, OPERATOR, World, limit
+from tests.service.histories import chronicle, prove
 
 Fault = Literal["none", "cut", "lost", "late", "twice", "refused"]
 LIMITS = StalenessLimits({"default": 3_600})
@@ -91,7 +92,7 @@ class Fleet:
 
     def __init__(self, folder: Path, followers: int = 1) -> None:
         """Found it with two agents below the root, one of them below the other."""
-        self.folder = folder
+        self.folder, self.began_us = folder, NOON
         self.plane = World(folder / "plane")
         self.plane.tenant()
         self.plane.identity("ann")
@@ -111,6 +112,13 @@ class Fleet:
         for follower in self.followers:
             follower.world.store.close()
         self.plane.close()
+
+    def require_sound(self) -> None:
+        """Fail unless every store holds together and every log proves."""
+        for world in (self.plane, *(follower.world for follower in self.followers)):
+            assert world.faults() == []
+            proof = prove(chronicle(world))
+            assert (proof.difference, proof.missing) == (None, ())
 
     def token(self, name: str, identity_id: str | None = None) -> Caller:
         """Make a follower's token."""
