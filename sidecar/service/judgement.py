@@ -31,7 +31,7 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     @property
     def lacks_word(self) -> bool:
         """Whether all that stands against the request is that the control plane was not asked."""
-        return len(self.findings.unasked) == len(self.denials) > 0
+        return bool(self.findings.unasked) and not self.findings.denials
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
@@ -57,8 +57,8 @@ def judge(
     stale = () if freshly is None else reasons.stale(freshly, request.action, now_us)
     findings = NOTHING if stale else consult(premises, proposal, request, now_us, seat, referral)
     denials = (*proposal.denials, *findings.denials, *stale)
-    if findings.unasked:
-        denials = (*denials, *(reasons.not_asked(budget) for budget in findings.unasked))
+    if not denials:  # nobody asks for what is denied anyway
+        denials = tuple([reasons.not_asked(budget) for budget in findings.unasked])
     return Judgement(proposal, findings, reasons.in_order(denials) if denials else ())
 
 

@@ -18,7 +18,7 @@ from sidecar.service.paging import PageRequest
 from sidecar.service.shipments import Batch, Receipt, UsageReport, pass_endings
 from sidecar.service.shipping import Parcel
 from tests.service.builders import OPERATOR, SECOND, World, payment, tool_call
-from tests.service.fleet import Fleet
+from tests.service.pair import Fleet
 from tests.service.mailroom import Mailroom
 
 
