@@ -14,18 +14,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.app.dialects import MANNERS, dialect_calls
-from sidecar.app.duty import Duty
+from sidecar.app.duty import Chores, Duty
 from sidecar.app.exposition import Exposition
+from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, follower_of
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
-from sidecar.core.errors import ConfigurationInvalid, NotFound, StoreUnusable
+from sidecar.core.errors import ConfigurationInvalid, NotFound, SidecarError, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.feed import FeedCalls
 from sidecar.doors.native.followers import FollowerCalls
 from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
@@ -33,6 +35,7 @@ from sidecar.doors.native.passkeys import PasskeyCalls
 from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
+from sidecar.doors.native.replica import ReplicaCalls
 from sidecar.doors.native.shadow import ShadowCalls
 from sidecar.doors.native.tenants import TenantCalls
 from sidecar.doors.native.tokens import TokenCalls
@@ -41,12 +44,12 @@ from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
-from sidecar.doors.webhooks.sender import local_sender, public_sender
+from sidecar.doors.webhooks.sender import Sender, local_sender, public_sender
 from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
 from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
-from sidecar.replica.vetting import ProcessVetting
+from sidecar.replica.vetting import FeedVetting, ProcessVetting
 from sidecar.replica.watched import WatchedFolders
 from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
@@ -54,8 +57,12 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.feed import Audience, Publisher
+from sidecar.service.feed_snapshot import SnapshotTeller
+from sidecar.service.feed_waiting import Waiting
 from sidecar.service.followers import Followers
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
@@ -64,7 +71,7 @@ from sidecar.service.passkeys import PasskeyDesk
 from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
-from sidecar.service.reload import Reloading
+from sidecar.service.reload import Load, Reloading
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.shipments import Receiver, pass_endings
@@ -76,7 +83,7 @@ from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
-from sidecar.state.clock import Clock
+from sidecar.state.clock import Clock, Instants, boot_id
 from sidecar.state.environment import open_environment
 from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
@@ -89,16 +96,26 @@ NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
 class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end.
 
-    ``shadow`` is None where decisions are compared with no other policies.
+    ``shadow`` is None where decisions are compared with no other policies, ``follower`` where nobody is followed.
+    ``waiting`` are calls that would keep the process from its end.
     """
 
     application: Application
     duty: Duty
     shadow: Shadow | None
-    reloader: Reloader
+    reloader: Load
     watchers: tuple[Watcher, ...]
     store: LmdbStore
     rates: RateCounts
+    waiting: Waiting
+    follower: Follower | None
+
+    def is_synced(self) -> bool:
+        """Whether there is a state to decide by, which a follower may still wait for."""
+        try:
+            return self.follower is None or self.follower.replication.is_synced()
+        except SidecarError:  # a store that broke has told whoever stops the process
+            return False
 
 
 class Health:
@@ -136,20 +153,19 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     headroom = Headroom(environment.data_file(), settings.free_bytes_min)
     clock = Clock(newest_time(environment))
-    metrics = Metrics(share)
+    metrics, instant = Metrics(share), Instants(boot_id())
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
-    snapshots, new_id = Snapshots(), AscendingIds()
-    registry = Registry(store, snapshots, new_id)
+    snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
-    settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    is_local = settings.webhooks_allow_private
-    check_url, sender = (anywhere, local_sender()) if is_local else (public_only, public_sender())
+    check_url, sender = _reach(settings)
     shadow = _shadow(settings, store, snapshots, metrics)
     announcer = Announcer(store)
-    reloader = Reloader(settings, store, announcer, clock, metrics.reloaded)
-    reloading = Reloading(store, reloader)
+    follower = follower_of(settings, store, snapshots, new_id, clock, instant, FeedVetting(), metrics.followed)
+    replication = None if follower is None else follower.replication
+    reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
     transits = Transits(store, clock)
@@ -170,18 +186,44 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *AuditCalls(Auditor(store)).calls(),
         *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
+        *_feed_calls(store, snapshots, waiting, clock),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
-        *OperationCalls(require_ready, Exposition(metrics, look, clock), reloading.state).calls(),
+        *ReplicaCalls(replication).calls(),
+        *OperationCalls(
+            require_ready, Exposition(metrics, look, clock, replication), reloading.state, replication
+        ).calls(),
     )
     rates = RateCounts(settings.rate_counts)
-    limiter = Limiter(rates.admit, settings.rate_limit)
-    context = Context(desk.authenticate, clock, partial(new_id, "req"), limiter.admit, metrics.served)
+    admit, authenticate = Limiter(rates.admit, settings.rate_limit).admit, authenticating(follower, desk.authenticate)
+    context = Context(authenticate, clock, partial(new_id, "req"), admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
-    watchers = (_watcher(settings, store, reloader, duty),) if settings.watch else ()
-    served = application(context, (*calls, *ReferenceCalls(calls).calls()), MANNERS)
-    return Worker(served, duty, shadow, reloader, watchers, store, rates)
+    chores = Chores(courier, announcer, transits, Compactor(store, settings.changes_kept))
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
+    watchers = (_watcher(settings, store, reloader, duty),) if settings.watch and follower is None else ()
+    served = application(context, calls_of(follower, (*calls, *ReferenceCalls(calls).calls())), MANNERS)
+    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower)
+
+
+def _reach(settings: Settings) -> tuple[Callable[[str], None], Sender]:
+    """Return what checks a webhook's address, and what posts to it."""
+    return (anywhere, local_sender()) if settings.webhooks_allow_private else (public_only, public_sender())
+
+
+def _loader(
+    settings: Settings, store: LmdbStore, announcer: Announcer, clock: Callable[[], int], metrics: Metrics
+) -> Load:
+    """Return what loads the policy files that lie here, or says where they come from."""
+    if settings.control_plane is not None:
+        return FilesFollowed(settings.control_plane)
+    return Reloader(settings, store, announcer, clock, metrics.reloaded)
+
+
+def _feed_calls(store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int]) -> Iterable[Call]:
+    """Return the calls that followers make of their control plane."""
+    audience = Audience(snapshots)
+    teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
+    return FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 
 def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:
@@ -191,7 +233,7 @@ def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics:
     return Shadow(store, snapshots, metrics, Pulse(time.perf_counter, asyncio.sleep))
 
 
-def _watcher(settings: Settings, store: LmdbStore, reloader: Reloader, duty: Duty) -> Watcher:
+def _watcher(settings: Settings, store: LmdbStore, reloader: Load, duty: Duty) -> Watcher:
     """Return the watcher of the policies that decide; a further set of folders gets one of its own."""
 
     def tried() -> bytes | None:

@@ -138,6 +138,11 @@ SHIPPED: Final = Counter("sidecar_shipped_records_total", "Audit records that fo
 ALARMS: Final = Counter(
     "sidecar_follower_alarms_total", "Alarms about audit logs of followers that were changed, forked or set back."
 )
+PAGES: Final = Counter(
+    "sidecar_replica_pages_total",
+    "Questions that a follower asked its control plane, by what became of them.",
+    ("outcome",),
+)
 WORKER_STARTS: Final = Counter(
     "sidecar_worker_starts_total", "Worker processes started; more than there are workers: some died."
 )
@@ -145,7 +150,7 @@ WORKER_STARTS: Final = Counter(
 FAMILIES: Final[tuple[Family, ...]] = (
     *(DECISIONS, DURATION, STAGES, BUDGET_DENIALS, TRANSITIONS),
     *(BATCH_SIZE, COMMIT, LOCK, COMMIT_FAILURES, QUEUE, APPENDS),
-    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, WORKER_STARTS, SHIPPED, ALARMS),
+    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, PAGES, WORKER_STARTS, SHIPPED, ALARMS),
 )
 
 

@@ -22,7 +22,7 @@ from sidecar.core.directory import Tenant
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.policy import CompiledSchema, compile_schema, read_statements
-from sidecar.core.policy_files import check_files, check_records, checked_by, may_take_id_of_api
+from sidecar.core.policy_files import check_files, check_records, may_take_id_of_api, stamp
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile, compile_files, compile_tenant
 from sidecar.service.owned_policies import owned_policies
@@ -106,11 +106,6 @@ def load(environment: Environment, files: PolicyFiles, trial: Trial = untested, 
         holding = frozenset(files.policies)
         forget_read(writer, [] if old is None else [file for file in old.policies if file not in holding])
     return Loaded("unchanged" if files.digest() == before else "loaded", files.digest(), before)
-
-
-def stamp(files: PolicyFiles) -> str:
-    """Return what names files that have passed the checks of this version."""
-    return f"{files.digest().hex()} {checked_by()}"
 
 
 def try_out(files: PolicyFiles, trial: Trial) -> None:

@@ -18,6 +18,8 @@ from sidecar.core.model import Decision
 from sidecar.core.reasons import CODES
 from sidecar.core.shadow import OUTCOMES, Tally
 from sidecar.doors.wire.endpoint import Served
+from sidecar.replica.follow import OUTCOMES as OUTCOMES_OF_FOLLOWING
+from sidecar.replica.follow import Outcome
 from sidecar.state.observe import Batch
 
 log: Final = structlog.get_logger("sidecar.metrics")
@@ -77,6 +79,7 @@ class Metrics:
         self._replays = self._place(families.REPLAYS)
         self._load_failures = self._place(families.LOAD_FAILURES)
         self._shadow = {outcome: self._place(families.SHADOW, outcome) for outcome in OUTCOMES}
+        self._pages = {outcome: self._place(families.PAGES, outcome) for outcome in OUTCOMES_OF_FOLLOWING}
         self._reloads = {outcome: self._place(families.RELOADS, outcome) for outcome in RELOAD_OUTCOMES}
         self._shipped, self._alarms = self._place(families.SHIPPED), self._place(families.ALARMS)
         self._values[self._place(families.WORKER_STARTS)] += 1
@@ -115,6 +118,10 @@ class Metrics:
             values[self._denials[codes[0]]] += 1
             for code in BUDGET_CODES.intersection(codes):
                 values[self._budget_denials[code]] += 1
+
+    def followed(self, outcome: Outcome) -> None:
+        """Count a question that a control plane was asked."""
+        self._values[self._pages[outcome]] += 1
 
     def waiting(self, works: int) -> None:
         """Show how much work waits."""

@@ -19,12 +19,14 @@ from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, SERVER_LOCK, try_l
 from sidecar.app.shadowing import load_shadow, require_shadow
 from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
+from sidecar.replica.control_plane import is_this_machine
 from sidecar.replica.files import read_files, read_policies
 from sidecar.replica.watched import content_of
 from sidecar.service.policy_store import Tried
 from sidecar.settings import Settings
 from sidecar.state.boot import probe
-from sidecar.state.environment import StoreError, open_environment, translate
+from sidecar.state.environment import Environment, StoreError, open_environment, translate
+from sidecar.state.transaction import Transaction
 from sidecar.state.writer import Writer
 
 log: Final = structlog.get_logger("sidecar.boot")
@@ -53,7 +55,10 @@ def prepare(settings: Settings) -> Settings:
     Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
     """
     with lock_reload(settings.data_dir):
-        _load(settings)
+        if settings.control_plane is None:
+            _load(settings)
+        else:
+            _follow(settings, settings.control_plane)
     if settings.admin_token is not None:
         return settings
     return msgspec.structs.replace(settings, admin_token=kept_token(settings.data_dir))
@@ -74,6 +79,7 @@ def _load(settings: Settings) -> None:
         trial = untested
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     try:
+        _require_role(environment, settings)
         if shadow is not None:
             require_shadow(environment, shadow)
         done = load(environment, files, trial)
@@ -89,6 +95,34 @@ def _load(settings: Settings) -> None:
         raise StoreUnusable(translate(error).message) from error
     finally:
         environment.close()
+
+
+def _follow(settings: Settings, control_plane: str) -> None:
+    """Create or check the store of a follower; its policy files come from the control plane."""
+    if settings.shadow_policies is not None:
+        raise ConfigurationInvalid("`--shadow-policies` cannot be used with `--control-plane`")
+    if not control_plane.startswith("https:") and not is_this_machine(control_plane):
+        log.warning("control_plane_not_encrypted", url=control_plane)
+    if settings.store.exists():
+        probe(settings.store)
+    environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
+    with closing(environment):
+        _require_role(environment, settings)
+
+
+def _require_role(environment: Environment, settings: Settings) -> None:
+    """Raise ConfigurationInvalid where the store was that of the other kind of server."""
+    with environment.read() as raw:
+        txn = Transaction(raw, environment.tables)
+        follows = txn.replica.state() is not None or txn.replica.staging() is not None
+        has_tenants = next(iter(txn.tenants.after(0)), None) is not None
+    folder = settings.data_dir
+    if follows and settings.control_plane is None:
+        raise ConfigurationInvalid(f"the data directory `{folder}` is a follower's, it needs its `--control-plane`")
+    if has_tenants and not follows and settings.control_plane is not None:
+        raise ConfigurationInvalid(
+            f"the data directory `{folder}` has tenants of its own, a server with `--control-plane` needs an empty one"
+        )
 
 
 @contextmanager

@@ -8,7 +8,8 @@ ones go on where they were. As with live files, what takes long is done before t
 from contextlib import closing
 from functools import partial
 
-from sidecar.app.loading import Stored, checked, forget_read, keep_read, stamp
+from sidecar.app.loading import Stored, checked, forget_read, keep_read
+from sidecar.core.policy_files import stamp
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.state.environment import Environment, Txn
 from sidecar.state.transaction import Transaction

@@ -15,6 +15,7 @@ import uvloop
 
 from sidecar.app.composition import Health, Worker, compose
 from sidecar.app.duty import Duty
+from sidecar.app.follower import OnDuty
 from sidecar.app.metrics import Share
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import SidecarError
@@ -33,6 +34,9 @@ SWITCH_SECONDS: Final = 0.0005
 
 COLLECT_AFTER: Final = 10_000
 """New objects after which cycles are looked for. Requests leave none; Python's own 700 are those of fifty requests."""
+
+SYNC_POLL_SECONDS: Final = 0.02
+"""How soon a follower says that it has something to decide by, once it has."""
 
 DRAIN_SECONDS: Final = 5
 """How long running requests may take to finish after SIGTERM."""
@@ -59,9 +63,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     _set_up_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    shadows = () if worker.shadow is None else (worker.shadow,)
-    works: tuple[Duty | Watcher | Shadow, ...] = (worker.duty, *worker.watchers, *shadows)
-    beside = [asyncio.create_task(work.run()) for work in works]
+    beside = [asyncio.create_task(work.run()) for work in _works(worker)]
 
     def reload() -> None:
         beside.append(loop.create_task(_reload(worker)))
@@ -75,23 +77,51 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     server = QuietServer(_config(worker))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
-        await asyncio.sleep(0.005)
-    ready()
+    if await _is_answering(server, serving, worker, stopping):
+        ready()
     await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    worker.waiting.end()
     server.should_exit = True
     await serving
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
-    if worker.shadow is not None:
-        await worker.shadow.finish()
-    worker.store.close()
-    worker.rates.close()
+    await _close(worker)
     if health.broken is not None:
         log.error("store_unusable", reason=health.broken.message)
         return EXIT_STORE
     return EXIT_GOOD
+
+
+def _works(worker: Worker) -> list[Duty | Watcher | Shadow | OnDuty]:
+    """Return what runs beside the requests."""
+    works: list[Duty | Watcher | Shadow | OnDuty] = [worker.duty, *worker.watchers]
+    if worker.shadow is not None:
+        works.append(worker.shadow)
+    if worker.follower is not None:
+        works.append(OnDuty(lambda: worker.duty.is_on_duty, worker.follower.works))
+    return works
+
+
+async def _is_answering(
+    server: uvicorn.Server, serving: asyncio.Task[None], worker: Worker, stopping: asyncio.Event
+) -> bool:
+    """Wait until requests are answered and there is something to decide by; False when told to stop before."""
+    while not server.started and not serving.done():  # noqa: ASYNC110 -- uvicorn tells by an attribute only
+        await asyncio.sleep(0.005)
+    while not (worker.is_synced() or serving.done() or stopping.is_set()):  # noqa: ASYNC110 -- another process syncs
+        await asyncio.sleep(SYNC_POLL_SECONDS)
+    return not stopping.is_set()
+
+
+async def _close(worker: Worker) -> None:
+    """Finish what waits and close what is open."""
+    if worker.shadow is not None:
+        await worker.shadow.finish()
+    if worker.follower is not None:
+        await worker.follower.plane.close()
+    worker.store.close()
+    worker.rates.close()
 
 
 async def _reload(worker: Worker) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from sidecar.cli.configuration import load_defaults
+from sidecar.cli.following import AddressType, FollowerTokenType, StalenessType, check_following
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.core.relying_party import check_party, parse_origins
@@ -103,6 +104,12 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     help="Requests of one tenant, such as 100/second, unless it has a limit of its own [default: no limit].",
 )
 @click.option(
+    "--changes-kept",
+    type=click.IntRange(1),
+    default=DEFAULTS.changes_kept,
+    help="Changes of a tenant that its followers can ask for; one that is further behind takes a snapshot.",
+)
+@click.option(
     "--webhooks-allow-private",
     is_flag=True,
     default=DEFAULTS.webhooks_allow_private,
@@ -118,6 +125,25 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     type=OriginsType(),
     default=",".join(DEFAULTS.webauthn_origins),
     help="Origins of the pages on which owners use their passkeys, with commas between them.",
+)
+@click.option(
+    "--control-plane",
+    type=AddressType(),
+    default=DEFAULTS.control_plane,
+    help="Address of another server whose tenant is followed: this one decides only, by what that one tells it. No "
+    "policy files are read here [default: none].",
+)
+@click.option(
+    "--control-plane-token",
+    type=FollowerTokenType(),
+    default=DEFAULTS.control_plane_token,
+    help="Token of kind follower for it; give it as SIDECAR_CONTROL_PLANE_TOKEN, where no list of processes shows it.",
+)
+@click.option(
+    "--max-staleness",
+    type=StalenessType(),
+    default=DEFAULTS.max_staleness.text,
+    help="How old followed data may be, by action or group of actions; what is older denies.",
 )
 @click.option(
     "--watch/--no-watch",
@@ -146,6 +172,7 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
         admin_token=os.environ.get("SIDECAR_ADMIN_TOKEN") or None,
     )
     check_party(settings.relying_party)
+    check_following(settings.control_plane, settings.control_plane_token)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the files are being loaded anyway
     # Loading a server takes longer than most other commands run, so the command that needs it does.
     from sidecar.app.logs import set_up_logs  # noqa: PLC0415 -- see above

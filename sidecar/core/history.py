@@ -4,7 +4,6 @@ A log is a complete change feed of its tenant, so the values of all its records,
 them. Spelling, links and facts are checked by ``sidecar.core.verification``; which state comes out is the services'.
 """
 
-from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -141,7 +140,29 @@ class BudgetDeleted(msgspec.Struct, frozen=True, rename={"ts_us": "ts", "kind": 
     budget: str
 
 
-Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted
+class Followed(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename={"seq": "i", "ts_us": "ts", "kind": "type", "now_us": "now", "from_revision": "from", "to_revision": "to"},
+):
+    """What a follower took over from its control plane, which came from one revision to another with it.
+
+    ``changes`` is the address of the list of ``count`` records, ``files`` the digest of the policy files from then on.
+    """
+
+    seq: int
+    ts_us: int
+    kind: str
+    now_us: int
+    from_revision: int
+    to_revision: int
+    changes: str
+    count: int
+    files: str
+
+
+Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted | Followed
 
 
 RAISING: Final = frozenset(
@@ -163,7 +184,7 @@ RAISING: Final = frozenset(
 KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
-    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded"}
+    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
     | {"deposit", "withdrawal", "payment", "follower_alarm"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""
@@ -196,6 +217,7 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "open": msgspec.json.Decoder(Opened),
     "decision": msgspec.json.Decoder(Decided),
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
+    "followed": msgspec.json.Decoder(Followed),
     **dict.fromkeys(ENDINGS, msgspec.json.Decoder(Ended)),
 }
 _decided: Final = msgspec.json.Decoder(Decided)
@@ -235,22 +257,6 @@ def read_manifest(content: bytes) -> Manifest:
         return _manifest.decode(content)
     except msgspec.DecodeError as error:
         raise ValidationFailed(f"the fact is no list of policies: {error}") from error
-
-
-def addresses(event: Event) -> Iterator[str]:
-    """Yield the addresses of the facts that a record refers to, in a fixed order; those in a manifest are its own."""
-    match event:
-        case Decided():
-            yield event.request
-            yield event.policies
-            yield from (each[2] for each in (*event.chain, *event.others, *event.cards))
-            yield from (each[2] for each in event.budgets)
-        case Changed():
-            yield from (each[2] for each in (*event.chain, *event.budgets, *event.cards))
-            if event.kind == "policy_created" and event.text is not None:
-                yield event.text
-        case _:
-            return
 
 
 def may_reopen(body: bytes) -> bool:

@@ -38,6 +38,11 @@ def checked_by() -> str:
     return f"{engine()}, checks {CHECKS}"
 
 
+def stamp(files: PolicyFiles) -> str:
+    """Return what names files that have passed the checks of this version."""
+    return f"{files.digest().hex()} {checked_by()}"
+
+
 def check_files(files: PolicyFiles, passed: PolicyFiles | None = None) -> CompiledSchema:
     """Return the schema when all of ``files`` may hold; ``passed`` are files that did, by the same checks.
 

@@ -26,7 +26,7 @@ FORMAT: Final = 1
 CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
-FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others", "cards"]
+FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others", "cards", "changes"]
 
 LISTS: Final = frozenset({"chain", "budgets", "others", "cards"})
 """Fields whose items begin with id, revision, fact."""
@@ -47,7 +47,7 @@ class Anchor(msgspec.Struct, frozen=True):
 
 
 class FactRef(msgspec.Struct, frozen=True):
-    """The address of a fact, the SHA-256 of its bytes; ``kind`` is the field of the decision that it stands in."""
+    """The address of a fact, the SHA-256 of its bytes; ``kind`` is the field of the record that it stands in."""
 
     kind: FactKind
     digest: bytes
@@ -297,10 +297,15 @@ class FactChecker:
 
 
 def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
-    """Return the facts behind a decision's record, in a fixed order; none for a record of another type.
+    """Return the facts behind a record, in a fixed order: of a decision, and of what was followed; none of others.
 
     Raises ValidationFailed, naming the field, where an address is missing or malformed.
     """
+    if fields.get("type") == "followed":
+        changes = digest_of(fields.get("changes"))
+        if changes is None:
+            raise ValidationFailed("`changes` of what was followed holds no address of a fact", field="changes")
+        return (FactRef("changes", changes),)
     if fields.get("type") != "decision":
         return ()
     refs: list[FactRef] = []

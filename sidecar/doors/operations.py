@@ -4,17 +4,20 @@ from collections.abc import Awaitable, Callable
 
 from sidecar.core.errors import SidecarError
 from sidecar.core.instants import utc_text
-from sidecar.doors.native import answers
+from sidecar.doors.native import answers, replica_answers
 from sidecar.doors.native.render import Document, instant
+from sidecar.doors.native.replica import following
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.service.reload import PolicyState
+from sidecar.service.replication import Replication
 
 
 class OperationCalls:
     """The calls; ``require_ready`` raises the reason why the process cannot decide.
 
-    ``expose`` returns the metrics and their content type for a header ``Accept``, ``policies`` which files hold.
+    ``expose`` returns the metrics and their content type for a header ``Accept``, ``policies`` which files hold;
+    ``replication`` is None where no control plane is followed.
     """
 
     def __init__(
@@ -22,11 +25,13 @@ class OperationCalls:
         require_ready: Callable[[], None],
         expose: Callable[[str], Awaitable[tuple[bytes, str]]],
         policies: Callable[[], PolicyState],
+        replication: Replication | None = None,
     ) -> None:
         """Ask each of them at each call."""
         self._require_ready = require_ready
         self._expose = expose
         self._policies = policies
+        self._replication = replication
 
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls."""
@@ -48,7 +53,7 @@ class OperationCalls:
                 path="/readyz",
                 run=self.ready,
                 is_open=True,
-                answer=answers.Ready,
+                answer=replica_answers.Ready,
                 further={503: answers.NotReady},
                 operation="get_readiness",
             ),
@@ -76,10 +81,18 @@ class OperationCalls:
         """Tell whether a decision could be made and recorded now, and by which policy files."""
         try:
             self._require_ready()
+            followed = self._followed()
             held = holding(self._policies())
         except SidecarError as error:
             return json_answer({"status": "unavailable", "reason": error.message}, 503)
-        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us), "policies": held})
+        return json_answer({"status": "ok", "timestamp": utc_text(ask.now_us), "policies": held} | followed)
+
+    def _followed(self) -> Document:
+        """Return how a follower stands with its control plane. Raises Unavailable where it must not decide."""
+        if self._replication is None:
+            return {}
+        self._replication.require_ready()
+        return {"replica": following(self._replication.standing())}
 
     async def metrics(self, ask: Ask) -> Answer:
         """Show what all workers counted, also while nothing can be decided."""

@@ -18,9 +18,10 @@ import msgspec
 import orjson
 
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
-from sidecar.core.history import Decided, addresses, digest, read_event, read_manifest
+from sidecar.core.history import digest, read_event
 from sidecar.core.instants import utc_text
 from sidecar.core.log_entries import digest_of, text_of
+from sidecar.core.references import addresses, inner_addresses
 from sidecar.service.chronicle import Chronicle
 
 FORMAT: Final = 1
@@ -140,11 +141,8 @@ class _Gathered:
         event = read_event(body)
         for address in addresses(event):
             content = self._add(address, seq)
-            if isinstance(event, Decided) and address == event.policies and content is not None:
-                manifest = read_manifest(content)
-                named = (*(each[1] for each in (*manifest.schemas, *manifest.files)), *(e.text for e in manifest.api))
-                for text in named:
-                    self._add(text, seq)
+            for inner in () if content is None else inner_addresses(event, address, content):
+                self._add(inner, seq)
 
     def _add(self, address: str, seq: int) -> bytes | None:
         """Write a fact unless it was written before; returns its bytes when it was not."""

@@ -12,13 +12,14 @@ from sidecar.core.staleness import Contact
 class Entry(NamedTuple):
     """One entry of the change feed. ``kind`` is None for what is not followed.
 
-    ``owner`` is whom a record that is gone belonged to, None where it belonged to nobody, or nobody knows.
+    ``is_removal`` says that it tells of the record's end, and then ``owner`` is whom the record belonged to.
     """
 
     revision: int
     kind: RecordKind | None
     id: str
     owner: str | None
+    is_removal: bool = False
 
 
 class Feed(Protocol):
@@ -39,8 +40,11 @@ class Feed(Protocol):
     def all(self, kind: RecordKind, *, after: int = 0) -> Iterator[Change]:
         """Yield every record of a kind in order of creation, from the one after that place."""
 
-    def adopt(self, change: Change) -> None:
-        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass."""
+    def adopt(self, change: Change, at: int) -> None:
+        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass.
+
+        ``at`` is the revision that this store comes to with it.
+        """
 
     def forget(self, up_to: int, most: int) -> int:
         """Forget up to ``most`` entries of the change feed up to a revision; returns how many."""
@@ -79,6 +83,18 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool = False
 
 
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """How it stands between a follower and its control plane, kept when that changes.
+
+    ``is_connected`` says that the last question was answered; ``error`` is what was wrong with the last one, None where
+    all was well. ``head`` is the newest revision that the control plane was heard to have, 0 where none was.
+    """
+
+    is_connected: bool
+    error: str | None = None
+    head: int = 0
+
+
 class Replica(Protocol):
     """What a follower keeps beside the records: of the deployment, since a follower follows one tenant."""
 
@@ -93,6 +109,12 @@ class Replica(Protocol):
 
     def keep_contact(self, contact: Contact) -> None:
         """Note a contact."""
+
+    def link(self) -> Link | None:
+        """Return how it stands between the two, None where nothing was asked yet."""
+
+    def keep_link(self, link: Link) -> None:
+        """Note how it stands."""
 
     def fault(self) -> str | None:
         """Return why nothing more may be decided here until someone looks, None where all is well."""

@@ -38,15 +38,29 @@ def owned_policies(part: TenantTransaction, revisions: Revisions, known: OwnedPo
     if known is not None and known.revisions.entities < revisions.entities:
         changed = part.policies.changed(known.revisions.entities, CHANGES_MAX)
     if known is None or changed is None:
-        return OwnedPolicies(revisions, {each.policy_id: _typed(part, each) for _, each in part.policies.all()})
+        return OwnedPolicies(revisions, _all(part))
     by_id = dict(known.by_id)
+    is_in_order = True
     for policy_id in changed:
         record = part.policies.get(policy_id)
         if record is None:
             by_id.pop(policy_id, None)
         else:
-            by_id[policy_id] = _typed(part, record)  # a changed one keeps its place, a new one is the newest
-    return OwnedPolicies(revisions, by_id)
+            is_in_order = is_in_order and (policy_id in by_id or _is_newest(part, policy_id, by_id))
+            by_id[policy_id] = _typed(part, record)  # a changed one keeps its place
+    return OwnedPolicies(revisions, by_id if is_in_order else _all(part))
+
+
+def _all(part: TenantTransaction) -> dict[str, tuple[PolicyRecord, str | None]]:
+    return {each.policy_id: _typed(part, each) for _, each in part.policies.all()}
+
+
+def _is_newest(part: TenantTransaction, policy_id: str, before: dict[str, tuple[PolicyRecord, str | None]]) -> bool:
+    """Whether a policy comes after all others; a follower may be told of an older one later."""
+    last = next(reversed(before), None)
+    if last is None or part.policies.get(last) is None:
+        return last is None
+    return part.policies.place_of(policy_id) > part.policies.place_of(last)
 
 
 def _typed(part: TenantTransaction, record: PolicyRecord) -> tuple[PolicyRecord, str | None]:

@@ -1,7 +1,7 @@
 """A tenant as it was at each record of its log: folded from record 0, with nothing assumed that no fact says."""
 
-from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -9,96 +9,25 @@ from sidecar.core.budget import Budget, card_owner
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.history import RAISING, BudgetDeleted, Changed, Decided, Event, Named, Opened
+from sidecar.core.followed import FollowedRecord, read_followed
+from sidecar.core.history import (
+    RAISING,
+    BudgetDeleted,
+    Changed,
+    Decided,
+    Event,
+    Followed,
+    Named,
+    Opened,
+)
 from sidecar.service.chronicle import FactMissing, Facts
-from sidecar.service.scene import Scene, Shelf
+from sidecar.service.past_scene import PastScene
 from sidecar.service.statutes import Statutes
-from sidecar.service.store import Listed
-
-T = TypeVar("T")
 
 _identity: Final = msgspec.json.Decoder(Identity)
 _card: Final = msgspec.json.Decoder(Card)
 _budget: Final = msgspec.json.Decoder(Budget)
-
-
-class ErasableShelf(Shelf[T]):
-    """Values of one kind, of which some are known to have been and not what they were."""
-
-    def __init__(self) -> None:
-        """Miss nothing."""
-        super().__init__()
-        self._missing: dict[str, str] = {}
-        self._owners: dict[str, dict[str, str]] = {}
-
-    def get(self, key: str) -> T | None:
-        """Return the value with this id. Raises FactMissing where its version was erased."""
-        if key in self._missing:
-            raise FactMissing(self._missing[key])
-        return super().get(key)
-
-    def owned(self, owner: str) -> Iterator[Listed[T]]:
-        """Yield the values that belong to ``owner``. Raises FactMissing where one was erased."""
-        for what in self._owners.get(owner, {}).values():
-            raise FactMissing(what)
-        return super().owned(owner)
-
-    def put(self, key: str, value: T, owner: str | None = None) -> None:
-        """Hold a value. What its owner's counters missed stays missing, so one that has an owner is not found again."""
-        if owner is None:
-            self._missing.pop(key, None)
-        super().put(key, value, owner)
-
-    def lose(self, key: str, what: str, owner: str | None = None) -> None:
-        """Know no more what this value is."""
-        self._missing[key] = what
-        if owner is not None:
-            self._owners.setdefault(owner, {})[key] = what
-
-    def drop(self, key: str, owner: str) -> None:
-        """Let a value go, a missing one as well."""
-        self._owners.get(owner, {}).pop(key, None)
-        super().drop(key, owner)
-
-
-class PastScene(Scene):
-    """A scene some of whose facts may have been erased."""
-
-    def __init__(self, tenant: Tenant) -> None:
-        """Begin with nobody in it."""
-        super().__init__(tenant)
-        self.lost_identities: ErasableShelf[Identity] = ErasableShelf()
-        self.lost_cards: ErasableShelf[Card] = ErasableShelf()
-        self.lost_budgets: ErasableShelf[Budget] = ErasableShelf()
-        self.identities = self.lost_identities
-        self.cards = self.lost_cards
-        self.budgets = self.lost_budgets
-        self._owners: dict[str, str] = {}
-
-    def lose_identity(self, identity_id: str, what: str) -> None:
-        """Know no more what an identity is."""
-        self.revision += 1
-        self.lost_identities.lose(identity_id, what)
-
-    def lose_card(self, card_id: str, what: str) -> None:
-        """Know no more what a card is."""
-        self.revision += 1
-        self.lost_cards.lose(card_id, what)
-
-    def lose_budget(self, budget_id: str, owner: str, what: str) -> None:
-        """Know no more what a budget is, nor, from then on, what it has used."""
-        self.revision += 1
-        self._owners[budget_id] = owner
-        self.lost_budgets.lose(budget_id, what, owner)
-
-    def drop_budget(self, budget_id: str) -> None:
-        """Let a budget go."""
-        owner = self._owners.pop(budget_id, None)
-        if owner is None:
-            super().drop_budget(budget_id)
-        else:
-            self.revision += 1
-            self.lost_budgets.drop(budget_id, owner)
+_VALUES: Final[Mapping[str, msgspec.json.Decoder[Any]]] = {"identity": _identity, "card": _card, "budget": _budget}
 
 
 class Past:
@@ -121,23 +50,26 @@ class Past:
         self.statutes = Statutes(opened.tenant_id, facts)
         self.lost: list[tuple[int, str]] = []
         self.revision = 0
-        self.rebound: tuple[str, int] | None = None
+        self.rebounds: tuple[tuple[str, int], ...] = ()
+        self._lost_list: str | None = None
         self._enacted: dict[str, str | None] = {}
         self._agreeing: tuple[str, int] | None = None
 
     def take(self, event: Event) -> None:
         """Change the scene as a record says; what a decision did to it stands in the records behind it.
 
-        A version whose fact was erased is noted in ``lost``; ``rebound`` is the rolling budget whose bound this record
-        changed, with the time: what has left its window by then counts for no earlier request either. Raises
+        A version whose fact was erased is noted in ``lost``; ``rebounds`` are the rolling budgets whose bounds this
+        record changed, with the time: what has left their windows by then counts for no earlier request either. Raises
         ValidationFailed for a fact that was changed, and for one that is not what the record says of it.
         """
         if isinstance(event, Changed | BudgetDeleted) and event.kind in RAISING:
             self.revision += 1
-        self.rebound = None
+        self.rebounds = ()
         if isinstance(event, Changed):
             self._enact(event)
             self._change(event)
+        elif isinstance(event, Followed):
+            self._follow(event)
         elif isinstance(event, BudgetDeleted):
             self.scene.drop_budget(event.budget)
 
@@ -146,6 +78,7 @@ class Past:
 
         Raises FactMissing where nobody knows any more by which.
         """
+        self.require_known()
         at = (decided.policies, self.revision)
         if at == self._agreeing:
             return
@@ -154,6 +87,62 @@ class Past:
             policy_id = min(each for each, _ in {*named.items()} ^ {*self._enacted.items()})
             raise ValidationFailed(f"the records before tell otherwise of policy `{policy_id}` than its policies do")
         self._agreeing = at
+
+    def require_known(self) -> None:
+        """Raise FactMissing once a list of what was followed is lost: nobody knows what held from then on."""
+        if self._lost_list is not None:
+            raise FactMissing(self._lost_list)
+
+    def _follow(self, event: Followed) -> None:
+        """Bring the scene to the revision that a control plane had."""
+        self.revision = event.to_revision
+        what = f"the list of what was followed up to revision {event.to_revision}"
+        try:
+            records = read_followed(self.facts.content(event.changes, event.seq, what))
+        except FactMissing:
+            self._lost_list = what
+            self.lost.append((event.seq, what))
+            return
+        _require_same((event.count,), (len(records),), what)
+        for record in records:
+            self._take_over(event, record)
+
+    def _take_over(self, event: Followed, record: FollowedRecord) -> None:
+        if record.kind == "policy":
+            if record.fact is None:
+                self._enacted.pop(record.id, None)
+            else:
+                self._enacted[record.id] = record.fact
+        elif record.kind != "token" and record.fact is None:
+            drops = {"identity": self.scene.drop_identity, "card": self.scene.drop_card}
+            drops.get(record.kind, self.scene.drop_budget)(record.id)
+        elif record.kind != "token":
+            self._put_followed(event, record)
+
+    def _put_followed(self, event: Followed, record: FollowedRecord) -> None:
+        """Put a version that was followed into the scene, or note that nobody knows it any more."""
+        what = f"{record.kind} `{record.id}` at revision {record.revision}"
+        scene = self.scene
+        try:
+            value: Identity | Card | Budget = self.facts.value(_VALUES[record.kind], record.fact or "", event.seq, what)
+        except FactMissing:
+            self.lost.append((event.seq, what))
+            if record.kind == "budget":
+                scene.lose_budget(record.id, record.owner or "", what)
+            else:
+                (scene.lose_identity if record.kind == "identity" else scene.lose_card)(record.id, what)
+            return
+        found = (value.revision, value.owner if isinstance(value, Budget) else record.owner)
+        _require_same((record.revision, record.owner), found, what)
+        if isinstance(value, Budget):
+            self._note_rebound(value, event.now_us)
+        scene.put(value, record.place)
+
+    def _note_rebound(self, budget: Budget, now_us: int) -> None:
+        """Note that the bound of a rolling budget changes with its new version."""
+        old = self.scene.budgets.get(budget.budget_id) if budget.period == "rolling_24h" else None
+        if old is not None and (old.limit, old.on_exceeded) != (budget.limit, budget.on_exceeded):
+            self.rebounds = (*self.rebounds, (budget.budget_id, now_us))
 
     def _enact(self, event: Changed) -> None:
         if event.policy is not None and event.kind == "policy_created":
@@ -213,10 +202,8 @@ class Past:
         budget = self.facts.value(_budget, address, event.seq, what)
         _require_same((key, revision), (budget.budget_id, budget.revision), what)
         _require_same((event.identity, event.card), (budget.identity_id, budget.card_id), what)
-        if budget.period == "rolling_24h" and event.kind == "budget_updated":
-            old = self.scene.budgets.get(key)
-            if old is not None and (old.limit, old.on_exceeded) != (budget.limit, budget.on_exceeded):
-                self.rebound = key, event.ts_us if event.now_us is None else event.now_us
+        if event.kind == "budget_updated":
+            self._note_rebound(budget, event.ts_us if event.now_us is None else event.now_us)
         self.scene.put(budget)
 
 

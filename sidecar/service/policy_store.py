@@ -5,6 +5,7 @@ before its first decision. It is found by path and text and by the version of th
 is what reading the text anew would give; where none is found, the text is read.
 """
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, Protocol
 
 import msgspec
@@ -107,6 +108,21 @@ class PolicyStore(Protocol):
 
     def keep_policy_files(self, files: PolicyFiles) -> None:
         """Replace the policy files, keep their texts as facts for all tenants, and raise the deployment's revision."""
+
+    def exchange_policy_files(self, files: PolicyFiles) -> None:
+        """Replace the policy files, whose texts are kept already, and raise the deployment's revision."""
+
+    def keep_file_texts(self, files: Iterable[SourceFile]) -> None:
+        """Keep the texts of files as facts that the records of any tenant may name."""
+
+    def policy_files_checks(self) -> str | None:
+        """Return which checks the policy files have passed, None where nobody noted it."""
+
+    def keep_policy_files_checks(self, name: str) -> None:
+        """Note which checks the policy files have passed."""
+
+    def keep_policy_files_since(self, now_us: int) -> None:
+        """Note when the policy files were replaced."""
 
     def policies_tried(self) -> Tried | None:
         """Return what was tried last, None where nobody noted it."""

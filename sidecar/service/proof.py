@@ -202,8 +202,8 @@ class _Course:
     def take(self, event: Event) -> None:
         """Change the scene, and what rolling budgets still count, as a record says."""
         self.past.take(event)
-        if self.past.rebound is not None:
-            self.books.counters.sweep(*self.past.rebound)
+        for rebound in self.past.rebounds:
+            self.books.counters.sweep(*rebound)
 
     def decide(self, decided: Decided) -> bytes:
         """Decide again, book what comes of it, and return the body of the record that it makes."""

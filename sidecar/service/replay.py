@@ -135,15 +135,16 @@ class _Comparing:
             case _:
                 known = len(self._past.lost)
                 self._past.take(event)
-                if self._past.rebound is not None:
-                    self._before.sweep(*self._past.rebound)
-                    self._after.sweep(*self._past.rebound)
+                for rebound in self._past.rebounds:
+                    self._before.sweep(*rebound)
+                    self._after.sweep(*rebound)
                 for _, what in self._past.lost[known:]:
                     self._note(Missing(seq=seq, decision_id=None, what=what))
 
     def _decide(self, decided: Decided) -> None:
         is_told = self._span.holds(decided.now_us)
         try:
+            self._past.require_known()
             request = self._past.facts.request(decided)
             before = self._before.decide(decided, request)
             after = self._after.decide(decided, request)

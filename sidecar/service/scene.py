@@ -45,11 +45,14 @@ class Shelf(Generic[T]):
         for key, place in self._owned.get(owner, {}).items():
             yield Listed(place, self._values[key])
 
-    def put(self, key: str, value: T, owner: str | None = None) -> None:
-        """Hold a value; one that was there keeps its place and its owner."""
+    def put(self, key: str, value: T, owner: str | None = None, place: int | None = None) -> None:
+        """Hold a value; one that was there keeps its place and its owner. ``place`` None puts it behind all others."""
         if key not in self._values and owner is not None:
-            self._place += 1
-            self._owned.setdefault(owner, {})[key] = self._place
+            owned = self._owned.setdefault(owner, {})
+            owned[key] = self._place + 1 if place is None else place
+            if owned[key] <= self._place:
+                self._owned[owner] = dict(sorted(owned.items(), key=lambda each: each[1]))
+            self._place = max(self._place, owned[key])
         self._values[key] = value
 
     def drop(self, key: str, owner: str) -> None:
@@ -69,8 +72,8 @@ class Scene:
         self.cards: Shelf[Card] = Shelf()
         self.budgets: Shelf[Budget] = Shelf()
 
-    def put(self, value: Identity | Card | Budget) -> None:
-        """Hold a new or changed identity, card or budget."""
+    def put(self, value: Identity | Card | Budget, place: int | None = None) -> None:
+        """Hold a new or changed identity, card or budget; ``place`` is a new budget's among those of its owner."""
         self.revision += 1
         match value:
             case Identity():
@@ -78,7 +81,17 @@ class Scene:
             case Card():
                 self.cards.put(value.card_id, value)
             case _:
-                self.budgets.put(value.budget_id, value, value.owner)
+                self.budgets.put(value.budget_id, value, value.owner, place)
+
+    def drop_identity(self, identity_id: str) -> None:
+        """Let an identity go."""
+        self.revision += 1
+        self.identities.drop(identity_id, "")
+
+    def drop_card(self, card_id: str) -> None:
+        """Let a card go."""
+        self.revision += 1
+        self.cards.drop(card_id, "")
 
     def drop_budget(self, budget_id: str) -> None:
         """Let a budget go."""

@@ -80,7 +80,7 @@ class Tenancy:
             tenant = self._tenant(draft, txn.tenants.next_number(), now_us)
             txn.tenants.add(tenant)
             part = txn.of(tenant)
-            part.audit.append("open", now_us, _opening(tenant))
+            part.audit.append("open", now_us, opening(tenant))
             root = Identity(
                 identity_id=tenant.root_identity_id,
                 parent_id=None,
@@ -178,7 +178,7 @@ def _without_text(founded: Founded) -> Founded:
     return msgspec.structs.replace(founded, key=without_text(founded.key))
 
 
-def _opening(tenant: Tenant) -> Body:
+def opening(tenant: Tenant) -> Body:
     """Return what record 0 of a log tells: whose it is, and what every ruling in it depends on."""
     told: Body = {
         "tenant_id": tenant.tenant_id,

@@ -10,6 +10,7 @@ from sidecar.state.codec import U32
 from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
+from sidecar.state.replica_check import check_replica
 from sidecar.state.rows import every_row
 from sidecar.state.shipments_check import check_shipped_numbers
 from sidecar.state.tenants import DEPLOYMENT
@@ -46,4 +47,5 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
     yield from check_answers(txn, tables, DEPLOYMENT)
     yield from check_notices(txn, tables)
     yield from check_tenants(txn, tables)
+    yield from check_replica(txn, tables)
     yield from check_shipped_numbers(txn, tables, tenants)

@@ -4,11 +4,15 @@ It starts at the newest time in the store, so a machine whose clock went back wh
 jump ahead is told apart from a sleeping machine by CLOCK_BOOTTIME, which counts sleep (RELIABILITY rule 17).
 """
 
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from sidecar.core.staleness import Instant
 
 JUMP_US: Final = 5_000_000
 """How far wall time may run away from elapsed time before it is called a jump."""
@@ -22,6 +26,34 @@ def wall_us() -> int:
 def elapsed_us() -> int:
     """Return microseconds since boot, sleep included where the platform counts it."""
     return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1_000
+
+
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+"""Names this run of the machine."""
+
+
+def boot_id(path: Path = BOOT_ID) -> str:
+    """Return the name of this run of the machine; where it has none, a new one, which no other run is taken for."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return os.urandom(16).hex()
+
+
+class Instants:
+    """A callable that gives the present moment on both clocks of this machine."""
+
+    def __init__(
+        self, boot_id: str, wall: Callable[[], int] = wall_us, elapsed: Callable[[], int] = elapsed_us
+    ) -> None:
+        """Tell of the run of the machine that ``boot_id`` names."""
+        self._boot_id = boot_id
+        self._wall = wall
+        self._elapsed = elapsed
+
+    def __call__(self) -> Instant:
+        """Return the moment."""
+        return Instant(self._boot_id, self._elapsed(), self._wall())
 
 
 class Jump(msgspec.Struct, frozen=True):

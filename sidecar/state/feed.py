@@ -47,7 +47,7 @@ class Feed:
     def told(self, after: int, most: int) -> list[Entry]:
         """Return up to ``most`` entries of the change feed after a revision, in their order."""
         found = changes_after(self._txn, self._tables["changes"], self._number, after, most)
-        return [Entry(each.revision, _NAMES.get(each.kind), each.key, each.owner) for each in found]
+        return [Entry(each.revision, _NAMES.get(each.kind), *each[2:]) for each in found]
 
     def find(self, kind: RecordKind, key: str) -> Change | None:
         """Return a record as it is now."""
@@ -78,15 +78,18 @@ class Feed:
             value=value,
         )
 
-    def adopt(self, change: Change) -> None:
-        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass."""
+    def adopt(self, change: Change, at: int) -> None:
+        """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass.
+
+        ``at`` is the revision that this store comes to with it.
+        """
         collection = self._collections[change.kind]
         known = collection.get(change.id)
         if change.value is None:
             if known is not None:
                 if change.kind == "token":
                     self._tokens.delete(known)
-                collection.remove(change.id, change.revision)
+                collection.remove(change.id, at)
             return
         value: object = change.value
         if isinstance(change.value, FollowedToken):
@@ -99,7 +102,7 @@ class Feed:
             owner=change.owner,
             external_id=change.external_id,
         )
-        collection.adopt(change.id, value, record)
+        collection.adopt(change.id, value, record, at)
 
     def forget(self, up_to: int, most: int) -> int:
         """Forget up to ``most`` entries of the change feed up to a revision; returns how many."""

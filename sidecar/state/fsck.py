@@ -81,7 +81,7 @@ class _Check:
         self._txn = txn
         self._tables = tables
         self._across = across
-        self._told = Told()
+        self._told = Told(self._fact)
         self._movements = Movements()
         self._part = part
         self._tenant: Tenant = part.tenant

@@ -53,12 +53,13 @@ class Stored(NamedTuple, Generic[T]):
 
 
 class Changed(NamedTuple):
-    """One entry of the change feed. ``owner`` is whom a record that is gone belonged to, None where nobody knows."""
+    """One entry of the change feed; of a removal, ``owner`` is whom the record belonged to."""
 
     revision: int
     kind: int
     key: str
     owner: str | None
+    is_removal: bool
 
 
 _BY_KIND: Final = b"\x01"
@@ -69,7 +70,7 @@ _CHANGE_KIND: Final = TENANT_U64.size
 """Where the kind of what changed stands in the key of a change."""
 
 _OWNER: Final = b"\x00"
-"""In a change, in front of the owner of what is gone; no id has this character."""
+"""In a change, this and the owner follow the id of what is gone; no id has this character."""
 
 _record: Final = msgspec.msgpack.Decoder(Record)
 
@@ -167,8 +168,8 @@ class Collection(Generic[T]):
     def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
         """Store a changed value; ``external_id`` is the one it is found by from now on."""
         old = self._known(key).record
-        if old.external_id is not None and old.external_id != external_id:
-            self._txn.delete(self._external(old.external_id), db=self._index)
+        if old.external_id != external_id:
+            self._lose_name(key, old.external_id)
         record = Record(
             document=_raw(value), place=old.place, revision=revision, owner=old.owner, external_id=external_id
         )
@@ -182,9 +183,13 @@ class Collection(Generic[T]):
         self._txn.delete(self._tenant + _BY_KIND + self._kind + place, db=self._index)
         if old.owner is not None:
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
-        if old.external_id is not None:
-            self._txn.delete(self._external(old.external_id), db=self._index)
-        self._tell(key, revision, old.owner)
+        self._lose_name(key, old.external_id)
+        self._tell(key, revision, _OWNER + (old.owner or "").encode())
+
+    def _lose_name(self, key: str, external_id: str | None) -> None:
+        """Find a value by its external id no more, unless another one has taken that over already."""
+        if external_id is not None and self._txn.get(self._external(external_id), db=self._index) == key.encode():
+            self._txn.delete(self._external(external_id), db=self._index)
 
     def record(self, key: str) -> Stored[T] | None:
         """Return the value with this id and what the store knows of it."""
@@ -198,18 +203,17 @@ class Collection(Generic[T]):
         """Yield what belongs to ``owner`` with its id and what the store knows of it, as ``owned`` does."""
         return self._entries(self._owned(owner), after, lambda record: record.owner == owner)
 
-    def adopt(self, key: str, value: T, record: Record) -> None:
-        """Store a value as another store has it, with its place and its owner; ``record.document`` is not looked at.
-
-        It is a change of ``record.revision``, which must be above that of every change before.
-        """
-        old = self._find(key)
-        if old is not None and (old.record.place, old.record.owner) == (record.place, record.owner):
-            self.change(key, value, record.revision, external_id=record.external_id)
-            return
-        if old is not None:
-            self.remove(key, record.revision)
-        self.add(key, value, record.revision, owner=record.owner, external_id=record.external_id, place=record.place)
+    def adopt(self, key: str, value: T, record: Record, at: int) -> None:
+        """Store a value as another store has it, here as a change of ``at``; ``record.document`` is not looked at."""
+        old, revision, name = self._find(key), record.revision, record.external_id
+        if old is not None and (old.record.place, old.record.owner) != (record.place, record.owner):
+            self.remove(key, at)
+            old = None
+        if old is None:
+            self.add(key, value, revision, owner=record.owner, external_id=name, place=record.place)
+        else:
+            self.change(key, value, revision, external_id=name)
+        self._tell(key, at)
 
     def _put(self, key: str, record: Record) -> None:
         self._txn.put(self._tenant + self._kind + key.encode(), encode(record), db=self._records)
@@ -217,10 +221,9 @@ class Collection(Generic[T]):
             self._txn.put(self._external(record.external_id), key.encode(), db=self._index)
         self._tell(key, record.revision)
 
-    def _tell(self, key: str, revision: int, owner: str | None = None) -> None:
+    def _tell(self, key: str, revision: int, removed: bytes = b"") -> None:
         change = TENANT_U64.pack(self._number, revision) + self._kind + short_hash(key)
-        told = key.encode() if owner is None else key.encode() + _OWNER + owner.encode()
-        self._txn.put(change, told, db=self._changes)
+        self._txn.put(change, key.encode() + removed, db=self._changes)
 
     def _find(self, key: str) -> Stored[T] | None:
         text = key_text(key)
@@ -272,9 +275,9 @@ def changes_after(txn: Txn, changes: Table, number: int, after: int, most: int) 
         more = cursor.set_range(TENANT_U64.pack(number, after + 1))
         while more and len(found) < most and bytes(cursor.key()).startswith(prefix):
             key = bytes(cursor.key())
-            name, _, owner = bytes(cursor.value()).partition(_OWNER)
+            name, removed, owner = bytes(cursor.value()).partition(_OWNER)
             _, revision = TENANT_U64.unpack(key[:_CHANGE_KIND])
-            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None))
+            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None, bool(removed)))
             more = cursor.next()
     return found
 

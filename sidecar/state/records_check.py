@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import orjson
 
 from sidecar.core.access import Token
 from sidecar.core.accounts import Account
@@ -49,6 +50,7 @@ _ENDED: Final = {
     "passkey_deleted": (Kind.PASSKEY, "passkey"),
     "token_revoked": (Kind.TOKEN, "token"),
 }
+_KINDS: Final = {kind.name.lower(): kind for kind in Kind}
 _LOOKED_AT: Final = (
     (Kind.IDENTITY, "chain"),
     (Kind.IDENTITY, "others"),
@@ -67,8 +69,9 @@ class Version(NamedTuple):
 class Told:
     """What a log tells of the tenant's records so far: of each that exists, its newest version."""
 
-    def __init__(self) -> None:
-        """Begin before the first record."""
+    def __init__(self, fact: Callable[[str, int], bytes | None]) -> None:
+        """Begin before the first record; ``fact`` returns what lies at an address that a record names."""
+        self._fact = fact
         self.newest: dict[tuple[Kind, str], Version] = {}
 
     def note(self, seq: int, fields: Mapping[str, Any]) -> Iterator[str]:
@@ -79,6 +82,8 @@ class Told:
         name = fields.get("type", "")
         if name == "decision":
             yield from self._compare(seq, fields)
+        elif name == "followed":
+            yield from self._follow(seq, fields)
         elif name in _ENDED:
             kind, field = _ENDED[name]
             self.newest.pop((kind, fields[field]), None)
@@ -92,6 +97,21 @@ class Told:
             for kind, field in _CHANGED.get(name.partition("_")[0], ()):
                 for key, revision, digest in fields.get(field, ()):
                     self.newest[kind, key] = Version(revision, digest)
+
+    def _follow(self, seq: int, fields: Mapping[str, Any]) -> Iterator[str]:
+        """Take in what a follower took over: a list of its own, by the address that the record names."""
+        content = self._fact(fields["changes"], seq)
+        if content is None:
+            yield f"the list of what was followed with record {seq} is missing"
+            return
+        for noun, key, revision, fact, *_ in orjson.loads(content):
+            if fact is None:
+                self.newest.pop((_KINDS[noun], key), None)
+                continue
+            self.newest[_KINDS[noun], key] = Version(revision, fact) if fact else Version(None, None)
+            lies = self._fact(fact, seq) if fact else None
+            if lies is not None and text_of(sha256(lies).digest()) != fact:
+                yield f"the fact of {noun} `{key}` behind record {seq} was changed"
 
     def _compare(self, seq: int, fields: Mapping[str, Any]) -> Iterator[str]:
         for kind, field in _LOOKED_AT:

@@ -7,18 +7,20 @@ import msgspec
 
 from sidecar.core.feed import KINDS, Change, RecordKind, read_change, write_change
 from sidecar.core.staleness import Contact
-from sidecar.service.feed_store import ReplicaState, Staging
+from sidecar.service.feed_store import Link, ReplicaState, Staging
 from sidecar.state.codec import U64, decode, encode
 from sidecar.state.environment import Table, Txn
 
 _STATE: Final = b"state"
 _CONTACT: Final = b"contact"
+_LINK: Final = b"link"
 _FAULT: Final = b"fault"
 _STAGING: Final = b"staging"
 _SHIPPED: Final = b"shipped"
 
 _state: Final = msgspec.msgpack.Decoder(ReplicaState)
 _contact: Final = msgspec.msgpack.Decoder(Contact)
+_link: Final = msgspec.msgpack.Decoder(Link)
 _staging: Final = msgspec.msgpack.Decoder(Staging)
 
 T = TypeVar("T")
@@ -48,6 +50,14 @@ class Replica:
     def keep_contact(self, contact: Contact) -> None:
         """Note a contact."""
         self._put(_CONTACT, contact)
+
+    def link(self) -> Link | None:
+        """Return how it stands between follower and control plane, None where nothing was asked yet."""
+        return self._get(_LINK, _link)
+
+    def keep_link(self, link: Link) -> None:
+        """Note how it stands."""
+        self._put(_LINK, link)
 
     def fault(self) -> str | None:
         """Return why nothing more may be decided here until someone looks, None where all is well."""

@@ -93,9 +93,12 @@ class Tenants:
         return entities
 
     def reach(self, number: int, revision: int, *, policies: bool) -> None:
-        """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now."""
+        """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now.
+
+        That of the policies is then another one even where the revision is the same: what is kept by it is dropped.
+        """
         old = self.revisions(number)
-        new = self._known[number] = Revisions(revision, revision if policies else old.policies)
+        new = self._known[number] = Revisions(revision, max(revision, old.policies + 1) if policies else old.policies)
         self._txn.put(U32.pack(number), U64_PAIR.pack(*new), db=self._revisions)
 
 

@@ -85,7 +85,7 @@ def test_every_kind_that_a_service_writes_is_known() -> None:
     verbs = "created|updated|suspended|revoked|deleted|frozen|unfrozen|closed|rotated|disabled|approved"
     texts = [file.read_text(encoding="utf-8") for file in Path(service.__file__).parent.glob("*.py")]
     written = {kind for text in texts for kind in re.findall(rf'"([a-z]+_(?:{verbs}))"', text)}
-    others = {"open", "decision", "settle", "release", "refund", "expire"}
+    others = {"open", "decision", "settle", "release", "refund", "expire", "followed"}
     moved = {"deposit", "withdrawal", "payment"}
     others |= {"follower_alarm"}
     assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded"} == KINDS

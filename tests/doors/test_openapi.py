@@ -186,7 +186,12 @@ BEFORE = {
 }
 """Calls that need others first, each with the number of an example."""
 
-WITHOUT_EXAMPLE = {"GET /openapi.json": "it would be itself", "GET /metrics": "its figures never repeat"}
+WITHOUT_EXAMPLE = {
+    "GET /openapi.json": "it would be itself",
+    "GET /metrics": "its figures never repeat",
+    "GET /v1/changes": "it holds the texts of all policy files",
+    "GET /v1/snapshot": "it is no JSON document but one on each line",
+}
 
 SHADOW_POLICY = """\
 @id("cards/at-most-40")

@@ -16,7 +16,7 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles, SourceFile
 from sidecar.service.chronicle import FactMissing
 from sidecar.service.courses import Candidate, Ground
-from sidecar.service.past import ErasableShelf
+from sidecar.service.past_scene import ErasableShelf
 from sidecar.service.replay import Cause, Comparison, Flip, Span, against_candidate, between, compare
 from tests.service.builders import HOUR, World, limit, only_schemas, payment, shipped_files, tool_call
 from tests.service.histories import Doctored, Life, chronicle, prove, retried, variants

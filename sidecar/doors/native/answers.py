@@ -237,12 +237,6 @@ class HoldingPolicies(TypedDict):
     last_reload: LastReload | None
 
 
-class Ready(Alive):
-    """Decisions can be made and recorded."""
-
-    policies: HoldingPolicies
-
-
 class NotReady(TypedDict):
     """The process cannot decide, and why."""
 

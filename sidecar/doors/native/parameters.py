@@ -69,6 +69,15 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
             ),
         ],
         "cursor": Annotated[str, Meta(description="the `next_cursor` of the page before")],
+        "/v1/snapshot?cursor": Annotated[str, Meta(description="the `cursor` of the last mark that was read")],
+        "since": Annotated[int, Meta(description="changes after this revision", extra_json_schema=_PLACE)],
+        "files": Annotated[
+            str, Meta(description="the `files_digest` of the policy files that are known", pattern="^[0-9a-f]{64}$")
+        ],
+        "wait": Annotated[
+            int,
+            Meta(description="seconds to wait for a change", extra_json_schema={"minimum": 0, "maximum": 30}),
+        ],
         "identity_id": IdentityId,
         "card_id": CardId,
         "/v1/treasury/cards?status": Annotated[CardStatus, Meta(description="what holds for the card")],

@@ -260,7 +260,7 @@ class TokenBody(_Body, frozen=True, kw_only=True):
 
     tenant_id: TenantId | None = None
     name: Name
-    kind: Literal["agent", "tenant"] | None = None
+    kind: Literal["agent", "tenant", "follower"] | None = None
     identity_id: IdentityId | None = None
     may_release: bool = False
     expires_at: Instant | None = None

@@ -1,0 +1,248 @@
+"""What a control plane tells, applied to the store of a follower: whole or not at all, in order, never back.
+
+What came last and was good holds until all of what is newer is here and has passed every check. Then one transaction
+brings the records, the policy files, the revision and the audit record of it, so a decision sees the one or the other.
+What comes in parts waits beside the records, where no decision looks.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from sidecar.core.directory import Tenant
+from sidecar.core.feed import FeedRefused, Page
+from sidecar.core.feed_review import review_page
+from sidecar.core.feed_snapshot import SnapshotHead
+from sidecar.core.snapshot import PolicyFiles
+from sidecar.core.staleness import Contact, Instant
+from sidecar.service.feed_store import ReplicaState
+from sidecar.service.following_inspection import Inspection
+from sidecar.service.following_intake import ANEW, Intake
+from sidecar.service.following_plan import Plan, key_of
+from sidecar.service.following_policies import Doorkeeper, VetPolicies
+from sidecar.service.following_staging import Stage
+from sidecar.service.following_switch import Kept, Switch, kept_in, switch
+from sidecar.service.snapshots import Snapshots
+from sidecar.service.store import Store, Transaction
+
+
+class WantsPage(msgspec.Struct, frozen=True):
+    """A page from revision ``since`` on is to be asked for; ``files_digest`` names the policy files that are here."""
+
+    since: int
+    files_digest: str | None
+
+
+class WantsSnapshot(msgspec.Struct, frozen=True):
+    """A snapshot is to be asked for, from its mark ``cursor`` on; None from its beginning."""
+
+    cursor: str | None
+
+
+Wanted: TypeAlias = WantsPage | WantsSnapshot
+
+Taken = Literal["applied", "confirmed", "staged", "compacted", "ignored"]
+"""What became of a page.
+
+It changed what holds; nothing is newer than what holds; it waits for those behind it; a snapshot has to be taken; it
+was not the answer to what is wanted, but an older one that came once more.
+"""
+
+
+class Following:
+    """Applies what one control plane tells of one tenant. One at a time may do so in a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        snapshots: Snapshots,
+        vet: VetPolicies,
+        new_log_id: Callable[[], str],
+        clock: Callable[[], int],
+        instant: Callable[[], Instant],
+    ) -> None:
+        """Work on ``store``.
+
+        ``new_log_id`` names the log that a new store gets, ``clock`` is the time of records, ``instant`` that of data.
+        """
+        self._store = store
+        self._inspection = Inspection(store, Doorkeeper(store, snapshots, vet))
+        self._intake = Intake(store)
+        self._stage = Stage(store, self._intake)
+        self._new_log_id = new_log_id
+        self._clock = clock
+        self._instant = instant
+
+    def wanted(self) -> Wanted:
+        """Return what to ask the control plane for next, as the store says it."""
+        return _wanted(self._kept())
+
+    async def begin_anew(self) -> None:
+        """Drop what is staged, and want a snapshot from its beginning: what holds holds on until that is applied."""
+        await self._intake.clear()
+        await self._store.write(lambda txn: txn.replica.keep_staging(ANEW))
+
+    async def take_page(self, page: Page, asked: Instant) -> Taken:
+        """Take the answer to a question that was put at ``asked``, just before it was sent.
+
+        Raises FeedRefused where it is not what may follow here, PolicyInvalid and ValidationFailed for policies that
+        may not hold, all naming the place, and Unavailable where it could not be stored: each time the last good state
+        holds on, and the same page may be tried again.
+        """
+        review_page(page)
+        kept = self._kept()
+        require_same(kept, page.origin, page.tenant.tenant_id)
+        if page.is_compacted or _is_other_source(kept, page):
+            await self.begin_anew()
+            return "compacted"
+        wanted = _wanted(kept)
+        if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since:
+            return "ignored"
+        _require_next(page, wanted.since)
+        files = _files_of(kept, page) if page.is_last else None
+        if kept.staging is None and page.is_last:
+            changes = await self._stage.news(kept.tenant, page.changes)
+            return await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
+        await self._stage.add(kept, page)
+        if not page.is_last:
+            return "staged"
+        kept = self._kept()
+        changes = await self._stage.differing(kept, page.to_revision)
+        taken = await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
+        await self._intake.clear()
+        return taken
+
+    async def take_snapshot(self, lines: AsyncIterator[bytes]) -> None:
+        """Stage what a snapshot tells, up to its end; a page from ``wanted`` on completes it.
+
+        Raises FeedRefused where it is not whole or not what may follow here. What was staged up to the last mark is
+        kept when the stream is cut off or raises, and the next snapshot goes on there.
+        """
+        kept = self._kept()
+
+        def accept(head: SnapshotHead) -> None:
+            require_same(kept, head.origin, head.tenant_id)
+            _require_newer(kept, head.revision)
+
+        await self._intake.take(lines, accept)
+
+    def _kept(self) -> Kept:
+        with self._store.read() as txn:
+            kept = kept_in(txn)
+            if kept.state is None and next(iter(txn.tenants.after(0)), None) is not None:
+                raise FeedRefused("this data directory has tenants of its own, a follower needs an empty one")
+            return kept
+
+    async def _apply(self, kept: Kept, page: Page, asked: Instant, files: PolicyFiles | None, plan: Plan) -> Taken:
+        """Apply what was planned, once it has passed; where there is nothing to apply, note the contact alone."""
+        tenant = self._tenant(kept, page)
+        state = ReplicaState(
+            tenant_id=tenant.tenant_id,
+            origin=page.origin,
+            follower_id=page.follower_id or "",
+            scope=page.scope,
+            revision=page.to_revision,
+            files_digest=page.files_digest,
+        )
+        contact = Contact(asked, page.head, self._skew_us(page, asked))
+        if not plan.changes and files is None and (state, tenant, None) == (kept.state, kept.tenant, kept.staging):
+            await self._store.write(partial(_confirm, kept=kept, contact=contact))
+            return "confirmed"
+        await self._inspection.pass_(tenant, plan, files)
+        wanted = Switch(
+            kept=kept,
+            tenant=tenant,
+            plan=plan,
+            files=files,
+            state=state,
+            contact=contact,
+            now_us=self._clock(),
+        )
+        await self._store.write(partial(switch, wanted=wanted), apart=True)
+        return "applied"
+
+    def _tenant(self, kept: Kept, page: Page) -> Tenant:
+        """Return the tenant as it is to be here. Raises FeedRefused where it changed in what never changes."""
+        told, known = page.tenant, kept.tenant
+        if known is not None:
+            if (told.mode, told.time_zone, told.root_identity_id) != (
+                known.mode,
+                known.time_zone,
+                known.root_identity_id,
+            ):
+                raise FeedRefused("the tenant has another mode, time zone or root than before")
+            return msgspec.structs.replace(known, name=told.name, rate_limit=told.rate_limit)
+        with self._store.read() as txn:
+            number = txn.tenants.next_number()
+        return Tenant(
+            tenant_id=told.tenant_id,
+            number=number,
+            name=told.name,
+            mode=told.mode,
+            time_zone=told.time_zone,
+            root_identity_id=told.root_identity_id,
+            log_id=self._new_log_id(),
+            created_at_us=told.created_at_us,
+            rate_limit=told.rate_limit,
+        )
+
+    def _skew_us(self, page: Page, asked: Instant) -> int:
+        """Return how far the control plane's clock is from all moments at which it can have answered."""
+        now_us = self._instant().wall_us
+        return max(page.time_us - now_us, 0) or min(page.time_us - asked.wall_us, 0)
+
+
+def _confirm(txn: Transaction, kept: Kept, contact: Contact) -> None:
+    if kept_in(txn) == kept:
+        txn.replica.keep_contact(contact)
+
+
+def require_same(kept: Kept, origin: str, tenant_id: str) -> None:
+    """Raise FeedRefused for what comes from another control plane, or of another tenant, than what is here."""
+    state = kept.state
+    if state is not None and (state.origin, state.tenant_id) != (origin, tenant_id):
+        here = f"tenant `{state.tenant_id}` of the log `{state.origin}`"
+        raise FeedRefused(
+            f"this data directory follows {here}, and what came is of tenant `{tenant_id}` of the log `{origin}`;"
+            " use an empty one"
+        )
+
+
+def _is_other_source(kept: Kept, page: Page) -> bool:
+    """Whether a page continues something else than what it was asked for."""
+    if kept.staging is not None:
+        staging = kept.staging
+        return staging.is_complete and (staging.origin, staging.scope) != (page.origin, page.scope)
+    return kept.state is not None and kept.state.scope != page.scope
+
+
+def _wanted(kept: Kept) -> Wanted:
+    state, staging = kept.state, kept.staging
+    if staging is not None and not staging.is_complete:
+        return WantsSnapshot(staging.cursor)
+    if staging is None and state is None:
+        return WantsSnapshot(None)
+    since = staging.since if staging is not None else state.revision if state is not None else 0
+    return WantsPage(since, None if state is None else state.files_digest)
+
+
+def _files_of(kept: Kept, page: Page) -> PolicyFiles | None:
+    """Return the policy files that come with the last page, None where those that are here stay."""
+    if kept.state is not None and page.files_digest == kept.state.files_digest:
+        return None
+    if page.files is None:
+        raise FeedRefused("the page names other policy files than those that are here, and leaves them out")
+    return page.files
+
+
+def _require_newer(kept: Kept, revision: int) -> None:
+    if kept.state is not None and revision < kept.state.revision:
+        here = kept.state.revision
+        raise FeedRefused(f"the control plane is at revision {revision}, which is older than {here}, that is here")
+
+
+def _require_next(page: Page, since: int) -> None:
+    if page.from_revision > since:
+        raise FeedRefused(f"the page begins at revision {page.from_revision}, expected {since}: something is missing")
