@@ -23,6 +23,7 @@ from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
 from sidecar.core.errors import ConfigurationInvalid, NotFound, SidecarError, StoreUnusable
 from sidecar.core.snapshot import SourceFile
+from sidecar.core.staleness import Instant
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
@@ -65,6 +66,7 @@ from sidecar.service.feed import Audience, Publisher
 from sidecar.service.feed_snapshot import SnapshotTeller
 from sidecar.service.feed_waiting import Waiting
 from sidecar.service.followers import Followers
+from sidecar.service.freshness import Freshness
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -85,7 +87,7 @@ from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
-from sidecar.state.clock import Clock, Instants, boot_id
+from sidecar.state.clock import Clock, Instants, PatientClock, boot_id
 from sidecar.state.environment import open_environment
 from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
@@ -154,11 +156,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
 
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     headroom = Headroom(environment.data_file(), settings.free_bytes_min)
-    clock = Clock(newest_time(environment))
     metrics, instant = Metrics(share), Instants(boot_id())
+    clock, freshness = _time(settings, newest_time(environment), instant)
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
     snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
-    registry, settler = Registry(store, snapshots, new_id), Settler(store)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store, freshness)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
@@ -169,7 +171,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
-    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow, delegation=delegation_of(follower))
+    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow, freshness, delegation_of(follower))
     transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
@@ -206,6 +208,13 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch and follower is None else ()
     served = application(context, calls_of(follower, (*calls, *ReferenceCalls(calls).calls())), MANNERS)
     return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower)
+
+
+def _time(settings: Settings, newest_us: int, instant: Callable[[], Instant]) -> tuple[Clock, Freshness | None]:
+    """Return the clock, and what knows how old a follower's data is: None for a server that follows nobody."""
+    if settings.is_follower:
+        return PatientClock(newest_us), Freshness(settings.max_staleness, instant)
+    return Clock(newest_us), None
 
 
 def _reach(settings: Settings) -> tuple[Callable[[str], None], Sender]:

@@ -134,14 +134,14 @@ RELOADS: Final = Counter(
     "Reloads of policy files beside the running server, by outcome: loaded, unchanged, refused, unavailable.",
     ("outcome",),
 )
+SHIPPED: Final = Counter("sidecar_shipped_records_total", "Audit records that followers shipped and that were taken.")
+ALARMS: Final = Counter(
+    "sidecar_follower_alarms_total", "Alarms about audit logs of followers that were changed, forked or set back."
+)
 PAGES: Final = Counter(
     "sidecar_replica_pages_total",
     "Questions that a follower asked its control plane, by what became of them.",
     ("outcome",),
-)
-SHIPPED: Final = Counter("sidecar_shipped_records_total", "Audit records that followers shipped and that were taken.")
-ALARMS: Final = Counter(
-    "sidecar_follower_alarms_total", "Alarms about audit logs of followers that were changed, forked or set back."
 )
 WORKER_STARTS: Final = Counter(
     "sidecar_worker_starts_total", "Worker processes started; more than there are workers: some died."

@@ -84,6 +84,9 @@ class Shipments(Protocol):
     def logs(self, token_id: str, most: int) -> list[ShippedLog]:
         """Return up to ``most`` logs of a follower, the newest first."""
 
+    def all_logs(self) -> Iterator[ShippedLog]:
+        """Yield the logs of every follower."""
+
     def open_log(self, token_id: str, origin: str, now_us: int) -> ShippedLog:
         """Make room for a log that nothing is known of."""
 

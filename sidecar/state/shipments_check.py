@@ -25,31 +25,28 @@ _OF_LOGS: Final = ("shipped_audit", "shipped_heads", "shipped_facts")
 
 def check_shipments(txn: Txn, tables: dict[str, Table], tenant: Tenant, shipments: Shipments) -> Iterator[str]:
     """Yield a sentence for each thing of a tenant's followers that does not hold."""
-    places: dict[bytes, bytes] = {}
-    names: dict[bytes, bytes] = {}
-    found: dict[bytes, set[bytes]] = {PLACE: set(), ORIGIN: set()}
+    logs: list[ShippedLog] = []
+    listed: set[bytes] = set()
+    found: set[bytes] = set()
     for key, value in tenant_rows(txn, tables["followers"], tenant.number):
-        kind, rest = key[:1], key[1:]
         try:
-            if kind == FOLLOWER:
-                places[token_key(decode(value, _follower).token_id)] = rest
-            elif kind == LOG:
-                log = decode(value, _log)
-                names[rest[:_TOKEN_BYTES] + short_hash(log.origin)] = rest[_TOKEN_BYTES:]
-                if rest != token_key(log.token_id) + LOG_NUMBER.pack(log.number):
-                    yield f"a shipped log of `{log.token_id}` lies in the place of another"
-                else:
-                    yield from _check_log(txn, tables, tenant, shipments, log)
-            elif kind in found:
-                found[kind].add(rest + value)
-            else:
-                yield f"a row about followers is of kind `{kind.hex()}`, which is none"
+            match key[:1]:
+                case kind if kind == FOLLOWER:
+                    listed.add(PLACE + token_key(decode(value, _follower).token_id) + key[1:])
+                case kind if kind == LOG:
+                    log = decode(value, _log)
+                    logs.append(log)
+                    listed.add(ORIGIN + key[1 : 1 + _TOKEN_BYTES] + short_hash(log.origin) + key[1 + _TOKEN_BYTES :])
+                    if key[1:] != token_key(log.token_id) + LOG_NUMBER.pack(log.number):
+                        yield f"a shipped log of `{log.token_id}` lies in the place of another"
+                case _:
+                    found.add(key + value)
         except StoreUnusable as error:
             yield f"a row about followers is damaged: {error.message}"
-    if found[PLACE] != {token + place for token, place in places.items()}:
-        yield "the followers are not those that are found by their tokens"
-    if found[ORIGIN] != {name + number for name, number in names.items()}:
-        yield "the shipped logs are not those that are found by their names"
+    if found != listed:
+        yield "the followers and their logs are not those that are found by token and name"
+    for log in logs:
+        yield from _check_log(txn, tables, tenant, shipments, log)
     for key, value in tenant_rows(txn, tables["shipped_usage"], tenant.number):
         try:
             decode(value, _usage)
@@ -61,7 +58,11 @@ def _check_log(
     txn: Txn, tables: dict[str, Table], tenant: Tenant, shipments: Shipments, log: ShippedLog
 ) -> Iterator[str]:
     name = f"the log `{log.origin}` of follower `{log.token_id}`"
-    reader = shipments.reader(log)
+    try:
+        reader = shipments.reader(log)
+    except StoreUnusable as error:
+        yield error.message
+        return
     head = reader.head()
     rows = ((U64.unpack(key)[0], body) for key, body in tenant_rows(txn, tables["shipped_audit"], log.number))
     anchor = Anchor(head.next_index, head.link)

@@ -115,7 +115,8 @@ def test_a_changed_record_that_comes_last_is_found_by_the_one_that_it_follows() 
 
 def test_what_cannot_be_understood_of_an_ending_or_a_decision_is_a_fault() -> None:
     head = audit.Head(3, b"\x07" * 32, 5)
-    for kind, body in (("settle", {"decision": 7}), ("decision", {"decision": "dec_1", "request": "none"})):
+    bad: tuple[tuple[str, audit.Body], ...] = (("settle", {"decision": 7}), ("decision", {"request": "none"}))
+    for kind, body in bad:
         sealed = audit.seal(head, ORIGIN, kind, 9, body)
         found = read_part(ORIGIN, "acme", 3, [sealed.body], ())
         assert isinstance(found, Fault)

@@ -18,8 +18,8 @@ from sidecar.service.paging import PageRequest
 from sidecar.service.shipments import Batch, Receipt, UsageReport, pass_endings
 from sidecar.service.shipping import Parcel
 from tests.service.builders import OPERATOR, SECOND, World, payment, tool_call
-from tests.service.pair import Fleet
 from tests.service.mailroom import Mailroom
+from tests.service.pair import Fleet
 
 
 @pytest.fixture
@@ -154,7 +154,8 @@ def test_a_record_that_was_taken_cannot_become_another(fleet: Fleet) -> None:
     refused(fleet, replace(fleet.batch(last), records=forked[last:]), f"record {last} is another than the one")
     question = fleet.batch(last + 1, hash=text_of(link(forked[-1])))
     refused(fleet, question, f"record {last} is another than the one that was taken: the log was forked")
-    assert fleet.send(replace(question, status=replace(question.status, hash=text_of(link(fleet.bodies()[-1])))))
+    same = replace(question.status, hash=text_of(link(fleet.bodies()[-1])))
+    assert fleet.send(replace(question, status=same)) == Receipt(last + 1, 0)
 
 
 def test_a_forked_log_does_not_follow(fleet: Fleet) -> None:

@@ -260,12 +260,7 @@ class Endpoint:
                 raise ValidationFailed("this call takes no body")
             if way.manner.requires_json:
                 incoming.require_json()
-        if reader is None:
-            body = None
-        elif len(raw) > APART_BYTES:
-            body = await run_in_threadpool(reader.read, raw)
-        else:
-            body = reader.read(raw)
+        body = None if reader is None else await _read(reader, raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
             _check_key(key)
@@ -285,6 +280,11 @@ class Endpoint:
         if admission is not None:
             _limit(incoming, admission, manner)
         return caller
+
+
+async def _read(reader: BodyReader[Any], raw: bytes) -> object:
+    """Return a body as its request."""
+    return reader.read(raw) if len(raw) <= APART_BYTES else await run_in_threadpool(reader.read, raw)
 
 
 def _limit(incoming: Incoming, admission: Admission, manner: Manner) -> None:
