@@ -149,8 +149,13 @@ class Settler:
         return self._freshness is None or self._freshness.may_expire(txn, now_us)
 
     async def prune_replays(self, now_us: int) -> int:
-        """Forget outcomes of idempotency keys whose day is over; returns how many."""
-        return await self._store.write(lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH))
+        """Forget outcomes of idempotency keys whose day is over; returns how many.
+
+        None by a time that is not sure: a key that is forgotten too soon is a request that is permitted twice.
+        """
+        return await self._store.write(
+            lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH) if self._may_expire(txn, now_us) else 0
+        )
 
 
 def end_hold(

@@ -364,6 +364,22 @@ def test_what_is_due_is_looked_at_again_in_the_transaction_that_ends_it(follower
     assert "expire" not in world.kinds()
 
 
+def test_no_key_is_forgotten_by_a_time_that_is_not_sure(follower: Follower) -> None:
+    """Or what was permitted once would be again, when the clock is back and the agent repeats its call."""
+    world = follower.world
+    request = payment("5")
+    follower.hear()
+    permit = world.authorize(request, key_for(request)).decision
+    follower.jump(2 * DAY)
+    assert world.run(world.settler.prune_replays(world.now_us)) == 0
+    follower.jump(-2 * DAY)
+    for _ in range(12):
+        follower.wait(DAY // 5)
+    follower.hear()
+    assert world.run(world.settler.prune_replays(world.now_us)) == 1
+    assert world.authorize(request, key_for(request)).decision != permit
+
+
 # --- Any history
 
 STEPS = st.one_of(
