@@ -57,7 +57,7 @@ BUDGET = Budget(
     created_at_us=1,
     revision=5,
 )
-CARD = Card(card_id="card_1", identity_id="ann", currency="CAD", created_at_us=1, revision=6)
+CARD = Card(card_id="card_1", identity_id="ann", currency="CAD", created_at_us=1, revision=6, thawed_revision=6)
 TOKEN = Token(
     token_id="tok_1",
     key_id="key",
@@ -70,7 +70,7 @@ TOKEN = Token(
     may_release=False,
     created_at_us=1,
     expires_at_us=None,
-    rate_limit=RateLimit(5, "second"),
+    rate_limit=RateLimit(5, 1),
     former=Former("old", 9),
 )
 
@@ -106,7 +106,7 @@ PAGE = Page(
         time_zone="UTC",
         root_identity_id="root",
         created_at_us=1,
-        rate_limit=RateLimit(5, "second"),
+        rate_limit=RateLimit(5, 1),
     ),
     files_digest=files_digest(files_of(FILES, "t_one")),
     files=files_of(FILES, "t_one"),
