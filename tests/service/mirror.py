@@ -13,7 +13,7 @@ from sidecar.core.snapshot import PolicyFiles
 from sidecar.doors.native.feed import read_cursor, write_cursor
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.compaction import Compactor
-from sidecar.service.feed import Asked, Audience, Publisher
+from sidecar.service.feed import Asked, Audience, Publisher, has_news
 from sidecar.service.feed_snapshot import SnapshotTeller
 from sidecar.service.feed_waiting import Waiting
 from sidecar.service.identities import IdentityPatch
@@ -156,12 +156,8 @@ class Mirror:
 
     def catch_up(self) -> None:
         """Take pages, and a snapshot where they are compacted, until all is known."""
-        while self.head != self.revision or self.files_digest is None:
+        while has_news(self.desk.page(self.caller, self.revision, self.files_digest)):
             self.step()
-        page = self.desk.page(self.caller, self.revision, self.files_digest)
-        while page.to_revision > self.revision or page.is_compacted:
-            self.step()
-            page = self.desk.page(self.caller, self.revision, self.files_digest)
 
     def step(self) -> None:
         """Take one page, or a snapshot where it says so."""
