@@ -7,7 +7,7 @@ from sidecar.core.feed import PAGE_RECORDS_MAX, Change, RecordKind
 from sidecar.service.feed_store import Entry, Feed
 from sidecar.service.scope import Scope
 
-ROUND_ENTRIES: Final = 200
+ROUND_ENTRIES: Final = 100
 """Entries of the feed that one read transaction looks at, in some milliseconds."""
 
 

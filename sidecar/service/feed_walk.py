@@ -99,9 +99,9 @@ def _nobodys(part: TenantTransaction, scope: Scope, place: Place) -> Iterator[Fo
     """
     for step in (Step.POLICIES, Step.TOKENS):
         after = place.after if step == place.step else 0
-        for change in part.feed.all(_OWNED[step], after=after) if step >= place.step else ():
-            told = change if change.owner is None and scope.sees(change) else None
-            yield told, Place(Stage.NOBODYS, 0, step, change.place)
+        for at, change in part.feed.of_nobody(_OWNED[step], after=after) if step >= place.step else ():
+            told = None if change is None or not scope.sees(change) else change
+            yield told, Place(Stage.NOBODYS, 0, step, at)
 
 
 def _outside(part: TenantTransaction, scope: Scope, place: Place) -> Iterator[Found]:
