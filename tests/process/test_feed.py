@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sidecar.core.feed import Change, Page, read_page
 from sidecar.core.feed_snapshot import Mark, read_line
-from tests.process.server import Client, found_acme, serving
+from tests.process.server import Client, Server, found_acme, serving
 
 WAIT = 25
 BUDGET = {"name": "b", "dimension": "amount", "period": "daily", "currency": "CAD", "limit": 5}
@@ -33,43 +33,52 @@ def since(known: Page) -> str:
     return f"?since={known.head}&files={known.files_digest}&wait={WAIT}"
 
 
+class Waiters:
+    """Followers that wait at once, each over a connection of its own."""
+
+    def __init__(self, server: Server, token: str, number: int) -> None:
+        """Connect; nobody waits yet."""
+        self.found: list[Page] = []
+        self._clients = [server.client(token, timeout=WAIT + 5) for _ in range(number)]
+        self.known = [page(client) for client in self._clients][-1]
+        self._threads = [threading.Thread(target=self._wait, args=(client,)) for client in self._clients]
+
+    def _wait(self, client: Client) -> None:
+        self.found.append(page(client, since(self.known)))
+
+    def start(self) -> None:
+        """Let all of them wait; from outside nobody can tell when a call has begun to."""
+        for thread in self._threads:
+            thread.start()
+        time.sleep(0.5)
+        assert self.found == []
+
+    def finish(self) -> list[Page]:
+        """Return what they were answered."""
+        for thread, client in zip(self._threads, self._clients, strict=True):
+            thread.join(WAIT - 5)
+            client.close()
+        return self.found
+
+
 def test_a_change_by_any_worker_ends_the_wait_at_every_other(tmp_path: Path) -> None:
     with serving(tmp_path, "--workers", "2", "--durability", "process-crash") as (server, operator):
         acme = found_acme(operator)
-        token = follower(operator, acme.tenant_id)
-        clients = [server.client(token, timeout=WAIT + 5) for _ in range(6)]
-        known = page(clients[0])
-        found: list[Page] = []
-        waiting = [
-            threading.Thread(target=lambda each=each: found.append(page(each, since(known)))) for each in clients
-        ]
-        for thread in waiting:
-            thread.start()
+        waiters = Waiters(server, follower(operator, acme.tenant_id), 6)
+        waiters.start()
         operator.ok("POST", "/v1/budgets", BUDGET | {"tenant_id": acme.tenant_id, "identity_id": acme.root})
-        for thread in waiting:
-            thread.join(WAIT - 5)
-        assert [each.changes[0].kind for each in found] == ["budget"] * len(clients)
+        assert [each.changes[0].kind for each in waiters.finish()] == ["budget"] * 6
 
 
 def test_calls_that_wait_are_answered_when_the_server_is_about_to_end(tmp_path: Path) -> None:
     """At once, and whole: nobody is cut off, and the end waits for nobody."""
     with serving(tmp_path, "--workers", "2", "--durability", "process-crash") as (server, operator):
         acme = found_acme(operator)
-        token = follower(operator, acme.tenant_id)
-        clients = [server.client(token, timeout=WAIT + 5) for _ in range(4)]
-        known = [page(client) for client in clients][0]
-        found: list[Page] = []
-        waiting = [
-            threading.Thread(target=lambda each=each: found.append(page(each, since(known)))) for each in clients
-        ]
-        for thread in waiting:
-            thread.start()
-        time.sleep(0.2)  # nothing tells from outside that a call waits; one that comes later is refused or answered
+        waiters = Waiters(server, follower(operator, acme.tenant_id), 4)
+        waiters.start()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(8) == 0
-        for thread in waiting:
-            thread.join(5)
-        assert [(each.changes, each.head) for each in found] == [((), known.head)] * len(clients)
+        assert [(each.changes, each.head) for each in waiters.finish()] == [((), waiters.known.head)] * 4
 
 
 def test_a_snapshot_of_a_running_server_is_whole_and_goes_on_where_it_was_cut(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_the_feed_tells_of_a_removal_and_whose_the_record_was(tmp_path: Path) ->
     with store_in(tmp_path) as environment:
         with writing(environment) as txn:
             part = txn.of(a_tenant())
-            add(part, an_identity("root"), 1)
+            add(part, an_identity("root", None), 1)
             add(part, an_identity("ann", parent_id="root"), 2)
             part.identities.remove("ann", 3)
             part.identities.remove("root", 4)
@@ -263,9 +263,9 @@ def test_what_belongs_to_nobody_is_found_among_the_rest(tmp_path: Path) -> None:
     with store_in(tmp_path) as environment:
         with writing(environment) as txn:
             part = txn.of(a_tenant())
-            add(part, an_identity("root"), 1)
+            add(part, an_identity("root", None), 1)
             add(part, an_identity("ann", parent_id="root"), 2)
-            add(part, an_identity("lone"), 3)
+            add(part, an_identity("lone", None), 3)
         with reading(environment) as txn:
             feed = txn.of(a_tenant()).feed
             found = [(place, change and change.id) for place, change in feed.of_nobody("identity")]
