@@ -121,8 +121,8 @@ _STAGES: Final[tuple[Callable[[TenantTransaction, Scope, Place], Iterator[Found]
 
 def _whole(part: TenantTransaction, scope: Scope, stage: Stage, identity_id: str) -> Iterator[Found]:
     """Yield an identity and what belongs to it."""
-    change = part.feed.find("identity", identity_id)
-    if change is not None:  # always: no identity is ever removed
+    found = part.feed.find("identity", identity_id)
+    for change in () if found is None else (found,):  # always one: no identity is ever removed
         place = Place(stage, change.place)
         yield change, place
         yield from _belongings(part, scope, identity_id, place)

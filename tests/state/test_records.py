@@ -272,6 +272,10 @@ def test_what_belongs_to_nobody_is_found_among_the_rest(tmp_path: Path) -> None:
             assert found == [(1, "root"), (2, None), (3, "lone")]
             assert [place for place, _ in feed.of_nobody("identity", after=1)] == [2, 3]
             assert list(feed.of_nobody("card")) == []
+            assert [(each.id, each.place, each.owner) for each in feed.all("identity", after=1)] == [
+                ("ann", 2, "root"),
+                ("lone", 3, None),
+            ]
 
 
 def test_changes_that_were_forgotten_are_not_told_and_nobody_takes_the_rest_for_all(tmp_path: Path) -> None:
