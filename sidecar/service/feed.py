@@ -21,7 +21,7 @@ from sidecar.service.scope import Lookers, Scope
 from sidecar.service.snapshots import DEPLOYMENT, Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
-ROUNDS_MAX: Final = 50
+ROUNDS_MAX: Final = 100
 """Read transactions that one page takes: of a follower that is told little, many entries are passed over."""
 
 FILES_KEPT: Final = 512

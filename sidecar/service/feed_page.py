@@ -7,7 +7,7 @@ from sidecar.core.feed import PAGE_RECORDS_MAX, Change, RecordKind
 from sidecar.service.feed_store import Entry, Feed
 from sidecar.service.scope import Scope
 
-ROUND_ENTRIES: Final = 200
+ROUND_ENTRIES: Final = 100
 """Entries of the feed that one read transaction looks at, in some milliseconds."""
 
 
@@ -57,10 +57,8 @@ class Gathered:
 
     def add_beside(self, feed: Feed, identity_ids: Iterable[str]) -> None:
         """Tell identities that did not change, for what told policies look into."""
-        for identity_id in identity_ids:
-            change = feed.find("identity", identity_id)
-            if change is not None:
-                self._beside["identity", identity_id] = change
+        found = (feed.find("identity", identity_id) for identity_id in identity_ids)
+        self._beside |= {("identity", change.id): change for change in found if change is not None}
 
 
 def _whole(feed: Feed, after: int) -> tuple[list[Entry], bool]:

@@ -40,6 +40,9 @@ class Feed(Protocol):
     def all(self, kind: RecordKind, *, after: int = 0) -> Iterator[Change]:
         """Yield every record of a kind in order of creation, from the one after that place."""
 
+    def of_nobody(self, kind: RecordKind, *, after: int = 0) -> Iterator[tuple[int, Change | None]]:
+        """Yield the records of a kind that belong to nobody, each with its place, and None in place of all others."""
+
     def adopt(self, change: Change, at: int) -> None:
         """Store a record as the control plane has it, or forget one that is gone there; an unknown one is let pass.
 

@@ -62,9 +62,11 @@ class Waiting:
     def end(self) -> None:
         """Let nobody wait any more, now or later: the process is about to end."""
         self.is_over = True
-        for _, future in self._waiters:
-            if not future.done():
-                future.set_result(False)
+        for _, future in self._unanswered():
+            future.set_result(False)
+
+    def _unanswered(self) -> list[tuple[Seen, asyncio.Future[bool]]]:
+        return [waiter for waiter in self._waiters if not waiter[1].done()]
 
     async def _look(self) -> None:
         try:
@@ -76,14 +78,12 @@ class Waiting:
 
     def _tell(self) -> None:
         """Wake those who wait for what has happened."""
-        waiting = [waiter for waiter in self._waiters if not waiter[1].done()]
         try:
             with self._store.read() as txn:
                 files = txn.tenants.revisions(DEPLOYMENT).policies
-                for seen, future in waiting:
+                for seen, future in self._unanswered():
                     if seen[1:] != (txn.tenants.revisions(seen.number).entities, files):
                         future.set_result(True)
         except Exception as error:  # noqa: BLE001 -- told to all who wait
-            for _, future in waiting:
-                if not future.done():
-                    future.set_exception(error)
+            for _, future in self._unanswered():
+                future.set_exception(error)

@@ -99,9 +99,9 @@ def _nobodys(part: TenantTransaction, scope: Scope, place: Place) -> Iterator[Fo
     """
     for step in (Step.POLICIES, Step.TOKENS):
         after = place.after if step == place.step else 0
-        for change in part.feed.all(_OWNED[step], after=after) if step >= place.step else ():
-            told = change if change.owner is None and scope.sees(change) else None
-            yield told, Place(Stage.NOBODYS, 0, step, change.place)
+        for at, change in part.feed.of_nobody(_OWNED[step], after=after) if step >= place.step else ():
+            told = None if change is None or not scope.sees(change) else change
+            yield told, Place(Stage.NOBODYS, 0, step, at)
 
 
 def _outside(part: TenantTransaction, scope: Scope, place: Place) -> Iterator[Found]:
@@ -121,8 +121,8 @@ _STAGES: Final[tuple[Callable[[TenantTransaction, Scope, Place], Iterator[Found]
 
 def _whole(part: TenantTransaction, scope: Scope, stage: Stage, identity_id: str) -> Iterator[Found]:
     """Yield an identity and what belongs to it."""
-    change = part.feed.find("identity", identity_id)
-    if change is not None:  # always: no identity is ever removed
+    found = part.feed.find("identity", identity_id)
+    for change in () if found is None else (found,):  # always one: no identity is ever removed
         place = Place(stage, change.place)
         yield change, place
         yield from _belongings(part, scope, identity_id, place)

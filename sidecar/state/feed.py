@@ -7,8 +7,10 @@ import msgspec
 
 from sidecar.core.feed import Change, FollowedToken, RecordKind
 from sidecar.service.feed_store import Entry
+from sidecar.state.codec import U32, U64, decode
 from sidecar.state.environment import Table, Txn
 from sidecar.state.records import (
+    BY_KIND,
     Collection,
     Kind,
     Record,
@@ -25,6 +27,17 @@ _NAMES: Final[Mapping[int, RecordKind]] = {
     Kind.CARD: "card",
     Kind.TOKEN: "token",
 }
+
+_KINDS: Final[Mapping[RecordKind, int]] = {name: kind for kind, name in _NAMES.items()}
+
+
+class _Owned(msgspec.Struct, frozen=True):
+    """Of a record, whose it is."""
+
+    owner: str | None
+
+
+_owner: Final = msgspec.msgpack.Decoder(_Owned)
 
 
 class Feed:
@@ -63,6 +76,24 @@ class Feed:
         """Yield every record of a kind in order of creation, from the one after that place."""
         for key, found in self._collections[kind].records(after=after):
             yield self._change(kind, key, found.record, found.value)
+
+    def of_nobody(self, kind: RecordKind, *, after: int = 0) -> Iterator[tuple[int, Change | None]]:
+        """Yield the records of a kind that belong to nobody, each with its place, and None in place of all others.
+
+        No index lists them, so all are passed, which of the others reads nothing but whose they are.
+        """
+        number, collection = bytes((_KINDS[kind],)), self._collections[kind]
+        tenant = U32.pack(self._number)
+        prefix = tenant + BY_KIND + number
+        with self._txn.cursor(db=self._tables["index"]) as cursor:
+            found = cursor.set_range(prefix + U64.pack(after + 1))
+            while found and bytes(cursor.key()).startswith(prefix):
+                name = bytes(cursor.value())
+                data = self._txn.get(tenant + number + name, db=self._tables["records"])
+                is_owned = data is not None and decode(bytes(data), _owner).owner is not None
+                place = U64.unpack(bytes(cursor.key())[len(prefix) :])[0]
+                yield place, None if is_owned else self._change(kind, name.decode(), *collection.known(name.decode()))
+                found = cursor.next()
 
     def _change(self, kind: RecordKind, key: str, record: Record, value: Any) -> Change:  # noqa: ANN401 -- of any kind
         if kind == "token":

@@ -62,7 +62,7 @@ class Changed(NamedTuple):
     is_removal: bool
 
 
-_BY_KIND: Final = b"\x01"
+BY_KIND: Final = b"\x01"
 _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
 
@@ -109,7 +109,7 @@ class Collection(Generic[T]):
 
     def place_of(self, key: str) -> int:
         """Return the place of an existing value in every list of its kind."""
-        return self._known(key).record.place
+        return self.known(key).record.place
 
     def by_external_id(self, external_id: str) -> T | None:
         """Return the value with this external id; a hit of the index is compared in full."""
@@ -119,7 +119,7 @@ class Collection(Generic[T]):
 
     def all(self, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield every value in order of creation, from the one after that place."""
-        return self._listed(self._tenant + _BY_KIND + self._kind, after, lambda _: True)
+        return self._listed(self._tenant + BY_KIND + self._kind, after, lambda _: True)
 
     def owned(self, owner: str, *, after: int = 0) -> Iterator[Listed[T]]:
         """Yield the values that belong to ``owner`` in order of creation."""
@@ -161,13 +161,13 @@ class Collection(Generic[T]):
         record = Record(document=_raw(value), place=number, revision=revision, owner=owner, external_id=external_id)
         place_key = U64.pack(number)
         self._put(key, record)
-        self._txn.put(self._tenant + _BY_KIND + self._kind + place_key, key.encode(), db=self._index)
+        self._txn.put(self._tenant + BY_KIND + self._kind + place_key, key.encode(), db=self._index)
         if owner is not None:
             self._txn.put(self._owned(owner) + place_key, key.encode(), db=self._index)
 
     def change(self, key: str, value: T, revision: int, *, external_id: str | None = None) -> None:
         """Store a changed value; ``external_id`` is the one it is found by from now on."""
-        old = self._known(key).record
+        old = self.known(key).record
         if old.external_id != external_id:
             self._lose_name(key, old.external_id)
         record = Record(
@@ -177,10 +177,10 @@ class Collection(Generic[T]):
 
     def remove(self, key: str, revision: int) -> None:
         """Forget a value and tell the change feed so."""
-        old = self._known(key).record
+        old = self.known(key).record
         place = U64.pack(old.place)
         self._txn.delete(self._tenant + self._kind + key.encode(), db=self._records)
-        self._txn.delete(self._tenant + _BY_KIND + self._kind + place, db=self._index)
+        self._txn.delete(self._tenant + BY_KIND + self._kind + place, db=self._index)
         if old.owner is not None:
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
         self._lose_name(key, old.external_id)
@@ -192,12 +192,12 @@ class Collection(Generic[T]):
             self._txn.delete(self._external(external_id), db=self._index)
 
     def record(self, key: str) -> Stored[T] | None:
-        """Return the value with this id and what the store knows of it."""
+        """Return the value with this id and what is known of it."""
         return self._find(key)
 
     def records(self, *, after: int = 0) -> Iterator[tuple[str, Stored[T]]]:
         """Yield every value with its id and what the store knows of it, as ``all`` does."""
-        return self._entries(self._tenant + _BY_KIND + self._kind, after, lambda _: True)
+        return self._entries(self._tenant + BY_KIND + self._kind, after, lambda _: True)
 
     def records_owned(self, owner: str, *, after: int = 0) -> Iterator[tuple[str, Stored[T]]]:
         """Yield what belongs to ``owner`` with its id and what the store knows of it, as ``owned`` does."""
@@ -230,7 +230,8 @@ class Collection(Generic[T]):
         data = None if text is None else self._txn.get(self._tenant + self._kind + text, db=self._records)
         return None if data is None else self._read(bytes(data))
 
-    def _known(self, key: str) -> Stored[T]:
+    def known(self, key: str) -> Stored[T]:
+        """Return what exists with this id. Raises StoreUnusable where it does not."""
         found = self._find(key)
         if found is None:
             raise StoreUnusable(f"record `{key}` does not exist")
@@ -245,7 +246,7 @@ class Collection(Generic[T]):
             found = after < U64_MAX and cursor.set_range(prefix + U64.pack(after + 1))
             while found and bytes(cursor.key()).startswith(prefix):
                 key = bytes(cursor.value()).decode()
-                stored = self._known(key)
+                stored = self.known(key)
                 if wanted(stored.record):
                     yield key, stored
                 found = cursor.next()

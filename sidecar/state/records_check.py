@@ -22,9 +22,9 @@ from sidecar.core.grants import Grant, url_safe
 from sidecar.core.log_entries import text_of
 from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
-from sidecar.state.codec import U64, decode, short_hash
+from sidecar.state.codec import TENANT_U64, U64, decode, short_hash
 from sidecar.state.environment import Table, Txn
-from sidecar.state.records import Kind, Record
+from sidecar.state.records import Kind, Record, changes_floor
 from sidecar.state.rows import tenant_rows
 
 _record: Final = msgspec.msgpack.Decoder(Record)
@@ -149,6 +149,7 @@ def check_records(
             yield f"record `{key}` cannot be read: {error}"
             continue
         index.update((place, row[1:]) for place in _places(kind, record))
+        yield from _check_change(txn, tables, number, kind, key, record.revision)
         yield from _check_content(kind, key, record, content)
         yield from _check_version(_name(kind, key), content.version, newest.pop((kind, key), None))
     for kind, key in newest:
@@ -169,6 +170,16 @@ def _check_version(name: str, stored: Version, told: Version | None) -> Iterator
         yield f"{name} is in the store and not in the log"
     elif told != stored:
         yield f"{name} is not what its newest record in the log tells"
+
+
+def _check_change(
+    txn: Txn, tables: dict[str, Table], number: int, kind: Kind, key: str, revision: int
+) -> Iterator[str]:
+    """The newest change of a record is in the change feed, unless it is older than what is kept."""
+    if revision > changes_floor(txn, tables["changes_floors"], number):
+        told = txn.get(TENANT_U64.pack(number, revision) + bytes((kind,)) + short_hash(key), db=tables["changes"])
+        if told is None or bytes(told) != key.encode():
+            yield f"{_name(kind, key)} has changed at revision {revision}, and the change feed does not tell so"
 
 
 def _check_index(txn: Txn, tables: dict[str, Table], number: int, expected: set[tuple[bytes, bytes]]) -> Iterator[str]:

@@ -124,6 +124,8 @@ class Existing:
                 known = known or self.ids.get(said.get("name", ""))
                 if known is not None:
                     said["schema"] = {"type": "string", "enum": [known]}
+                if said.get("name") == "wait":
+                    said["schema"] = {"type": "integer", "enum": [0]}  # what waits in vain takes its time
         for name, schema in description["components"]["schemas"].items():
             for field in schema.get("properties", {}) if name.endswith("Body") else ():
                 if field in self.ids:

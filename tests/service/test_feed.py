@@ -9,7 +9,7 @@ import pytest
 from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from sidecar.core.feed import FollowedToken, files_digest, write_page
 from sidecar.core.snapshot import SourceFile
-from sidecar.service import compaction, feed, feed_page, feed_snapshot
+from sidecar.service import compaction, feed, feed_page
 from sidecar.service.accounts import AccountDraft, Bank
 from sidecar.service.store import Transaction
 from tests.service.builders import OPERATOR, World, limit, only_schemas
@@ -25,6 +25,7 @@ from tests.service.mirror import (
     suspend,
     tenant_of,
 )
+from tests.service.test_list_costs import reads_of
 
 
 @pytest.fixture
@@ -304,12 +305,22 @@ def test_identities_that_files_look_into_are_told_with_the_files(org: World, des
 def test_a_follower_of_one_agent_among_many_is_told_a_handful(
     org: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(60):
-        org.identity(f"other{number}", "lab")
+    """And what is read for it does not grow with them."""
     caller = follower(org, "ann")
-    monkeypatch.setattr(feed_snapshot, "ROUND_RECORDS", 10)
-    for told in (desk.page(caller).changes, desk.snapshot(caller)[1:-1]):
-        assert len(told) == 4  # root, team, agent, and the tenant's key
+    known = desk.page(caller)
+    reads: list[tuple[int, int]] = []
+    for start in (0, 20, 300):
+        for number in range(start, start + 20 + start // 2):
+            org.identity(f"other{number}", "lab")
+        head = head_of(org)
+        calls = (
+            lambda head=head: desk.page(caller, head, known.files_digest),
+            lambda: desk.snapshot(caller),
+        )
+        reads.append((reads_of(org, calls[0], monkeypatch), reads_of(org, calls[1], monkeypatch)))
+        for told in (desk.page(caller).changes, desk.snapshot(caller)[1:-1]):
+            assert len(told) == 4  # root, team, agent, and the tenant's key
+    assert reads[0] == reads[1] == reads[2]
 
 
 # --- Compaction -------------------------------------------------------------------------------------------------------

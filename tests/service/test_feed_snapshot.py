@@ -116,6 +116,15 @@ def test_a_snapshot_that_began_too_long_ago_begins_anew(org: World) -> None:
         org.run(anext(lines))  # type: ignore[arg-type]
 
 
+def test_a_cursor_serves_whoever_it_was_given_to(org: World) -> None:
+    """Of another subtree, the rest would be another one."""
+    desk = Desk(org)
+    begun = begun_at(desk.snapshot(follower(org, "ann")))[0]
+    for top in (None, "ops"):
+        with pytest.raises(ValidationFailed, match="not one of this snapshot's"):
+            desk.snapshot(follower(org, top), write_cursor(begun))
+
+
 def strange_places(org: World) -> Iterator[Place]:
     """Places that no snapshot of ann's subtree gives out."""
     with org.store.read() as txn:

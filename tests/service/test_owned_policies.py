@@ -125,3 +125,19 @@ def test_a_state_that_is_older_than_what_is_known_is_read_whole(org: World) -> N
         known = look(org)
         assert len(known.all()) == 1
         assert owned_policies(txn.of(tenant), revisions(txn, tenant.number), known).all() == []
+
+
+def test_where_the_changes_are_not_all_kept_everything_is_read(org: World) -> None:
+    """A policy that was deleted in what was forgotten would otherwise hold on."""
+    gone = org.grant()
+    known = look(org)
+    delete(org, gone)
+    kept = org.grant()
+
+    def forget(txn: Transaction) -> None:
+        tenant = txn.tenants.find("t_one")
+        assert tenant is not None
+        txn.of(tenant).feed.forget(known.revisions.entities + 1, 99)
+
+    org.write(forget)
+    assert list(look(org, known).by_id) == [kept]

@@ -233,3 +233,67 @@ def test_records_are_a_dictionary_in_order_of_insertion(
         for external_id in ("x", "y", "z"):
             named = [identity for identity, used in model.values() if used == external_id]
             assert identities.by_external_id(external_id) == (named[0] if named else None)
+
+
+# --- What the change feed tells of them -------------------------------------------------------------------------------
+
+
+def test_the_feed_tells_of_a_removal_and_whose_the_record_was(tmp_path: Path) -> None:
+    """Of one that belonged to nobody too, so that no change before it is taken for it."""
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            add(part, an_identity("root", None), 1)
+            add(part, an_identity("ann", parent_id="root"), 2)
+            part.identities.remove("ann", 3)
+            part.identities.remove("root", 4)
+        with reading(environment) as txn:
+            told = txn.of(a_tenant()).feed.told(0, 9)
+            assert [(each.id, each.owner, each.is_removal) for each in told] == [
+                ("root", None, False),
+                ("ann", None, False),
+                ("ann", "root", True),
+                ("root", None, True),
+            ]
+            assert [each.kind for each in told] == ["identity"] * 4
+
+
+def test_what_belongs_to_nobody_is_found_among_the_rest(tmp_path: Path) -> None:
+    """In order of creation, each record with its place, from the one after a place."""
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            part = txn.of(a_tenant())
+            add(part, an_identity("root", None), 1)
+            add(part, an_identity("ann", parent_id="root"), 2)
+            add(part, an_identity("lone", None), 3)
+        with reading(environment) as txn:
+            feed = txn.of(a_tenant()).feed
+            found = [(place, change and change.id) for place, change in feed.of_nobody("identity")]
+            assert found == [(1, "root"), (2, None), (3, "lone")]
+            assert [place for place, _ in feed.of_nobody("identity", after=1)] == [2, 3]
+            assert list(feed.of_nobody("card")) == []
+            assert [(each.id, each.place, each.owner) for each in feed.all("identity", after=1)] == [
+                ("ann", 2, "root"),
+                ("lone", 3, None),
+            ]
+
+
+def test_changes_that_were_forgotten_are_not_told_and_nobody_takes_the_rest_for_all(tmp_path: Path) -> None:
+    """Whoever asks since a revision below the floor is told that, in the feed and in a list of changes."""
+    with store_in(tmp_path) as environment:
+        with writing(environment) as txn:
+            for revision in range(1, 7):
+                add(txn.of(a_tenant()), an_identity(f"i{revision}"), revision)
+            add(txn.of(a_tenant(2)), an_identity("other"), 1)
+            assert txn.of(a_tenant()).feed.forget(4, 3) == 3
+            assert txn.of(a_tenant()).feed.floor() == 3
+            assert txn.of(a_tenant()).feed.forget(4, 3) == 1
+            assert txn.of(a_tenant()).feed.forget(4, 3) == 0
+        with reading(environment) as txn:
+            part = txn.of(a_tenant())
+            assert part.feed.floor() == 4
+            assert [each.revision for each in part.feed.told(0, 9)] == [5, 6]
+            assert part.identities.changed(3, 9) is None
+            assert part.identities.changed(4, 9) == ["i5", "i6"]
+            assert txn.of(a_tenant(2)).feed.floor() == 0
+            assert len(txn.of(a_tenant(2)).feed.told(0, 9)) == 1

@@ -172,6 +172,28 @@ def test_a_row_of_the_index_that_names_another_record_is_found(office: Office) -
     ]
 
 
+def test_a_change_that_the_feed_does_not_tell_of_is_found(office: Office) -> None:
+    """The newest one of each record; one that was forgotten because it is old is no fault."""
+
+    def drop(txn: Txn, tables: Tables) -> None:
+        with txn.cursor(db=tables["changes"]) as cursor:
+            more = cursor.set_range(TENANT)
+            while more:
+                is_ann = bytes(cursor.key()).startswith(TENANT) and bytes(cursor.value()) == b"ann"
+                more = cursor.delete() if is_ann else cursor.next()
+
+    (fault,) = office.break_(drop)
+    assert fault.startswith("identity `ann` has changed at revision ")
+    assert fault.endswith("and the change feed does not tell so")
+
+
+def test_changes_that_were_forgotten_are_no_fault(office: Office) -> None:
+    def forget(part: TenantTransaction) -> None:
+        part.feed.forget(10**6, 10**6)
+
+    assert office.rewrite(forget) == []
+
+
 def test_a_missing_record_is_found_with_its_places_in_the_index(office: Office) -> None:
     found = office.break_(drop("records", row_of(Kind.BUDGET, office.budget_id)))
     assert found == [
