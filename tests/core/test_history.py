@@ -15,13 +15,13 @@ from sidecar.core.history import (
     Decided,
     Ended,
     Opened,
-    addresses,
     digest,
     may_reopen,
     opening,
     read_event,
     read_manifest,
 )
+from sidecar.core.references import addresses
 
 ADDRESS = "A" * 43
 DELETED = BudgetDeleted(ts_us=5, kind="budget_deleted", budget="bud_a")

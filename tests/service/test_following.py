@@ -391,6 +391,19 @@ def test_new_policy_files_hold_with_the_next_decision(follower: Follower) -> Non
     )
 
 
+def test_older_policy_files_never_come_back(follower: Follower) -> None:
+    """A page of files that others have replaced since comes once more, and no revision tells that it is the older."""
+    follower.sync()
+    follower.control.load(only_schemas(BOB_ONLY))
+    older = follower.page()
+    assert follower.take(older) == "applied"
+    follower.control.load(only_schemas())
+    assert follower.take(follower.page()) == "applied"
+    assert older.from_revision == revision_of(follower)
+    assert follower.take(older) == "ignored"
+    assert follower.decide(tool_call("root")).allowed
+
+
 def test_policies_that_may_not_hold_are_refused_whole(follower: Follower) -> None:
     """The last good files and records hold on; the place is named; what passes is taken again."""
     follower.sync()
@@ -543,7 +556,7 @@ def test_the_skew_is_how_far_the_answer_lies_outside_of_the_call(
     follower.sync()
     asked = follower.instant()
     page = msgspec.structs.replace(follower.page(), time_us=asked.wall_us + answered_s * SECOND)
-    follower.control.now_us += 20 * SECOND
+    follower.control.now_us = asked.wall_us + 20 * SECOND
     assert follower.run(follower.following.take_page(page, asked)) == "confirmed"
     found = contact(follower)
     assert found is not None
