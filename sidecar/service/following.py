@@ -25,7 +25,7 @@ from sidecar.service.following_policies import Doorkeeper, VetPolicies
 from sidecar.service.following_staging import Stage
 from sidecar.service.following_switch import Kept, Switch, kept_in, switch
 from sidecar.service.snapshots import Snapshots
-from sidecar.service.store import Store, Transaction
+from sidecar.service.store import Store
 
 
 class WantsPage(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ class Following:
         )
         contact = Contact(asked, page.head, self._skew_us(page, asked))
         if not plan.changes and files is None and (state, tenant, None) == (kept.state, kept.tenant, kept.staging):
-            await self._store.write(partial(_confirm, kept=kept, contact=contact))
+            await self._store.write(lambda txn: txn.replica.keep_contact(contact))
             return "confirmed"
         await self._inspection.pass_(tenant, plan, files)
         wanted = Switch(
@@ -193,11 +193,6 @@ class Following:
         """Return how far the control plane's clock is from all moments at which it can have answered."""
         now_us = self._instant().wall_us
         return max(page.time_us - now_us, 0) or min(page.time_us - asked.wall_us, 0)
-
-
-def _confirm(txn: Transaction, kept: Kept, contact: Contact) -> None:
-    if kept_in(txn) == kept:
-        txn.replica.keep_contact(contact)
 
 
 def require_same(kept: Kept, origin: str, tenant_id: str) -> None:

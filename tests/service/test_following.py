@@ -16,9 +16,12 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyRecord, SourceFile
 from sidecar.core.staleness import Contact
 from sidecar.core.windows import Period
+from sidecar.replica.vetting import FeedVetting
 from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.following import WantsPage, WantsSnapshot
+from sidecar.service.following_plan import Plan
+from sidecar.service.following_policies import Doorkeeper
 from sidecar.service.tenants import TenantPatch
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import OPERATOR, SECOND, World, codes, limit, only_schemas, payment, tool_call
@@ -478,6 +481,22 @@ def test_an_identity_of_a_type_that_the_schema_does_not_have_is_refused(follower
     follower.control.load(files)
     follower.sync()
     assert same(follower)
+
+
+def test_a_schema_may_lose_a_type_that_nobody_has(follower: Follower) -> None:
+    """Whoever goes with the same page had it last."""
+    follower.sync()
+    files = only_schemas()
+    lost = tuple(SourceFile(each.path, without_services(each.text)) for each in files.schemas)
+    follower.control.load(msgspec.structs.replace(files, schemas=lost))
+    assert follower.take(follower.page()) == "applied"
+
+
+def test_without_any_policy_files_no_policy_is_let_in(follower: Follower) -> None:
+    doorkeeper = Doorkeeper(follower.store, follower.snapshots, FeedVetting())
+    assert doorkeeper.schema() is None
+    with pytest.raises(FeedRefused, match="no policy files are here"):
+        follower.run(doorkeeper.admit(follower.control.found("t_any").tenant, Plan({}), None))
 
 
 def test_without_policy_files_nothing_is_followed(follower: Follower) -> None:
