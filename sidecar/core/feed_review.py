@@ -90,7 +90,7 @@ def _said(value: Followed) -> _Said:
         case Card():
             reference = None if value.external_ref is None else value.external_ref.key
             return _Said("card", value.card_id, value.identity_id, reference, value.revision)
-        case FollowedToken():
+        case _:
             return _Said("token", value.token.token_id, value.token.identity_id, None, None)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.errors import PolicyInvalid, ValidationFailed
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.feed import FeedRefused
 from sidecar.core.ids import pascal_case
 from sidecar.core.policy import CompiledSchema, read_statements
@@ -121,8 +121,6 @@ class Doorkeeper:
         for record, owner_type in texts.suspects:
             try:
                 compile_record(record, compiled.schema, owner_type, known)
-            except PolicyInvalid:
-                raise
             except ValidationFailed as error:
                 raise FeedRefused(f"policy `{record.policy_id}`: {error.message}") from error
         compile_tenant(compiled, tenant.tenant_id, texts.records, before, read=known)

@@ -1,5 +1,6 @@
 """Whether what a follower keeps beside the records holds together, with the records and with its own log."""
 
+import struct
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -42,7 +43,7 @@ def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
 def _can(read: Callable[[], object]) -> bool:
     try:
         read()
-    except (ValueError, StoreUnusable):  # msgspec's errors, and those of text, are ValueErrors
+    except (ValueError, struct.error, StoreUnusable):  # msgspec's errors, and those of text, are ValueErrors
         return False
     return True
 

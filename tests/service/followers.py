@@ -86,6 +86,7 @@ class Follower(World):
         if since is None:
             assert isinstance(wanted, WantsPage)
             since = wanted.since
+        self.control.now_us += 1
         page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest), self.control.now_us))
         return read_page(write_page(page))
 

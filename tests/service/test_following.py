@@ -16,9 +16,12 @@ from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyRecord, SourceFile
 from sidecar.core.staleness import Contact
 from sidecar.core.windows import Period
+from sidecar.replica.vetting import FeedVetting
 from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.following import WantsPage, WantsSnapshot
+from sidecar.service.following_plan import Plan
+from sidecar.service.following_policies import Doorkeeper
 from sidecar.service.tenants import TenantPatch
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import OPERATOR, SECOND, World, codes, limit, only_schemas, payment, tool_call
@@ -391,6 +394,19 @@ def test_new_policy_files_hold_with_the_next_decision(follower: Follower) -> Non
     )
 
 
+def test_older_policy_files_never_come_back(follower: Follower) -> None:
+    """A page of files that others have replaced since comes once more, and no revision tells that it is the older."""
+    follower.sync()
+    follower.control.load(only_schemas(BOB_ONLY))
+    older = follower.page()
+    assert follower.take(older) == "applied"
+    follower.control.load(only_schemas())
+    assert follower.take(follower.page()) == "applied"
+    assert older.from_revision == revision_of(follower)
+    assert follower.take(older) == "ignored"
+    assert follower.decide(tool_call("root")).allowed
+
+
 def test_policies_that_may_not_hold_are_refused_whole(follower: Follower) -> None:
     """The last good files and records hold on; the place is named; what passes is taken again."""
     follower.sync()
@@ -465,6 +481,22 @@ def test_an_identity_of_a_type_that_the_schema_does_not_have_is_refused(follower
     follower.control.load(files)
     follower.sync()
     assert same(follower)
+
+
+def test_a_schema_may_lose_a_type_that_nobody_has(follower: Follower) -> None:
+    """Whoever goes with the same page had it last."""
+    follower.sync()
+    files = only_schemas()
+    lost = tuple(SourceFile(each.path, without_services(each.text)) for each in files.schemas)
+    follower.control.load(msgspec.structs.replace(files, schemas=lost))
+    assert follower.take(follower.page()) == "applied"
+
+
+def test_without_any_policy_files_no_policy_is_let_in(follower: Follower) -> None:
+    doorkeeper = Doorkeeper(follower.store, follower.snapshots, FeedVetting())
+    assert doorkeeper.schema() is None
+    with pytest.raises(FeedRefused, match="no policy files are here"):
+        follower.run(doorkeeper.admit(follower.control.found("t_any").tenant, Plan({}), None))
 
 
 def test_without_policy_files_nothing_is_followed(follower: Follower) -> None:
@@ -543,7 +575,7 @@ def test_the_skew_is_how_far_the_answer_lies_outside_of_the_call(
     follower.sync()
     asked = follower.instant()
     page = msgspec.structs.replace(follower.page(), time_us=asked.wall_us + answered_s * SECOND)
-    follower.control.now_us += 20 * SECOND
+    follower.control.now_us = asked.wall_us + 20 * SECOND
     assert follower.run(follower.following.take_page(page, asked)) == "confirmed"
     found = contact(follower)
     assert found is not None

@@ -32,6 +32,7 @@ def small_parts() -> Iterator[None]:
         patch("sidecar.service.following_staging.MARK_EVERY", 2),
         patch("sidecar.service.following_inspection.AT_ONCE", 2),
         patch("sidecar.service.following_switch.RECORDS_MAX", 4),
+        patch("sidecar.service.following_policies.LENGTH_AT_ONCE", 1),
     ):
         yield
 
