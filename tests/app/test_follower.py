@@ -24,7 +24,12 @@ from tests.process.server import Document
 URL = "https://plane.test"
 TOKEN = mint("follower", "live", bytes(KEY_BYTES + SECRET_BYTES)).text()
 STATE = ReplicaState(
-    tenant_id="t_1", origin="log", follower_id="tok_01HZX3K9Q7T8V5W2Y4A6B8C0DE", scope="id_1", revision=4, files_digest="ab" * 32
+    tenant_id="t_1",
+    origin="log",
+    follower_id="tok_01HZX3K9Q7T8V5W2Y4A6B8C0DE",
+    scope="id_1",
+    revision=4,
+    files_digest="ab" * 32,
 )
 
 
