@@ -62,6 +62,7 @@ from sidecar.service.differences import Comparisons
 from sidecar.service.feed import Audience, Publisher
 from sidecar.service.feed_snapshot import SnapshotTeller
 from sidecar.service.feed_waiting import Waiting
+from sidecar.service.freshness import Freshness
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -80,7 +81,7 @@ from sidecar.service.treasury import CardDesk
 from sidecar.service.webhooks import WebhookDesk
 from sidecar.settings import Settings
 from sidecar.state.boot import newest_time
-from sidecar.state.clock import Clock, Instants, boot_id
+from sidecar.state.clock import Clock, Instants, PatientClock, boot_id
 from sidecar.state.environment import open_environment
 from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
@@ -149,11 +150,12 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
 
     environment = open_environment(settings.store, durability=settings.durability, map_size=settings.map_size)
     headroom = Headroom(environment.data_file(), settings.free_bytes_min)
-    clock = Clock(newest_time(environment))
+    clock = (PatientClock if settings.is_follower else Clock)(newest_time(environment))
     metrics, instant = Metrics(share), Instants(boot_id())
+    freshness = Freshness(settings.max_staleness, instant) if settings.is_follower else None
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
     snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
-    registry, settler = Registry(store, snapshots, new_id), Settler(store)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store, freshness)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
@@ -163,7 +165,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
-    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow, freshness)
     transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)

@@ -17,6 +17,7 @@ from sidecar.core.budget import Claim, Usage
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
+from sidecar.core.staleness import Freshly, recorded
 
 FORMAT: Final = 1
 """Version of the body; a reader refuses one it does not know."""
@@ -127,7 +128,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided, as far as the record tells it in clear."""
+    """What was decided, as far as the record tells it in clear; ``freshly`` is None for what no follower decided."""
 
     decision_id: str
     allowed: bool
@@ -136,6 +137,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
     expires_at_us: int | None
     replay_of: str | None = None
+    freshly: Freshly | None = None
 
 
 def decision_body(
@@ -192,7 +194,7 @@ def decision_body(
     for key, value in optional:
         if value is not None:
             fields[key] = value
-    return fields
+    return fields if verdict.freshly is None else fields | recorded(verdict.freshly)
 
 
 def _figure(value: int) -> int | str:

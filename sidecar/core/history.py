@@ -11,6 +11,7 @@ import msgspec
 from sidecar.core.audit import Body
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.log_entries import digest_of
+from sidecar.core.staleness import Freshly
 
 Ending = Literal["settle", "release", "refund", "expire"]
 
@@ -79,6 +80,22 @@ class Decided(
     replay_of: str | None = None
     others: tuple[Named, ...] = ()
     cards: tuple[Named, ...] = ()
+    age_ms: int | None = None
+    stale_after_ms: int | None = None
+    skew_ms: int = 0
+    fault: bool = False
+
+    @property
+    def freshly(self) -> Freshly | None:
+        """How old the data was that a follower decided on; None for what no follower decided."""
+        if self.stale_after_ms is None:
+            return None
+        return Freshly(
+            age_us=None if self.age_ms is None else self.age_ms * 1_000,
+            limit_us=self.stale_after_ms * 1_000,
+            skew_us=self.skew_ms * 1_000,
+            fault="a fault" if self.fault else None,
+        )
 
     @property
     def is_allowed(self) -> bool:

@@ -10,11 +10,13 @@ from typing import Final
 from sidecar.core.budget import AMOUNT, Budget
 from sidecar.core.cards import Card, CardState, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
+from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.ruling import Ruling
+from sidecar.core.staleness import SKEW_MAX_US, Freshly
 
 CODES: Final = (
     "identity_revoked",
@@ -214,6 +216,36 @@ def _figure(check: BudgetCheck, value: int) -> str:
     if check.dimension == AMOUNT and check.currency is not None:
         return f"{major_text(value, check.currency)} {check.currency}"
     return f"{value} {check.dimension}"
+
+
+def stale(freshly: Freshly, action: str, now_us: int) -> tuple[Reason, ...]:
+    """Return why nothing is permitted on data of this age; empty where it may be."""
+    if not freshly.is_stale:
+        return ()
+    sentences = []
+    if freshly.fault is not None:
+        sentences.append(f"nothing is permitted here until someone has looked: {freshly.fault}")
+    if freshly.is_skewed:
+        side = "behind" if freshly.skew_us > 0 else "ahead of"
+        sentences.append(
+            f"the time here is {_seconds(abs(freshly.skew_us))} {side} the control plane's, at most"
+            f" {_seconds(SKEW_MAX_US)} are allowed"
+        )
+    if freshly.is_too_old:
+        known = "nobody can say how old this is"
+        if freshly.age_us is not None:
+            known = f"this was confirmed {_seconds(freshly.age_us)} ago, as of `{utc_text(now_us - freshly.age_us)}`"
+        sentences.append(f"`{action}` may rest on data of at most {_seconds(freshly.limit_us)}, and {known}")
+    return tuple([Reason(verdict="deny", code="replica_stale", message=each, advice=_AGAIN) for each in sentences])
+
+
+_AGAIN: Final = "ask again once this server has heard from its control plane"
+
+
+def _seconds(us: int) -> str:
+    """Return a time in seconds; one that is not whole is not made shorter than it is."""
+    whole, rest = divmod(-(-us // 1_000), 1_000)
+    return f"{whole}.{rest:03} s" if rest else f"{whole} s"
 
 
 def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -2,7 +2,7 @@
 
 The ruling is made before the transaction, on the committed state; inside it, a tenant whose revision moved is ruled
 again under the writer lock, so no decision rests on a state older than its record (DESIGN rule 2). Order inside: token,
-idempotency, identity chain, ruling, budgets, reservation, audit record, answer.
+idempotency, identity chain, ruling, age of the data, budgets, reservation, audit record, answer.
 """
 
 from collections.abc import Callable
@@ -16,17 +16,20 @@ from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition
+from sidecar.core.staleness import Freshly
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.consult import Findings
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
-from sidecar.service.idempotency import find_replay, replay_of, stored_decision
+from sidecar.service.freshness import Freshness
+from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
 from sidecar.service.judgement import judge, reserve
 from sidecar.service.observe import Observer, Unobserved, Witness
-from sidecar.service.ruling import Proposal, blocked_now, rule
+from sidecar.service.ruling import Proposal, rule
 from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.withdrawal import standing_decision
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -63,13 +66,15 @@ class Authorizer:
         new_id: Callable[[str, int], str],
         observer: Observer | None = None,
         witness: Witness | None = None,
+        freshness: Freshness | None = None,
     ) -> None:
-        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
+        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time, ``freshness`` is a follower's."""
         self._observer = observer or Unobserved()
         self._witness = witness or Unobserved()
         self._store = store
         self._snapshots = snapshots
         self._new_id = new_id
+        self._freshness = freshness
 
     async def authorize(
         self,
@@ -83,16 +88,19 @@ class Authorizer:
     ) -> Answered:
         """Decide ``request`` and return once the decision is on disk.
 
-        A repeated ``key`` returns the stored decision, unless it was a permit whose chain was blocked since: that is a
-        new denial. Raises ValidationFailed and NotFound for a request that does not fit, IdempotencyConflict for a key
-        with other content, Unavailable when it cannot be recorded; nothing is changed then.
+        A repeated ``key`` returns the stored decision, unless it was a permit whose chain was blocked since, as far as
+        data of this age tells: that is a new denial. Raises ValidationFailed and NotFound for a request that does not
+        fit, IdempotencyConflict for a key with other content, Unavailable when it cannot be recorded; nothing is
+        changed then.
         """
         course = self._observer.course()
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
             replay = None if key is None else find_replay(part, key, now_us)
-            stored = None if replay is None else _stored(part, request, replay)
+            stored = None
+            if replay is not None:
+                stored = standing_decision(part, request, replay.decision_id, self.look(txn, part, request, now_us))
             if stored is not None:
                 require_alive(txn, caller, now_us)
                 return Answered(stored, replayed=True)
@@ -118,7 +126,7 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
-            decision = rehearsed(part, proposal, request, now_us)
+            decision = rehearsed(part, proposal, request, now_us, self.look(txn, part, request, now_us, proposal))
             grounds = weigh(part, proposal, request, now_us) if explain else None
         return Answered(decision, grounds=grounds)
 
@@ -139,7 +147,10 @@ class Authorizer:
         require_alive(txn, call.caller, call.now_us)
         part = txn.of(call.tenant)
         replay = None if call.key is None else find_replay(part, call.key, call.now_us)
-        stored = None if replay is None else _stored(part, call.request, replay)
+        stored = None
+        if replay is not None:
+            freshly = self.look(txn, part, call.request, call.now_us, proposal)
+            stored = standing_decision(part, call.request, replay.decision_id, freshly)
         if stored is not None:
             return Answered(stored, replayed=True)
         proposal = self.renew(txn, part, call, proposal)
@@ -161,7 +172,8 @@ class Authorizer:
     ) -> Answered:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
-        judgement = judge(part, proposal, request, now_us)
+        freshly = None if self._freshness is None else self.look(txn, part, request, now_us, proposal)
+        judgement = judge(part, proposal, request, now_us, freshly)
         findings, allowed = judgement.findings, judgement.allowed
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
         decision_id = self._new_id("dec", now_us)
@@ -176,6 +188,7 @@ class Authorizer:
             errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
             expires_at_us=expires_at_us,
             replay_of=None if replay is None else replay.decision_id,
+            freshly=freshly,
         )
         body = decision_body(
             request=request,
@@ -202,6 +215,7 @@ class Authorizer:
             policy_revision=proposal.view.policies.revision,
             entity_revision=proposal.view.entity_revision,
             audit=part.audit.append("decision", now_us, body),
+            data_age_us=None if freshly is None else freshly.age_us,
         )
         part.answers.keep_decision(decision)
         if call.key is not None and replay is None:
@@ -211,10 +225,29 @@ class Authorizer:
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
         return Answered(decision, grounds=grounds, proposal=proposal)
 
+    def look(
+        self,
+        txn: Transaction,
+        part: TenantTransaction,
+        request: AuthorizeRequest,
+        now_us: int,
+        proposal: Proposal | None = None,
+    ) -> Freshly | None:
+        """Return how old the data is that ``request`` is decided on, None on a server that follows nobody.
 
-def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Decision:
+        Inside a write transaction ``proposal`` says by which policies, for there none may be read that would be kept.
+        """
+        if self._freshness is None:
+            return None
+        policies = self._snapshots.policies(txn, part) if proposal is None else proposal.view.policies
+        return self._freshness.look(txn, policies.schema.model, request.action, now_us)
+
+
+def rehearsed(
+    part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int, freshly: Freshly | None = None
+) -> Decision:
     """Return what would be decided on a ruling now; nothing is reserved or recorded."""
-    judgement = judge(part, proposal, request, now_us)
+    judgement = judge(part, proposal, request, now_us, freshly)
     return Decision(
         decision_id=None,
         identity_id=request.identity_id,
@@ -231,6 +264,7 @@ def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeReq
         entity_revision=proposal.view.entity_revision,
         audit=None,
         dry_run=True,
+        data_age_us=None if freshly is None else freshly.age_us,
     )
 
 
@@ -264,14 +298,3 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         others=tuple([identity_version(identity) for identity in proposal.others]),
         card=view.card_version,
     )
-
-
-def _stored(part: TenantTransaction, request: AuthorizeRequest, replay: Replay) -> Decision | None:
-    """Return the stored decision of a key, None where it was a permit whose chain or card is blocked now."""
-    stored = stored_decision(part, replay.decision_id)
-    return None if is_withdrawn(part, request, stored) else stored
-
-
-def is_withdrawn(part: TenantTransaction, request: AuthorizeRequest, stored: Decision) -> bool:
-    """Whether it was a permit whose chain or card was blocked since: it must not be answered again (DESIGN rule 11)."""
-    return stored.allowed and blocked_now(part, request)

@@ -21,12 +21,13 @@ from sidecar.core.errors import inside
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.authorize import Answered, Authorizer, Call, is_withdrawn
-from sidecar.service.idempotency import find_replay, replay_of, stored_decision
+from sidecar.service.authorize import Answered, Authorizer, Call
+from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import View
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.withdrawal import standing_decision
 
 Semantics = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
@@ -102,7 +103,7 @@ class BatchAuthorizer:
             part = txn.of(tenant)
             replay = None if key is None else find_replay(part, key, batch.now_us)
             if replay is not None:
-                stored = _stored(part, batch, replay)
+                stored = self._stored(txn, part, batch, replay)
                 if None not in stored:
                     require_alive(txn, batch.caller, batch.now_us)
                     return AnsweredBatch(tuple(Answered(each, replayed=True) for each in stored if each is not None))
@@ -179,12 +180,23 @@ class BatchAuthorizer:
         turns = _Turns(self._authorizer, txn, part, batch, proposals)
         answers = []
         for index, decision_id in enumerate(_ids(replay)):
-            decision = stored_decision(part, decision_id)
-            if is_withdrawn(part, batch.items[index].request, decision):
+            request = batch.items[index].request
+            freshly = self._authorizer.look(txn, part, request, batch.now_us, proposals[index])
+            stored = standing_decision(part, request, decision_id, freshly)
+            if stored is None:
                 answers.append(turns.take(index, msgspec.structs.replace(replay, decision_id=decision_id)))
             else:
-                answers.append(Answered(decision, replayed=True))
+                answers.append(Answered(stored, replayed=True))
         return AnsweredBatch(tuple(answers))
+
+    def _stored(self, txn: Transaction, part: TenantTransaction, batch: Batch, replay: Replay) -> list[Decision | None]:
+        """Return the stored decisions of a batch, None for each that must not be answered again."""
+        kept = []
+        # Fewer than the items: those behind a deciding one were left out.
+        for item, decision_id in zip(batch.items, _ids(replay), strict=False):
+            freshly = self._authorizer.look(txn, part, item.request, batch.now_us)
+            kept.append(standing_decision(part, item.request, decision_id, freshly))
+        return kept
 
 
 class _Turns:
@@ -217,13 +229,6 @@ class _Turns:
 
 def _ids(replay: Replay) -> list[str]:
     return msgspec.msgpack.decode(replay.answer, type=list[str])
-
-
-def _stored(part: TenantTransaction, batch: Batch, replay: Replay) -> list[Decision | None]:
-    """Return the stored decisions of a batch, None for each that must not be answered again."""
-    decisions = (stored_decision(part, decision_id) for decision_id in _ids(replay))
-    pairs = zip(batch.items, decisions, strict=False)  # those behind the deciding item were left out
-    return [None if is_withdrawn(part, item.request, decision) else decision for item, decision in pairs]
 
 
 def _undone(answered: Answered) -> Answered:

@@ -198,7 +198,7 @@ class Retrial:
             self._trial = Trial(past.scene, policies, self._books.counters)
         self._trial.turn_to(policies)
         try:
-            judgement = self._trial.decide(request, decided.now_us)
+            judgement = self._trial.decide(request, decided.now_us, decided.freshly)
         except (ValidationFailed, NotFound, Conflict) as error:
             return Outcome(allowed=False, unfit=error.message)
         return Outcome(judgement.allowed, _suspends(judgement), judgement)

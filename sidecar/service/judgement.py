@@ -9,7 +9,8 @@ from sidecar.core import reasons
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.reservation import Transition, place
-from sidecar.service.consult import Findings, consult
+from sidecar.core.staleness import Freshly
+from sidecar.service.consult import NOTHING, Findings, consult
 from sidecar.service.premises import Premises
 from sidecar.service.ruling import Proposal
 
@@ -32,10 +33,16 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
         return self.denials or self.proposal.permits
 
 
-def judge(premises: Premises, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Judgement:
-    """Return what becomes of ``request``, given its ruling and what budgets have used by now. Raises Conflict."""
-    findings = consult(premises, proposal, request, now_us)
-    denials = (*proposal.denials, *findings.denials)
+def judge(
+    premises: Premises, proposal: Proposal, request: AuthorizeRequest, now_us: int, freshly: Freshly | None = None
+) -> Judgement:
+    """Return what becomes of ``request``, given its ruling and what budgets have used by now. Raises Conflict.
+
+    ``freshly`` is how old the data of a follower is: where it is too old, no budget is asked, as on any denial.
+    """
+    stale = () if freshly is None else reasons.stale(freshly, request.action, now_us)
+    findings = NOTHING if stale else consult(premises, proposal, request, now_us)
+    denials = (*proposal.denials, *findings.denials, *stale)
     return Judgement(proposal, findings, reasons.in_order(denials) if denials else ())
 
 

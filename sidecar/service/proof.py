@@ -214,7 +214,7 @@ class _Course:
         if self._trial is None:
             self._trial = Trial(past.scene, policies, self.books.counters)
         self._trial.turn_to(policies)
-        judgement = self._trial.decide(request, decided.now_us)
+        judgement = self._trial.decide(request, decided.now_us, decided.freshly)
         placed = (
             reserve(judgement.findings, request, decided.decision_id, decided.now_us) if judgement.allowed else None
         )
@@ -239,6 +239,7 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
         errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
         expires_at_us=expires_us,
         replay_of=decided.replay_of,
+        freshly=decided.freshly,
     )
     facts = DecisionFacts(
         request=decided.request,

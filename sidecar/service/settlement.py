@@ -2,6 +2,9 @@
 
 Each is one transaction of the transition, its postings and its audit record. None is refused for lack of room: money
 that moved must be recorded, and a hold that ends frees some.
+
+A follower ends no hold by a time that its control plane does not vouch for (DESIGN rule 3): what is due waits, and what
+settles it meanwhile is not late.
 """
 
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
 from sidecar.service.access import part_of, tenant_of
 from sidecar.service.events import tell_ending
+from sidecar.service.freshness import Freshness
 from sidecar.service.idempotency import Done, once
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
@@ -51,9 +55,10 @@ Change: TypeAlias = Callable[[Reservation], Transition]
 class Settler:
     """Ends the reservations of this process's callers."""
 
-    def __init__(self, store: Store) -> None:
-        """Work on ``store``."""
+    def __init__(self, store: Store, freshness: Freshness | None = None) -> None:
+        """Work on ``store``; ``freshness`` is a follower's."""
         self._store = store
+        self._freshness = freshness
 
     def find(self, caller: Caller, tenant_id: str | None, decision_id: str) -> Found:
         """Return a decision. Raises NotFound where it is unknown or outside the caller's reach."""
@@ -126,22 +131,31 @@ class Settler:
             reservation = found.reservation
             if reservation is None:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
-            return once(
-                part, key, now_us, Reservation, lambda: end_hold(part, kind, change, reservation, caller, now_us)
-            )
+            end = end_hold if self._may_expire(txn, now_us) else end_undue
+            return once(part, key, now_us, Reservation, lambda: end(part, kind, change, reservation, caller, now_us))
 
         return await self._store.write(work, apart=True)  # a hold may have ended meanwhile
 
     async def expire_due(self, now_us: int) -> int:
         """End some holds whose time has come; returns how many, 0 once there are none."""
         with self._store.read() as txn:
-            if not txn.due(now_us, 1):
+            if not txn.due(now_us, 1) or not self._may_expire(txn, now_us):
                 return 0
-        return await self._store.write(lambda txn: _expire_due(txn, now_us))
+        return await self._store.write(
+            lambda writing: _expire_due(writing, now_us) if self._may_expire(writing, now_us) else 0
+        )
+
+    def _may_expire(self, txn: Transaction, now_us: int) -> bool:
+        return self._freshness is None or self._freshness.may_expire(txn, now_us)
 
     async def prune_replays(self, now_us: int) -> int:
-        """Forget outcomes of idempotency keys whose day is over; returns how many."""
-        return await self._store.write(lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH))
+        """Forget outcomes of idempotency keys whose day is over; returns how many.
+
+        None by a time that is not sure: a key that is forgotten too soon is a request that is permitted twice.
+        """
+        return await self._store.write(
+            lambda txn: txn.prune_replays(now_us, EXPIRE_BATCH) if self._may_expire(txn, now_us) else 0
+        )
 
 
 def end_hold(
@@ -152,7 +166,14 @@ def end_hold(
     A hold whose time has come ends first, whether or not the background work was there already.
     """
     present = _apply(part, "expire", expire(reservation, now_us), None, now_us)
-    return _apply(part, kind, change(present), caller, now_us)
+    return end_undue(part, kind, change, present, caller, now_us)
+
+
+def end_undue(
+    part: TenantTransaction, kind: str, change: Change, reservation: Reservation, caller: Caller | None, now_us: int
+) -> Reservation:
+    """Apply a change as ``end_hold``, to a hold that nobody can say of that its time has come."""
+    return _apply(part, kind, change(reservation), caller, now_us)
 
 
 def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:

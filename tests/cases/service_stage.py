@@ -16,6 +16,7 @@ from sidecar.core.model import AuthorizeRequest, BudgetCheck, Decision, Reason, 
 from sidecar.core.money import Major, major_text
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyFiles
+from sidecar.core.staleness import DEFAULT_LIMITS, Contact, Instant
 from sidecar.core.windows import Period
 from sidecar.replica.files import read_files
 from sidecar.service.audit import AuditFilter, Auditor, Entry
@@ -25,12 +26,15 @@ from sidecar.service.budget_changes import BudgetDraft, BudgetPatch
 from sidecar.service.budgets import Treasurer
 from sidecar.service.card_drafts import CardDraft
 from sidecar.service.explain import explain
+from sidecar.service.feed_store import ReplicaState
+from sidecar.service.freshness import Freshness
 from sidecar.service.identities import IdentityDraft, IdentityPatch, Registry
 from sidecar.service.kill_switch import KillSwitch
 from sidecar.service.paging import PageRequest
 from sidecar.service.policies import Legislator, PolicyDraft
 from sidecar.service.settlement import Settler, Wanted
 from sidecar.service.snapshots import Snapshots
+from sidecar.service.store import Transaction
 from sidecar.service.tenants import Tenancy, TenantDraft
 from sidecar.service.tokens import TokenDesk
 from sidecar.service.treasury import CardDesk
@@ -63,7 +67,11 @@ class ServiceStage:
         self._treasurer = Treasurer(self._store, snapshots, new_id)
         self._cards = CardDesk(self._store, self._treasurer, new_id)
         self._kill_switch = KillSwitch(self._store)
-        self._authorizer = Authorizer(self._store, snapshots, new_id)
+        following = Freshness(DEFAULT_LIMITS, lambda: Instant("boot", self._now_us, self._now_us))
+        self._standing, self._followed = (
+            Authorizer(self._store, snapshots, new_id, freshness=freshness) for freshness in (None, following)
+        )
+        self._authorizer = self._standing
         self._batches = BatchAuthorizer(self._store, self._authorizer)
         self._settler = Settler(self._store)
         self._auditor = Auditor(self._store)
@@ -167,7 +175,8 @@ class ServiceStage:
         document = {name: body.get(name) for name in ("verdict", "codes", "action", "resource", "matched", "currency")}
         if "amount" in body:
             document["amount"] = major_text(body["amount"], body["currency"])
-        document |= {name: body[name] for name in ("replay_of", "card") if name in body}
+        optional = ("replay_of", "card", "age_ms", "stale_after_ms")
+        document |= {name: body[name] for name in optional if name in body}
         return document | {
             "type": body["type"],
             "identity": body["identity"],
@@ -213,6 +222,23 @@ class ServiceStage:
     def drop_policy(self, policy_id: str) -> None:
         """Delete a policy."""
         self._run(self._legislator.delete(OPERATOR, self._tenant, policy_id, self._now_us))
+
+    def follow(self, age_seconds: int | None) -> None:
+        """Have the data of a follower that was confirmed so long ago, or be none."""
+        self._authorizer = self._standing if age_seconds is None else self._followed
+        if age_seconds is None:
+            return
+        asked_us = self._now_us - age_seconds * 1_000_000
+        contact = Contact(Instant("boot", asked_us, asked_us), 0)
+        state = ReplicaState(
+            tenant_id=self._tenant, origin="cp", follower_id="tok", scope=None, revision=0, files_digest=""
+        )
+
+        def keep(txn: Transaction) -> None:
+            txn.replica.keep_state(state)
+            txn.replica.keep_contact(contact)
+
+        self._run(self._store.write(keep))
 
 
 def major(wanted: type, value: object) -> object:

@@ -141,7 +141,11 @@ class Expected(Note, frozen=True, kw_only=True):
 
 
 class Story(Note, frozen=True, kw_only=True):
-    """One file. ``policy_files`` hold for the story's tenant."""
+    """One file. ``policy_files`` hold for the story's tenant.
+
+    ``data_age_seconds`` is how long ago the control plane of a follower confirmed its data when the request comes. Such
+    a story is played on the services alone: behind its door, a follower takes none of the calls that make a story.
+    """
 
     story: str
     now: str | None = None
@@ -152,6 +156,7 @@ class Story(Note, frozen=True, kw_only=True):
     cards: list[Plastic] = []
     budgets: list[Limit] = []
     before: list[Event] = []
+    data_age_seconds: int | None = None
     request: Question
     expect: Expected
 
@@ -213,6 +218,9 @@ class Stage(Protocol):
     def drop_policy(self, policy_id: str) -> None:
         """Delete a policy."""
 
+    def follow(self, age_seconds: int | None) -> None:
+        """Have the data of a follower that was confirmed so long ago, or be none."""
+
 
 def stories() -> dict[str, Story]:
     """Return every story by the name of its file."""
@@ -270,7 +278,10 @@ class Play:
             self._happen(event)
         if story.now is not None:
             stage.set_clock(parse_utc(story.now, "now"))
-        self._compare(self._decide(story.request))
+        stage.follow(story.data_age_seconds)
+        decided = self._decide(story.request)
+        stage.follow(None)
+        self._compare(decided)
 
     def _decide(self, question: Question) -> Decided:
         card_id = None if question.card is None else self._ids[question.card]

@@ -153,6 +153,10 @@ class WireStage:
         """Delete a policy."""
         self._send("DELETE", f"/v1/policies/{policy_id}")
 
+    def follow(self, age_seconds: int | None) -> None:
+        """Follow nobody."""
+        assert age_seconds is None, "a follower takes none of the calls that make a story"
+
 
 def reason(shown: Document) -> Document:
     """Return a reason in the words of a story."""

@@ -21,6 +21,7 @@ from sidecar.service.identities import IdentityPatch
 from sidecar.service.paging import PageRequest
 from sidecar.service.shadow import PAUSE_SECONDS, QUEUE_MAX, REST, WRITE_SECONDS, WRITTEN_MAX, Pulse, Shadow
 from tests.service.builders import OPERATOR, World, key_for, limit, only_schemas, payment, tool_call
+from tests.service.following import Follower
 
 NOTHING = only_schemas()
 NO_PAYMENTS = '@id("no-payments") forbid (principal, action in Action::"spend", resource);'
@@ -147,6 +148,19 @@ def test_a_permit_that_the_shadow_denies_is_shown_with_both_sides(theatre: Theat
     assert found.shadow_revision == theatre.seen().shadow_revision
     assert theatre.tally.allow_to_deny.amounts == {"CAD": 1250}
     assert theatre.counted == theatre.tally
+
+
+def test_a_denial_for_the_age_of_the_data_is_no_policys(theatre: Theatre) -> None:
+    """No policies would have permitted it, not even where those in force forbid it as well."""
+    world = theatre.world
+    world.load(only_schemas(NO_PAYMENTS))
+    theatre.load(NOTHING)
+    follower = Follower(world, witness=theatre.shadow)
+    theatre.decide(payment("12.50"))
+    assert theatre.tally == Tally(same=1)
+    follower.hear()
+    theatre.decide(payment("12.50"))
+    assert theatre.only.live.codes == ("forbidden",)
 
 
 def test_a_denial_that_the_shadow_permits_is_one_as_well(theatre: Theatre) -> None:
