@@ -159,8 +159,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    shadow = _shadow(settings, store, snapshots, metrics)
-    announcer = Announcer(store)
+    shadow, announcer = _shadow(settings, store, snapshots, metrics), Announcer(store)
     follower = follower_of(settings, store, snapshots, new_id, clock, instant, FeedVetting(), metrics.followed)
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))

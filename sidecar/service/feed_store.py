@@ -54,7 +54,8 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     """What a follower follows, and how far it has come.
 
     ``origin`` names the control plane's log of the tenant, ``follower_id`` is the token that it follows with, ``scope``
-    the identity that this is limited to. ``revision`` is the control plane's.
+    the identity that this is limited to. ``revision`` is the control plane's, ``files_told_us`` the time on its clock
+    at which it told of the policy files that are here.
     """
 
     tenant_id: str
@@ -63,6 +64,7 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     scope: str | None
     revision: int
     files_digest: str
+    files_told_us: int = 0
 
 
 class Staging(msgspec.Struct, frozen=True, kw_only=True):

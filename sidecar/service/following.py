@@ -98,7 +98,7 @@ class Following:
             await self.begin_anew()
             return "compacted"
         wanted = _wanted(kept)
-        if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since:
+        if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since or _has_older_files(kept, page):
             return "ignored"
         _require_next(page, wanted.since)
         files = _files_of(kept, page) if page.is_last else None
@@ -145,6 +145,7 @@ class Following:
             scope=page.scope,
             revision=page.to_revision,
             files_digest=page.files_digest,
+            files_told_us=page.time_us if files is not None or kept.state is None else kept.state.files_told_us,
         )
         contact = Contact(asked, page.head, self._skew_us(page, asked))
         if not plan.changes and files is None and (state, tenant, None) == (kept.state, kept.tenant, kept.staging):
@@ -226,6 +227,15 @@ def _wanted(kept: Kept) -> Wanted:
         return WantsSnapshot(None)
     since = staging.since if staging is not None else state.revision if state is not None else 0
     return WantsPage(since, None if state is None else state.files_digest)
+
+
+def _has_older_files(kept: Kept, page: Page) -> bool:
+    """Whether a page has other policy files than those here, and is older than the one that brought these.
+
+    No revision counts them, so the control plane's clock has to tell, which never goes back for long.
+    """
+    state = kept.state
+    return state is not None and page.files_digest != state.files_digest and page.time_us < state.files_told_us
 
 
 def _files_of(kept: Kept, page: Page) -> PolicyFiles | None:
