@@ -46,7 +46,7 @@ from sidecar.doors.native.webhooks import WebhookCalls
 from sidecar.doors.operations import OperationCalls
 from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
-from sidecar.doors.webhooks.sender import Sender, local_sender, public_sender
+from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
 from sidecar.doors.wire.http import Incoming
@@ -164,9 +164,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
-    check_url, sender = _reach(settings)
-    shadow = _shadow(settings, store, snapshots, metrics)
-    announcer = Announcer(store)
+    shadow, announcer = _shadow(settings, store, snapshots, metrics), Announcer(store)
     follower = follower_of(settings, store, snapshots, new_id, clock, instant, FeedVetting(), metrics.followed)
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
@@ -183,15 +181,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *BudgetCalls(treasurer).calls(),
         *TokenCalls(desk).calls(),
         *TreasuryCalls(cards, KillSwitch(store)).calls(),
-        *AccountCalls(Bank(store, new_id)).calls(),
         *PaymentCalls(paymaster).calls(),
-        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
-        *AuditCalls(Auditor(store)).calls(),
         *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
-        *ShadowCalls(Comparisons(store)).calls(),
         *_feed_calls(store, snapshots, waiting, clock),
-        *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+        *_simple_calls(settings, store, new_id),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *ReplicaCalls(replication).calls(),
         *ReservationCalls(Reservations(store, authorizer)).calls(),
@@ -202,6 +196,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     rates = RateCounts(settings.rate_counts)
     admit, authenticate = Limiter(rates.admit, settings.rate_limit).admit, authenticating(follower, desk.authenticate)
     context = Context(authenticate, clock, partial(new_id, "req"), admit, metrics.served)
+    sender = local_sender() if settings.webhooks_allow_private else public_sender()
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
     chores = Chores(courier, announcer, transits, Compactor(store, settings.changes_kept))
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
@@ -217,9 +212,16 @@ def _time(settings: Settings, newest_us: int, instant: Callable[[], Instant]) ->
     return Clock(newest_us), None
 
 
-def _reach(settings: Settings) -> tuple[Callable[[str], None], Sender]:
-    """Return what checks a webhook's address, and what posts to it."""
-    return (anywhere, local_sender()) if settings.webhooks_allow_private else (public_only, public_sender())
+def _simple_calls(settings: Settings, store: LmdbStore, new_id: AscendingIds) -> tuple[Call, ...]:
+    """Return the calls whose services need nothing but the store."""
+    check_url = anywhere if settings.webhooks_allow_private else public_only
+    return (
+        *AccountCalls(Bank(store, new_id)).calls(),
+        *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
+        *AuditCalls(Auditor(store)).calls(),
+        *ShadowCalls(Comparisons(store)).calls(),
+        *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
+    )
 
 
 def _loader(

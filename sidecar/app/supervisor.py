@@ -92,7 +92,9 @@ class _Supervisor:
             code = await self._run_once(slot)
             if self._stopping.is_set():
                 return
-            if code == EXIT_STORE or slot not in self._answering:
+            # A follower's worker may be killed while it waits for its control plane: that is no reason to give up.
+            is_hopeless = slot not in self._answering and not (self._settings.is_follower and code < 0)
+            if code == EXIT_STORE or is_hopeless:
                 self._code = code
                 self._stopping.set()
                 return

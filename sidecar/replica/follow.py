@@ -40,7 +40,9 @@ PAUSE_SECONDS_MIN: Final = 0.05
 """The least pause after a failure: a draw near zero must not make it a loop without any."""
 
 REFUSALS_OF_TOKEN: Final = frozenset({401, 403})
-REFUSALS_OF_CURSOR: Final = frozenset({400, 404, 409, 410})
+REFUSALS_OF_CURSOR: Final = frozenset({400, 409})
+"""What a control plane answers where a snapshot cannot go on; a 404 may be that of a proxy before one that restarts,
+for which nothing of what has come is to be dropped."""
 
 Outcome = Literal[
     "applied", "confirmed", "staged", "compacted", "ignored", "refused", "unreachable", "not_stored", "failed"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from sidecar.app import prepare as module
 from sidecar.app.loading import Trial
@@ -14,10 +15,12 @@ from sidecar.app.prepare import prepare
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.watched import content_of
+from sidecar.service.feed_store import ReplicaState, Staging
 from sidecar.service.policy_store import LastReload, Tried
 from sidecar.settings import Settings
 from sidecar.state.environment import open_environment
 from tests.process.server import ROOT
+from tests.service.builders import World, shipped_files
 from tests.state.builders import reading, writing
 
 MORE = '@id("more") forbid (principal, action, resource) when { false };'
@@ -109,3 +112,76 @@ def test_a_start_waits_for_the_reload_of_a_server_that_was_killed(
         prepare(settings)
     os.close(descriptor)
     assert prepare(settings) == msgspec.structs.replace(settings)
+
+
+# --- Followers --------------------------------------------------------------------------------------------------------
+
+
+def following(settings: Settings, url: str = "https://plane.test") -> Settings:
+    """The same server as a follower, whose folders of policies are not there."""
+    none = settings.data_dir / "none"
+    return msgspec.structs.replace(settings, control_plane=url, control_plane_token="fw_x", policies=none, schemas=none)
+
+
+def keep(settings: Settings, state: ReplicaState | None, staging: Staging | None = None) -> None:
+    """Let the store be that of a follower."""
+    environment = open_environment(settings.store)
+    with writing(environment) as txn:
+        if state is not None:
+            txn.replica.keep_state(state)
+        txn.replica.keep_staging(staging)
+    environment.close()
+
+
+FOLLOWED = ReplicaState(tenant_id="t", origin="log", follower_id="tok", scope=None, revision=1, files_digest="ab")
+STAGED = Staging(origin="log", scope=None, is_snapshot=True, began=1, since=1)
+
+
+def test_a_follower_needs_no_folders_and_loads_nothing(settings: Settings) -> None:
+    for _ in range(2):
+        assert prepare(following(settings)).admin_token == "token"
+        assert held(settings) is None
+
+
+@pytest.mark.parametrize(("state", "staging"), [(FOLLOWED, None), (None, STAGED)])
+def test_what_was_a_followers_is_no_other_servers(
+    settings: Settings, state: ReplicaState | None, staging: Staging | None
+) -> None:
+    """Also where only a part of a snapshot has come; and nothing is loaded into it."""
+    prepare(following(settings))
+    keep(settings, state, staging)
+    with pytest.raises(ConfigurationInvalid, match=r"is a follower's, it needs its `--control-plane`"):
+        prepare(settings)
+    assert held(settings) is None
+    prepare(following(settings))
+
+
+def test_what_has_tenants_of_its_own_follows_nobody(settings: Settings) -> None:
+    prepare(settings)
+    prepare(following(settings))
+    with World(settings.data_dir, files=shipped_files()) as world:
+        world.found()
+    with pytest.raises(ConfigurationInvalid, match="has tenants of its own"):
+        prepare(following(settings))
+    prepare(settings)
+
+
+def test_shadow_policies_have_no_place_on_a_follower(settings: Settings) -> None:
+    wanted = msgspec.structs.replace(following(settings), shadow_policies=settings.policies)
+    with pytest.raises(ConfigurationInvalid, match="--shadow-policies"):
+        prepare(wanted)
+    assert not settings.store.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "warns"),
+    [("http://plane.test", True), ("https://plane.test", False), ("http://127.0.0.1:8181", False)],
+)
+def test_a_token_that_crosses_a_network_in_clear_is_warned_of(
+    settings: Settings,
+    url: str,
+    warns: bool,  # noqa: FBT001 -- a column of a table
+) -> None:
+    with capture_logs() as logs:
+        prepare(following(settings, url))
+    assert ("control_plane_not_encrypted" in [entry["event"] for entry in logs]) == warns

@@ -3,6 +3,7 @@
 import http.client
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -124,13 +125,22 @@ def test_a_follower_decides_without_the_network_and_after_a_restart_without_it(t
         assert "control_plane_lost" in events(pair.follower)
 
 
-def test_a_follower_comes_back_to_a_control_plane_that_comes_back(tmp_path: Path) -> None:
-    with paired(tmp_path) as pair:
+def test_a_follower_that_is_cut_off_decides_until_its_data_is_too_old_and_comes_back(tmp_path: Path) -> None:
+    """Each action by its own limit; and while the control plane has nothing new, nothing grows old."""
+    with paired(tmp_path, "--max-staleness", "card.authorize=4s,default=1h") as pair:
+        for _ in range(6):
+            assert pair.decides()
+            assert pair.seen()["age_seconds"] < 4
+            time.sleep(0.5)
         port = pair.plane.url.rpartition(":")[2]
         pair.plane.kill()
-        poll(lambda: not pair.seen()["connected"], SECONDS)
+        poll(lambda: not pair.decides(), SECONDS)
+        denial = pair.agent.ok("POST", "/v1/authorize", pair.acme.request(1))
+        assert [reason["code"] for reason in denial["reasons"]] == ["replica_stale"]
+        assert not pair.seen()["connected"]
         pair.plane.flags = ("--port", port)
         pair.plane.start()
+        poll(pair.decides, SECONDS)
         with pair.plane.client() as operator:
             operator.ok("POST", f"/v1/identities/{pair.acme.agent}/revoke", {}, token=pair.acme.key)
         poll(lambda: not pair.decides(), SECONDS)
@@ -158,6 +168,11 @@ def test_nothing_is_decided_before_there_is_anything_to_decide_by(tmp_path: Path
             assert (seen["revision"], seen["connected"]) == (None, False)
             assert server.ready_lines() == []
             assert events(server).count("control_plane_refuses_token") == 1
+            if workers == "2":  # a worker that is killed meanwhile is started again
+                victim = server.workers()[0]
+                server.kill_worker(victim)
+                poll(lambda: victim not in server.workers() and len(server.workers()) == 2, SECONDS)
+                assert server.process.poll() is None
             assert made["token"] not in server.logs()
             assert server.stop() == 0
             assert server.ready_lines() == []

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples import decisions, followers, grants, payments, resources, shadow, treasury, webhooks
+from sidecar.doors.native.examples import (
+    decisions,
+    followers,
+    grants,
+    payments,
+    replica,
+    resources,
+    shadow,
+    treasury,
+    webhooks,
+)
 from sidecar.doors.wire.openapi import Example
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
@@ -18,6 +28,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         **payments.EXAMPLES,
         **decisions.EXAMPLES,
         **grants.EXAMPLES,
+        **replica.EXAMPLES,
         **shadow.EXAMPLES,
         **followers.EXAMPLES,
         **webhooks.EXAMPLES,
