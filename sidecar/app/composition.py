@@ -183,10 +183,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PaymentCalls(paymaster).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
-        *AuditCalls(Auditor(store)).calls(),
-        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
-        *_feed_calls(store, snapshots, waiting, clock),
+        *_told_calls(store, snapshots, waiting, clock, metrics),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *ReplicaCalls(replication).calls(),
@@ -219,11 +217,15 @@ def _loader(
     return Reloader(settings, store, announcer, clock, metrics.reloaded)
 
 
-def _feed_calls(store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int]) -> Iterable[Call]:
-    """Return the calls that followers make of their control plane."""
+def _told_calls(
+    store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int], metrics: Metrics
+) -> Iterable[Call]:
+    """Return the calls about what was recorded, and those by which followers hear and tell."""
     audience = Audience(snapshots)
     teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
-    return FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
+    yield from AuditCalls(Auditor(store)).calls()
+    yield from FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls()
+    yield from FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 
 def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:

@@ -195,6 +195,10 @@ class Fleet:
         with self.below.store.read() as txn:
             return txn.replica.fault()
 
+    def faults(self) -> list[str]:
+        """What does not hold in either store, apart from what comes of a follower that nothing was applied on."""
+        return [each for world in (self.above, self.below) for each in world.faults() if "the replica" not in each]
+
     def resealed(self, change: Callable[[dict[str, object]], None], seq: int) -> tuple[bytes, ...]:
         """The follower's records with one changed and all after it sealed again: a forked log."""
         bodies = [orjson.loads(body) for body in self.bodies()]

@@ -30,8 +30,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             made.below.settle(str(made.below.decide(payment(amount, "ann")).decision_id))
         made.below.decide(tool_call("ann"))
         yield made
-        assert made.above.faults() == []
-        assert made.below.faults() == []
+        assert made.faults() == []
 
 
 def refused(fleet: Fleet, batch: Batch, match: str) -> None:
