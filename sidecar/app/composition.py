@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sidecar.app.dialects import MANNERS, dialect_calls
-from sidecar.app.duty import Duty
+from sidecar.app.duty import Chores, Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, delegation_of, follower_of
 from sidecar.app.metrics import Metrics, Share
@@ -27,6 +27,8 @@ from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
 from sidecar.doors.native.decisions import DecisionCalls
+from sidecar.doors.native.feed import FeedCalls
+from sidecar.doors.native.followers import FollowerCalls
 from sidecar.doors.native.grants import GrantCalls
 from sidecar.doors.native.identities import IdentityCalls
 from sidecar.doors.native.passkeys import PasskeyCalls
@@ -48,7 +50,7 @@ from sidecar.doors.wire.application import Application
 from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
 from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
-from sidecar.replica.vetting import ProcessVetting
+from sidecar.replica.vetting import FeedVetting, ProcessVetting
 from sidecar.replica.watched import WatchedFolders
 from sidecar.service.accounts import Bank
 from sidecar.service.announcement import Announcer
@@ -56,8 +58,13 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
+from sidecar.service.feed import Audience, Publisher
+from sidecar.service.feed_snapshot import SnapshotTeller
+from sidecar.service.feed_waiting import Waiting
+from sidecar.service.followers import Followers
 from sidecar.service.grants import Grants
 from sidecar.service.identities import Registry
 from sidecar.service.kill_switch import KillSwitch
@@ -69,6 +76,7 @@ from sidecar.service.reload import Load, Reloading
 from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
+from sidecar.service.shipments import Receiver, pass_endings
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -91,6 +99,7 @@ class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end.
 
     ``shadow`` is None where decisions are compared with no other policies, ``follower`` where nobody is followed.
+    ``waiting`` are calls that would keep the process from its end.
     """
 
     application: Application
@@ -100,6 +109,7 @@ class Worker(msgspec.Struct, frozen=True):
     watchers: tuple[Watcher, ...]
     store: LmdbStore
     rates: RateCounts
+    waiting: Waiting
     follower: Follower | None
 
     def is_synced(self) -> bool:
@@ -147,16 +157,15 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     clock = Clock(newest_time(environment))
     metrics, instant = Metrics(share), Instants(boot_id())
     store = LmdbStore(environment, headroom, shared=settings.workers > 1, fail=fail, observer=metrics)
-    snapshots, new_id = Snapshots(), AscendingIds()
-    registry = Registry(store, snapshots, new_id)
+    snapshots, new_id, waiting = Snapshots(), AscendingIds(), Waiting(store, asyncio.sleep)
+    registry, settler = Registry(store, snapshots, new_id), Settler(store)
     desk = TokenDesk(store, new_id, random_bytes, settings.admin_token)
-    settler = Settler(store)
     treasurer = Treasurer(store, snapshots, new_id)
     legislator = Legislator(store, snapshots, new_id, ProcessVetting(lambda: _schemas(store, snapshots)))
     check_url, sender = _reach(settings)
     shadow = _shadow(settings, store, snapshots, metrics)
     announcer = Announcer(store)
-    follower = follower_of(settings, store, snapshots, new_id, clock, instant, ProcessVetting(tuple), metrics.followed)
+    follower = follower_of(settings, store, snapshots, new_id, clock, instant, FeedVetting(), metrics.followed)
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
@@ -177,7 +186,9 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
+        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
+        *_feed_calls(store, snapshots, waiting, clock),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *ReplicaCalls(replication).calls(),
@@ -190,10 +201,11 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     admit, authenticate = Limiter(rates.admit, settings.rate_limit).admit, authenticating(follower, desk.authenticate)
     context = Context(authenticate, clock, partial(new_id, "req"), admit, metrics.served)
     courier = Courier(Dispatch(store, retry_jitter_bp), sender, clock)
-    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, courier, announcer, transits)
+    chores = Chores(courier, announcer, transits, Compactor(store, settings.changes_kept))
+    duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch and follower is None else ()
     served = application(context, calls_of(follower, (*calls, *ReferenceCalls(calls).calls())), MANNERS)
-    return Worker(served, duty, shadow, reloader, watchers, store, rates, follower)
+    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower)
 
 
 def _reach(settings: Settings) -> tuple[Callable[[str], None], Sender]:
@@ -208,6 +220,13 @@ def _loader(
     if settings.control_plane is not None:
         return FilesFollowed(settings.control_plane)
     return Reloader(settings, store, announcer, clock, metrics.reloaded)
+
+
+def _feed_calls(store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int]) -> Iterable[Call]:
+    """Return the calls that followers make of their control plane."""
+    audience = Audience(snapshots)
+    teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
+    return FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 
 def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:

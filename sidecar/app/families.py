@@ -134,6 +134,10 @@ RELOADS: Final = Counter(
     "Reloads of policy files beside the running server, by outcome: loaded, unchanged, refused, unavailable.",
     ("outcome",),
 )
+SHIPPED: Final = Counter("sidecar_shipped_records_total", "Audit records that followers shipped and that were taken.")
+ALARMS: Final = Counter(
+    "sidecar_follower_alarms_total", "Alarms about audit logs of followers that were changed, forked or set back."
+)
 PAGES: Final = Counter(
     "sidecar_replica_pages_total",
     "Questions that a follower asked its control plane, by what became of them.",
@@ -146,7 +150,7 @@ WORKER_STARTS: Final = Counter(
 FAMILIES: Final[tuple[Family, ...]] = (
     *(DECISIONS, DURATION, STAGES, BUDGET_DENIALS, TRANSITIONS),
     *(BATCH_SIZE, COMMIT, LOCK, COMMIT_FAILURES, QUEUE, APPENDS),
-    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, PAGES, WORKER_STARTS),
+    *(REQUESTS, REPLAYS, LOAD_FAILURES, RELOADS, SHADOW, PAGES, WORKER_STARTS, SHIPPED, ALARMS),
 )
 
 

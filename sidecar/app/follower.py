@@ -5,6 +5,8 @@ refused by name; the calls that are let through are listed, since one that is ad
 """
 
 import asyncio
+import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Protocol
@@ -22,11 +24,14 @@ from sidecar.replica.control_plane import ControlPlane
 from sidecar.replica.follow import Follower as FollowLoop
 from sidecar.replica.follow import Outcome
 from sidecar.replica.reservations import RemoteDelegate
+from sidecar.replica.ship import Pace, Shipper
 from sidecar.service.delegation import Delegation
-from sidecar.service.following import Following, VetPolicies
+from sidecar.service.following import Following
+from sidecar.service.following_policies import VetPolicies
 from sidecar.service.intents import Canceller
 from sidecar.service.reload import Reloaded
 from sidecar.service.replication import Replication
+from sidecar.service.shipping import Shipping
 from sidecar.service.snapshots import Snapshots
 from sidecar.settings import Settings
 from sidecar.state.store import LmdbStore
@@ -129,7 +134,8 @@ def follower_of(
     loop = FollowLoop(plane, following, replication, instant, least_age(settings.max_staleness), count)
     delegate = RemoteDelegate(plane)
     cancelling = Cancelling(Canceller(store, delegate), clock)
-    return Follower(replication, plane, Delegation(store, delegate), (loop, cancelling))
+    shipper = Shipper(Shipping(store, instant), plane, Pace(time.monotonic, asyncio.sleep, random.random))
+    return Follower(replication, plane, Delegation(store, delegate), (loop, shipper, cancelling))
 
 
 def delegation_of(follower: Follower | None) -> Delegation | None:

@@ -81,6 +81,7 @@ class Metrics:
         self._shadow = {outcome: self._place(families.SHADOW, outcome) for outcome in OUTCOMES}
         self._pages = {outcome: self._place(families.PAGES, outcome) for outcome in OUTCOMES_OF_FOLLOWING}
         self._reloads = {outcome: self._place(families.RELOADS, outcome) for outcome in RELOAD_OUTCOMES}
+        self._shipped, self._alarms = self._place(families.SHIPPED), self._place(families.ALARMS)
         self._values[self._place(families.WORKER_STARTS)] += 1
 
     def _place(self, family: families.Family, *labels: str) -> int:
@@ -174,6 +175,14 @@ class Metrics:
         if reason != self._shadow_failure:
             self._shadow_failure = reason
             log.warning("shadow_failed", reason=reason)
+
+    def shipped(self, records: int) -> None:
+        """Count audit records that a follower shipped and that are on disk."""
+        self._values[self._shipped] += records
+
+    def alarmed(self) -> None:
+        """Count a log of a follower that cannot be what it says."""
+        self._values[self._alarms] += 1
 
     def _appended(self, kind: str) -> int:
         place = self._kinds.get(kind)

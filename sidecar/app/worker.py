@@ -80,6 +80,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     if await _is_answering(server, serving, worker, stopping):
         ready()
     await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    worker.waiting.end()
     server.should_exit = True
     await serving
     for task in beside:

@@ -14,7 +14,9 @@ from sidecar.core.directory import Tenant
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
-from sidecar.state.environment import Environment, open_existing
+from sidecar.service.log_store import LogReader
+from sidecar.service.shipment_store import ShippedLog
+from sidecar.state.environment import Environment, Txn, open_existing
 from sidecar.state.fsck import Checked, check
 from sidecar.state.transaction import Transaction
 
@@ -63,7 +65,8 @@ def verify_command(
 ) -> None:
     """Check each tenant's hash chain from the first record to the head, and the facts behind it.
 
-    Reads the stored bytes only. Exit code 1 when a chain is broken.
+    The logs that followers have shipped are checked as well, each on a line of its own. Reads the stored bytes only.
+    Exit code 1 when a chain is broken.
     """
     if marks and tenant_id is None:
         raise click.UsageError("--contains needs --tenant")
@@ -71,9 +74,10 @@ def verify_command(
     good = True
     with closing(open_existing(data_dir / "db")) as environment:
         for tenant in _tenants(environment, tenant_id):
-            report = _verify(environment, tenant, anchors)
-            good &= report.valid
-            click.echo(_told(tenant, report, shape))
+            for log in (None, *_shipped(environment, tenant)):
+                report = _verify(environment, tenant, log, () if log else anchors)
+                good &= report.valid
+                click.echo(_told(tenant, log, report, shape))
     ctx.exit(0 if good else EXIT_BAD)
 
 
@@ -105,8 +109,13 @@ def _tenants(environment: Environment, tenant_id: str | None) -> list[Tenant]:
     return [tenant]
 
 
-def _verify(environment: Environment, tenant: Tenant, anchors: tuple[Anchor, ...]) -> Report:
-    reader = _Reader(environment, tenant)
+def _shipped(environment: Environment, tenant: Tenant) -> list[ShippedLog]:
+    with environment.read() as txn:
+        return list(Transaction(txn, environment.tables).of(tenant).shipments.all_logs())
+
+
+def _verify(environment: Environment, tenant: Tenant, log: ShippedLog | None, anchors: tuple[Anchor, ...]) -> Report:
+    reader = _Reader(environment, tenant, log)
     terminal = Console(stderr=True)
     with Progress(console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
         rows = reader.rows(progress)
@@ -116,19 +125,24 @@ def _verify(environment: Environment, tenant: Tenant, anchors: tuple[Anchor, ...
 class _Reader:
     """One log read in chunks, each in a transaction of its own; ``head`` is that of the newest one."""
 
-    def __init__(self, environment: Environment, tenant: Tenant) -> None:
+    def __init__(self, environment: Environment, tenant: Tenant, log: ShippedLog | None) -> None:
         self._environment = environment
         self._tenant = tenant
+        self._log = log
         self.origin = ""
         self.head = Anchor(0, b"")
         self._read(0, 0)
 
     def _read(self, start: int, most: int) -> list[tuple[int, bytes]]:
         with self._environment.read() as txn:
-            log = Transaction(txn, self._environment.tables).of(self._tenant).audit
+            log = self._opened(txn)
             head = log.head()
             self.origin, self.head = log.origin, Anchor(head.next_index, head.link)
             return list(log.read(start, most))
+
+    def _opened(self, txn: Txn) -> LogReader:
+        part = Transaction(txn, self._environment.tables).of(self._tenant)
+        return part.audit if self._log is None else part.shipments.reader(self._log)
 
     def rows(self, progress: Progress) -> Iterator[tuple[int, bytes]]:
         """Yield every record, those included that a running server adds meanwhile."""
@@ -143,7 +157,7 @@ class _Reader:
     def fact(self, ref: FactRef, seq: int) -> bytes | None:
         """Return the bytes of a fact."""
         with self._environment.read() as txn:
-            return Transaction(txn, self._environment.tables).of(self._tenant).audit.fact(ref.digest, seq)
+            return self._opened(txn).fact(ref.digest, seq)
 
 
 def _anchor(mark: str) -> Anchor:
@@ -154,14 +168,17 @@ def _anchor(mark: str) -> Anchor:
     return Anchor(int(seq) + 1, link)
 
 
-def _told(tenant: Tenant, report: Report, shape: str) -> str:
+def _told(tenant: Tenant, log: ShippedLog | None, report: Report, shape: str) -> str:
     fault = report.first_invalid
+    name = tenant.tenant_id if log is None else f"{tenant.tenant_id}, follower {log.token_id}, {log.origin}"
     if shape == "json":
         document: dict[str, object] = {
             "tenant_id": tenant.tenant_id,
             "valid": report.valid,
             "entries_checked": report.entries_checked,
         }
+        if log is not None:
+            document |= {"follower_id": log.token_id, "origin": log.origin}
         if fault is None:
             document["head"] = {"seq": report.head_seq, "hash": report.head_hash}
             document["facts_missing"] = report.facts_missing
@@ -169,10 +186,10 @@ def _told(tenant: Tenant, report: Report, shape: str) -> str:
             document["first_invalid"] = {"seq": fault.seq, "reason": fault.reason}
         return orjson.dumps(document).decode()
     if fault is not None:
-        return f"{tenant.tenant_id}: INVALID at seq {fault.seq}: {fault.reason} ({report.entries_checked} checked)"
+        return f"{name}: INVALID at seq {fault.seq}: {fault.reason} ({report.entries_checked} checked)"
     missing = f", {report.facts_missing} facts erased" if report.facts_missing else ""
     head = f"{report.head_seq}:{report.head_hash}"
-    return f"{tenant.tenant_id}: valid, {report.entries_checked} records, head {head}{missing}"
+    return f"{name}: valid, {report.entries_checked} records, head {head}{missing}"
 
 
 def _listed(checked: Checked, shape: str) -> str:

@@ -19,16 +19,19 @@ class AddressType(click.ParamType[str]):
         expected = "expected such as https://sidecar.example:8181"
         if not (value.isascii() and value.isprintable()) or " " in value:
             self.fail(f"the address of a control plane has no such characters, {expected}", param, ctx)
-        try:
-            parts = urlsplit(value)
-            has_host = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            has_host = False
-        if not has_host:
+        if not _is_address(value):
             self.fail(f"not the address of a control plane, {expected}", param, ctx)
-        if "@" in parts.netloc or "?" in value or "#" in value:
+        if any(sign in value for sign in "@?#"):
             self.fail(f"the address of a control plane has no password, query or fragment, {expected}", param, ctx)
         return value.rstrip("/")
+
+
+def _is_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of the port
+        return False
 
 
 class FollowerTokenType(click.ParamType[str]):

@@ -104,6 +104,12 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     help="Requests of one tenant, such as 100/second, unless it has a limit of its own [default: no limit].",
 )
 @click.option(
+    "--changes-kept",
+    type=click.IntRange(1),
+    default=DEFAULTS.changes_kept,
+    help="Changes of a tenant that its followers can ask for; one that is further behind takes a snapshot.",
+)
+@click.option(
     "--webhooks-allow-private",
     is_flag=True,
     default=DEFAULTS.webhooks_allow_private,

@@ -7,6 +7,7 @@ floats, integers within 2^53): the bytes are stored and hashed, never made again
 """
 
 import hashlib
+import re
 from binascii import b2a_base64
 from typing import Final, TypeAlias
 
@@ -31,6 +32,8 @@ NAMED_MAX: Final = 16
 
 Body: TypeAlias = dict[str, object]
 
+_DOMAIN: Final = "sidecar.local/"
+_LOG_ID: Final = re.compile("[a-z0-9-]{1,100}")
 _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 
 
@@ -56,7 +59,13 @@ class Sealed(msgspec.Struct, frozen=True):
 
 def origin(log_id: str) -> str:
     """Return the name of a log, written into each of its records so that none can be moved to another log."""
-    return f"sidecar.local/{log_id}"
+    return f"{_DOMAIN}{log_id}"
+
+
+def log_id_of(origin_name: str) -> str | None:
+    """Return the id of the log that ``origin`` gives this name, None for a name that it gives to none."""
+    log_id = origin_name.removeprefix(_DOMAIN)
+    return log_id if origin_name != log_id and _LOG_ID.fullmatch(log_id) is not None else None
 
 
 def genesis(origin_name: str) -> bytes:

@@ -21,6 +21,9 @@ AMOUNT: Final = "amount"
 COUNT: Final = "count"
 HARD: Final = frozenset({"deny", "suspend"})
 
+_CARD: Final = "card\n"
+"""In front of a card's id; no identity's id has such a character."""
+
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """A limit on an identity or a card.
@@ -70,7 +73,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
 def card_owner(card_id: str) -> str:
     """Return what the budgets of a card are stored under."""
-    return f"card\n{card_id}"
+    return f"{_CARD}{card_id}"
+
+
+def owning_card(owner: str) -> str | None:
+    """Return the id of the card that ``owner`` stands for, None where it stands for an identity."""
+    return owner.removeprefix(_CARD) if owner.startswith(_CARD) else None
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -42,6 +42,7 @@ Subscribable = Literal[
     "payment.succeeded",
     "payment.failed",
     "webhook.disabled",
+    "follower.alarm",
 ]
 """What an endpoint can ask for."""
 

@@ -4,7 +4,7 @@ A log is a complete change feed of its tenant, so the values of all its records,
 them. Spelling, links and facts are checked by ``sidecar.core.verification``; which state comes out is the services'.
 """
 
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -17,6 +17,8 @@ from sidecar.core.reasons import as_told
 from sidecar.core.staleness import Freshly
 
 Ending = Literal["settle", "release", "refund", "expire"]
+
+ENDINGS: Final[tuple[Ending, ...]] = get_args(Ending)
 
 Named: TypeAlias = tuple[str, int, str]
 """A version as a record names it: id, revision, and the address of its fact."""
@@ -260,8 +262,7 @@ KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
-    | {"reservation_conflict"}
-    | {"deposit", "withdrawal", "payment"}
+    | {"deposit", "withdrawal", "payment", "follower_alarm", "reservation_conflict"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""
 
@@ -294,7 +295,7 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "decision": msgspec.json.Decoder(Decided),
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
     "followed": msgspec.json.Decoder(Followed),
-    **dict.fromkeys(("settle", "release", "refund", "expire"), msgspec.json.Decoder(Ended)),
+    **dict.fromkeys(ENDINGS, msgspec.json.Decoder(Ended)),
 }
 _decided: Final = msgspec.json.Decoder(Decided)
 _DECISION: Final = b'"type":"decision","v":'

@@ -64,3 +64,12 @@ GRACE_SECONDS_MAX: Final = 7 * 86_400
 
 AUDIT_BODY_BYTES_MAX: Final = 65_535
 """A C2SP entry bundle counts an entry's bytes in 16 bits."""
+
+SHIPMENT_BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""One batch of a follower's audit records: four times what followers gather, so that a long fact fits as well."""
+
+SHIPPED_RECORDS_MAX: Final = 500
+"""Audit records in one batch of a follower: some 20 ms of checks, in a thread."""
+
+SHIPPED_USAGES_MAX: Final = 1_000
+"""Budgets whose usage a follower tells at once: one record can claim ``BUDGETS_PER_CHAIN_MAX`` more than it aims at."""

@@ -15,7 +15,8 @@ from sidecar.core.limits import VERIFY_ENTRIES_MAX
 from sidecar.core.log_entries import digest_of
 from sidecar.core.verification import Anchor, FactRef, Report, verify
 from sidecar.service.access import tenant_of
-from sidecar.service.log_store import AuditLog
+from sidecar.service.followers import LogName, named_log
+from sidecar.service.log_store import LogReader
 from sidecar.service.paging import SCANNED_MAX, Page, PageRequest, page_of
 from sidecar.service.store import Listed, Store, TenantTransaction
 
@@ -62,66 +63,81 @@ class Auditor:
         self._store = store
 
     def listed(
-        self, caller: Caller, tenant_id: str | None, wanted: AuditFilter, request: PageRequest
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        wanted: AuditFilter,
+        request: PageRequest,
+        shipped: LogName | None = None,
     ) -> tuple[str, Page[Entry]]:
-        """Return the tenant's id and a page of its records, the newest last.
+        """Return the tenant's id and a page of its records, or of those that a follower has ``shipped``, newest last.
 
-        A token of one identity sees the records about identities within its reach. Raises NotFound for others.
+        A token of one identity sees the records about identities within its reach. Raises NotFound for others, and for
+        an unknown log.
         """
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             if wanted.identity_id is not None:
                 caller.require_reach(walk(wanted.identity_id, part.identities.get))
+            log = named_log(part, shipped)
             reaches = cache(partial(_reaches, part, caller))
             start = request.after
             if wanted.from_us is not None:
-                start = max(start, _first_at(part.audit, wanted.from_us))
-            found = _entries(part.audit, start, wanted.to_us)
+                start = max(start, _first_at(log, wanted.from_us))
+            found = _entries(log, start, wanted.to_us)
             return part.tenant.tenant_id, page_of(
                 found,
                 PageRequest(start, request.limit),
                 lambda entry: wanted.fits(entry) and reaches(_about(entry)),
             )
 
-    def verify(self, caller: Caller, tenant_id: str | None, from_seq: int, to_seq: int | None) -> Verified:
+    def verify(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        from_seq: int,
+        to_seq: int | None,
+        shipped: LogName | None = None,
+    ) -> Verified:
         """Check the stored records ``from_seq`` to ``to_seq`` (included), at most ``VERIFY_ENTRIES_MAX`` of them.
 
-        Raises ValidationFailed for a range outside the log, Forbidden for a token of one identity.
+        Raises ValidationFailed for a range outside the log, Forbidden for a token of one identity, NotFound for an
+        unknown log of a follower.
         """
         caller.require_administrator()
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return verify_part(part, from_seq, to_seq)
+            return verify_part(named_log(part, shipped), part.tenant.tenant_id, from_seq, to_seq)
 
 
-def verify_part(part: TenantTransaction, from_seq: int, to_seq: int | None) -> Verified:
+def verify_part(log: LogReader, tenant_id: str, from_seq: int, to_seq: int | None) -> Verified:
     """Check a part of one log against the head, or against the record that follows the part."""
-    head = part.audit.head()
+    head = log.head()
     last = head.next_index - 1
     if not 0 <= from_seq <= max(last, 0):
         raise ValidationFailed(f"the log has the records 0 to {last}", field="from_seq")
     if to_seq is not None and not from_seq <= to_seq <= last:
         raise ValidationFailed(f"the log has the records 0 to {last}", field="to_seq")
     end = min(last if to_seq is None else to_seq, from_seq + VERIFY_ENTRIES_MAX - 1)
-    rows = part.audit.read(from_seq, end - from_seq + 1 if end < last else VERIFY_ENTRIES_MAX + 1)
+    rows = log.read(from_seq, end - from_seq + 1 if end < last else VERIFY_ENTRIES_MAX + 1)
     report = verify(
-        part.audit.origin,
-        part.tenant.tenant_id,
+        log.origin,
+        tenant_id,
         rows,
-        Anchor(head.next_index, head.link) if end >= last else _anchor_after(part.audit, end, head),
-        lambda ref, index: _fact(part.audit, ref, index),
+        Anchor(head.next_index, head.link) if end >= last else _anchor_after(log, end, head),
+        lambda ref, index: _fact(log, ref, index),
         start=from_seq,
-        previous=link_before(part.audit, from_seq),
+        previous=link_before(log, from_seq),
     )
     asked_on = (end < last and to_seq is None) or (to_seq is not None and end < to_seq)
     return Verified(report, end + 1 if report.valid and asked_on else None)
 
 
-def _fact(log: AuditLog, ref: FactRef, index: int) -> bytes | None:
+def _fact(log: LogReader, ref: FactRef, index: int) -> bytes | None:
     return log.fact(ref.digest, index)
 
 
-def _anchor_after(log: AuditLog, end: int, head: Head) -> Anchor:
+def _anchor_after(log: LogReader, end: int, head: Head) -> Anchor:
     """Return what the record after ``end`` says of a part that ends there.
 
     Where it is missing, the head will not fit.
@@ -132,13 +148,13 @@ def _anchor_after(log: AuditLog, end: int, head: Head) -> Anchor:
     return Anchor(head.next_index, head.link) if link is None else Anchor(end + 1, link)
 
 
-def link_before(log: AuditLog, seq: int) -> bytes | None:
+def link_before(log: LogReader, seq: int) -> bytes | None:
     """Return the link of the record before ``seq``, None before the first."""
     body = next(log.read(seq - 1, 1), None) if seq else None
     return None if body is None else link_of(body[1])
 
 
-def _entries(log: AuditLog, after: int, to_us: int | None) -> Iterator[Listed[Entry]]:
+def _entries(log: LogReader, after: int, to_us: int | None) -> Iterator[Listed[Entry]]:
     """Yield records as list items; the place of a record is one above its seq, so that 0 stands before the first."""
     if after >= log.head().next_index:
         return
@@ -150,7 +166,7 @@ def _entries(log: AuditLog, after: int, to_us: int | None) -> Iterator[Listed[En
         yield Listed(seq + 1, Entry(seq, encode_hash(link_of(body)), fields))
 
 
-def _first_at(log: AuditLog, from_us: int) -> int:
+def _first_at(log: LogReader, from_us: int) -> int:
     """Return the seq of the first record at or after ``from_us``: times never go back, so it is searched for."""
 
     def time_of(seq: int) -> int:

@@ -52,13 +52,17 @@ class BudgetPatch(msgspec.Struct, frozen=True):
 
 
 class Metered(msgspec.Struct, frozen=True):
-    """A budget with what its present window has used; ``warnings`` are told when it is made."""
+    """A budget with what its present window has used; ``warnings`` are told when it is made.
+
+    ``reported_at_us`` is when its follower told that usage, None where that is not told but known.
+    """
 
     tenant_id: str
     budget: Budget
     window: Window | None
     usage: Usage
     warnings: tuple[str, ...] = ()
+    reported_at_us: int | None = None
 
 
 def patch_budget(
@@ -141,8 +145,16 @@ def _limit(limit: Major, currency: str | None, field: str = "limit") -> int:
 
 
 def metered(part: TenantTransaction, budget: Budget, now_us: int, warnings: tuple[str, ...] = ()) -> Metered:
-    """Return a budget with what its present window has used."""
+    """Return a budget with what its present window has used, as its follower told where another machine decides on it.
+
+    A follower that decides on it has its counters itself; before its first report nothing is known to be used.
+    """
     window = _window(part, budget, now_us)
+    reported = None if budget.follower_id is None else part.shipments.usage(budget.budget_id)
+    if reported is not None:
+        is_present = window is not None and reported.window_us in {None, window.start_us}
+        usage = Usage(reported.settled, reported.held) if is_present else Usage()
+        return Metered(part.tenant.tenant_id, budget, window, usage, warnings, reported.reported_at_us)
     usage = Usage() if window is None else part.ledger.usage_in(budget, window)
     return Metered(part.tenant.tenant_id, budget, window, usage, warnings)
 

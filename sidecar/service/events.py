@@ -22,6 +22,7 @@ from sidecar.core.reservation import Reservation
 from sidecar.core.windows import ROLLING_US
 from sidecar.service.policy_store import PoliciesLoaded
 from sidecar.service.post import announce, heard_of, tell
+from sidecar.service.shipment_store import Follower
 from sidecar.service.store import TenantTransaction
 
 _BASIS_POINTS: Final = 10_000
@@ -139,6 +140,12 @@ def tell_policy_files(part: TenantTransaction, loaded: PoliciesLoaded, now_us: i
     """Tell that the policy files, which hold for all tenants, were replaced."""
     data = {"policy_id": None, "change": "files", "digest": loaded.digest.hex(), "by": loaded.by}
     announce(part, now_us, "policy.changed", data)
+
+
+def tell_follower(part: TenantTransaction, follower: Follower, origin: str, reason: str, now_us: int) -> None:
+    """Tell that the audit log of a follower cannot be what it says."""
+    data = {"follower_id": follower.token_id, "name": follower.name, "origin": origin, "reason": reason}
+    announce(part, now_us, "follower.alarm", data)
 
 
 def tell_payment(part: TenantTransaction, payment: Payment, now_us: int) -> None:

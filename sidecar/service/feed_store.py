@@ -12,13 +12,14 @@ from sidecar.core.staleness import Contact
 class Entry(NamedTuple):
     """One entry of the change feed. ``kind`` is None for what is not followed.
 
-    ``owner`` is whom a record that is gone belonged to, None where it belonged to nobody, or nobody knows.
+    ``is_removal`` says that it tells of the record's end, and then ``owner`` is whom the record belonged to.
     """
 
     revision: int
     kind: RecordKind | None
     id: str
     owner: str | None
+    is_removal: bool = False
 
 
 class Feed(Protocol):

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from sidecar.core.directory import Tenant
-from sidecar.core.feed import FeedRefused, Page, files_digest
+from sidecar.core.feed import FeedRefused, Page
 from sidecar.core.feed_review import review_page
 from sidecar.core.feed_snapshot import SnapshotHead
 from sidecar.core.snapshot import PolicyFiles
@@ -74,11 +74,10 @@ class Following:
         self._new_log_id = new_log_id
         self._clock = clock
         self._instant = instant
-        self._files: PolicyFiles | None = None
 
     def wanted(self) -> Wanted:
         """Return what to ask the control plane for next, as the store says it."""
-        return self._wanted(self._kept())
+        return _wanted(self._kept())
 
     async def begin_anew(self) -> None:
         """Drop what is staged, and want a snapshot from its beginning: what holds holds on until that is applied."""
@@ -98,17 +97,16 @@ class Following:
         if page.is_compacted or _is_other_source(kept, page):
             await self.begin_anew()
             return "compacted"
-        wanted = self._wanted(kept)
+        wanted = _wanted(kept)
         if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since:
             return "ignored"
         _require_next(page, wanted.since)
-        files = self._files_of(kept, page)
+        files = _files_of(kept, page) if page.is_last else None
         if kept.staging is None and page.is_last:
             changes = await self._stage.news(kept.tenant, page.changes)
             return await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
         await self._stage.add(kept, page)
         if not page.is_last:
-            self._files = files
             return "staged"
         kept = self._kept()
         changes = await self._stage.differing(kept, page.to_revision)
@@ -137,25 +135,6 @@ class Following:
                 raise FeedRefused("this data directory has tenants of its own, a follower needs an empty one")
             return kept
 
-    def _wanted(self, kept: Kept) -> Wanted:
-        state, staging = kept.state, kept.staging
-        if staging is not None and not staging.is_complete:
-            return WantsSnapshot(staging.cursor)
-        digest = None if state is None else state.files_digest
-        if staging is not None:
-            return WantsPage(staging.since, digest if self._files is None else files_digest(self._files))
-        return WantsSnapshot(None) if state is None else WantsPage(state.revision, digest)
-
-    def _files_of(self, kept: Kept, page: Page) -> PolicyFiles | None:
-        """Return the policy files that come with a page, None where those that are here stay."""
-        if kept.state is not None and page.files_digest == kept.state.files_digest:
-            return None
-        if page.files is not None:
-            return page.files
-        if self._files is not None and page.files_digest == files_digest(self._files):
-            return self._files
-        raise FeedRefused("the page has other policy files than those that are here, and leaves them out")
-
     async def _apply(self, kept: Kept, page: Page, asked: Instant, files: PolicyFiles | None, plan: Plan) -> Taken:
         """Apply what was planned, once it has passed; where there is nothing to apply, note the contact alone."""
         tenant = self._tenant(kept, page)
@@ -182,7 +161,6 @@ class Following:
             now_us=self._clock(),
         )
         await self._store.write(partial(switch, wanted=wanted), apart=True)
-        self._files = None
         return "applied"
 
     def _tenant(self, kept: Kept, page: Page) -> Tenant:
@@ -238,6 +216,25 @@ def _is_other_source(kept: Kept, page: Page) -> bool:
         staging = kept.staging
         return staging.is_complete and (staging.origin, staging.scope) != (page.origin, page.scope)
     return kept.state is not None and kept.state.scope != page.scope
+
+
+def _wanted(kept: Kept) -> Wanted:
+    state, staging = kept.state, kept.staging
+    if staging is not None and not staging.is_complete:
+        return WantsSnapshot(staging.cursor)
+    if staging is None and state is None:
+        return WantsSnapshot(None)
+    since = staging.since if staging is not None else state.revision if state is not None else 0
+    return WantsPage(since, None if state is None else state.files_digest)
+
+
+def _files_of(kept: Kept, page: Page) -> PolicyFiles | None:
+    """Return the policy files that come with the last page, None where those that are here stay."""
+    if kept.state is not None and page.files_digest == kept.state.files_digest:
+        return None
+    if page.files is None:
+        raise FeedRefused("the page names other policy files than those that are here, and leaves them out")
+    return page.files
 
 
 def _require_newer(kept: Kept, revision: int) -> None:

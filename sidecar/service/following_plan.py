@@ -7,20 +7,17 @@ there already was found good, so only what changes is looked at.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from sidecar.core.budget import card_owner
+from sidecar.core.budget import card_owner, owning_card
 from sidecar.core.directory import Identity
 from sidecar.core.feed import KINDS, Change, FeedRefused, Followed, FollowedToken, RecordKind
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.service.store import TenantTransaction, Transaction
 
 Key: TypeAlias = tuple[RecordKind, str]
-
-CARD_OWNER: Final = card_owner("")
-"""What the owner of a card's budget begins with."""
 
 
 def key_of(change: Change) -> Key:
@@ -81,9 +78,9 @@ class Prospect:
         if isinstance(change.value, Identity):
             self._require_chain(change.value)
         elif change.owner is not None:
-            is_card = change.owner.startswith(CARD_OWNER)
-            kind: RecordKind = "card" if is_card else "identity"
-            owner = change.owner.removeprefix(CARD_OWNER)
+            card_id = owning_card(change.owner)
+            kind: RecordKind = "identity" if card_id is None else "card"
+            owner = change.owner if card_id is None else card_id
             if self.find(kind, owner) is None:
                 raise FeedRefused(f"{change.kind} `{change.id}` belongs to {kind} `{owner}`, which is not there")
         self._require_free(change)

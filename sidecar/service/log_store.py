@@ -8,8 +8,8 @@ from sidecar.core.idempotency import Replay
 from sidecar.core.model import AuditMark, Decision
 
 
-class AuditLog(Protocol):
-    """The hash chain of one tenant and the facts behind it."""
+class LogReader(Protocol):
+    """The hash chain of one log, to read."""
 
     @property
     def origin(self) -> str:
@@ -18,14 +18,21 @@ class AuditLog(Protocol):
     def head(self) -> Head:
         """Return the end of the log."""
 
+    def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
+        """Yield stored records from index ``start`` on."""
+
+    def fact(self, digest: bytes, index: int) -> bytes | None:
+        """Return the bytes that record ``index`` refers to."""
+
+
+class AuditLog(LogReader, Protocol):
+    """The hash chain of one tenant and the facts behind it."""
+
     def append(self, kind: str, now_us: int, fields: Body) -> AuditMark:
         """Seal one record onto the head."""
 
     def tell_notices(self, now_us: int) -> None:
         """Record what happened to the deployment and this log has not told of yet."""
-
-    def read(self, start: int, most: int) -> Iterator[tuple[int, bytes]]:
-        """Yield stored records from index ``start`` on."""
 
     def keep_request(self, content: bytes) -> bytes:
         """Store the canonical request of the next record; returns its hash."""
@@ -35,9 +42,6 @@ class AuditLog(Protocol):
 
     def has_fact(self, digest: bytes) -> bool:
         """Whether a lasting fact is kept."""
-
-    def fact(self, digest: bytes, index: int) -> bytes | None:
-        """Return the bytes that record ``index`` refers to."""
 
 
 class Answers(Protocol):

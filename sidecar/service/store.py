@@ -25,6 +25,8 @@ from sidecar.service.log_store import Answers, AuditLog
 from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
 from sidecar.service.shadow_store import Shadows
+from sidecar.service.shipment_store import Shipments
+from sidecar.service.token_store import Tokens
 
 T = TypeVar("T")
 
@@ -116,22 +118,6 @@ class Tenants(Protocol):
 
     def reach(self, number: int, revision: int, *, policies: bool) -> None:
         """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now."""
-
-
-class Tokens(Protocol):
-    """Tokens by their public part, whatever their tenant."""
-
-    def find(self, key_id: str) -> Token | None:
-        """Return the token with this public part."""
-
-    def put(self, token: Token) -> None:
-        """Store a token under its public part, which no other token may have."""
-
-    def replace(self, old: Token, new: Token) -> None:
-        """Store ``new`` in place of ``old``; the secret of ``old`` opens on where ``new`` calls it its former one."""
-
-    def delete(self, token: Token) -> None:
-        """Forget a token and its former secret."""
 
 
 class Ledger(Protocol):
@@ -240,6 +226,10 @@ class TenantTransaction(Protocol):
     @property
     def shadows(self) -> Shadows:
         """What its decisions would have been under the shadow policies."""
+
+    @property
+    def shipments(self) -> Shipments:
+        """The logs that its followers have shipped."""
 
 
 class Transaction(PolicyStore, Protocol):

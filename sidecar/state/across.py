@@ -10,8 +10,9 @@ from sidecar.state.codec import U32
 from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
-from sidecar.state.rows import every_row
 from sidecar.state.replica_check import check_replica
+from sidecar.state.rows import every_row
+from sidecar.state.shipments_check import check_shipped_numbers
 from sidecar.state.tenants import DEPLOYMENT
 from sidecar.state.tenants_check import check_tenants
 from sidecar.state.tokens_check import KeyRing
@@ -47,3 +48,4 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
     yield from check_notices(txn, tables)
     yield from check_tenants(txn, tables)
     yield from check_replica(txn, tables)
+    yield from check_shipped_numbers(txn, tables, tenants)

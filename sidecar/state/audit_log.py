@@ -21,7 +21,9 @@ from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import Notice, notices
 from sidecar.state.tenants import DEPLOYMENT
 
-_HEAD: Final = Struct(">Q32sQI")
+HEAD: Final = Struct(">Q32sQI")
+"""A head as it lies: the next index, the link, the newest time, the clock epoch."""
+
 LASTING: Final = U64_MAX
 """In place of a tile: facts that many records share."""
 
@@ -31,10 +33,11 @@ TILE: Final = 256
 
 def keep_shared_fact(txn: Txn, facts: Table, content: bytes) -> None:
     """Store what records of any tenant may refer to, once."""
-    txn.put(_fact_key(DEPLOYMENT, LASTING, fact_hash(content)), content, db=facts, overwrite=False)
+    txn.put(fact_key(DEPLOYMENT, LASTING, fact_hash(content)), content, db=facts, overwrite=False)
 
 
-def _fact_key(number: int, tile: int, digest: bytes) -> bytes:
+def fact_key(number: int, tile: int, digest: bytes) -> bytes:
+    """Return where a fact lies: under whose number, beside which others."""
     return TENANT_U64.pack(number, tile) + digest
 
 
@@ -65,7 +68,7 @@ class AuditLog:
         head = self._seen.get(number)
         if head is None:
             data = self._txn.get(U32.pack(number), db=self._heads)
-            head = self._seen[number] = self._empty() if data is None else Head(*_HEAD.unpack(data))
+            head = self._seen[number] = self._empty() if data is None else Head(*HEAD.unpack(data))
         return head
 
     def _empty(self) -> Head:
@@ -95,7 +98,7 @@ class AuditLog:
         if not self._txn.put(key, sealed.body, db=self._audit, overwrite=False):
             raise StoreUnusable(f"record {sealed.index} of tenant `{self._tenant.tenant_id}` exists already")
         after = self._seen[self._tenant.number] = sealed.head
-        packed = _HEAD.pack(after.next_index, after.link, after.last_us, after.clock_epoch)
+        packed = HEAD.pack(after.next_index, after.link, after.last_us, after.clock_epoch)
         self._txn.put(U32.pack(self._tenant.number), packed, db=self._heads)
         self._appended.append(kind)
         return sealed
@@ -131,18 +134,18 @@ class AuditLog:
 
     def _keep(self, content: bytes, tile: int) -> bytes:
         digest = fact_hash(content)
-        self._txn.put(_fact_key(self._tenant.number, tile, digest), content, db=self._facts, overwrite=False)
+        self._txn.put(fact_key(self._tenant.number, tile, digest), content, db=self._facts, overwrite=False)
         return digest
 
     def has_fact(self, digest: bytes) -> bool:
         """Whether a lasting fact of this tenant is kept."""
-        return self._txn.get(_fact_key(self._tenant.number, LASTING, digest), db=self._facts) is not None
+        return self._txn.get(fact_key(self._tenant.number, LASTING, digest), db=self._facts) is not None
 
     def fact(self, digest: bytes, index: int) -> bytes | None:
         """Return the bytes that record ``index`` refers to by ``digest``; None when they were erased."""
         number = self._tenant.number
         for owner, tile in ((number, LASTING), (number, index // TILE), (DEPLOYMENT, LASTING)):
-            data = self._txn.get(_fact_key(owner, tile, digest), db=self._facts)
+            data = self._txn.get(fact_key(owner, tile, digest), db=self._facts)
             if data is not None:
                 return bytes(data)
         return None

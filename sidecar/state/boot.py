@@ -15,18 +15,21 @@ import msgspec
 from sidecar.core.errors import SidecarError, StoreUnusable
 from sidecar.core.verification import Anchor, verify
 from sidecar.service.audit import link_before
+from sidecar.service.log_store import LogReader
 from sidecar.state.codec import decode, fitting
 from sidecar.state.environment import Environment, StoreError, Table, Txn, open_existing
 from sidecar.state.records import Kind, Record
 from sidecar.state.rows import tenant_rows
-from sidecar.state.tenant_transaction import TenantTransaction
 from sidecar.state.transaction import Transaction
 
 TAIL_RECORDS: Final = 1_000
 """Records re-hashed at the end of one log."""
 
 BUDGET_RECORDS: Final = 5_000
-"""Records re-hashed at boot over all logs, some 0.2 s; at least the newest of each log, 0.03 s for 1,000 of them."""
+"""Records re-hashed at boot over all logs, some 0.2 s; at least the newest of each log, 0.03 s for 1,000 of them.
+
+Of shipped logs the newest record each, for as long as there is something left.
+"""
 
 
 PROBE_SECONDS_MAX: Final = 60
@@ -86,7 +89,12 @@ def check_store(environment: Environment) -> None:
     with environment.read() as txn:
         whole = Transaction(txn, environment.tables)
         for tenant in whole.tenants.after(0):
-            left -= _check_tail(whole.of(tenant), max(1, min(TAIL_RECORDS, left)))
+            part = whole.of(tenant)
+            name = f"the audit log of tenant `{tenant.tenant_id}`"
+            left -= _check_tail(name, part.audit, tenant.tenant_id, max(1, min(TAIL_RECORDS, left)))
+            for log in part.shipments.all_logs() if left > 0 else ():
+                name = f"the log `{log.origin}` of follower `{log.token_id}`"
+                left -= _check_tail(name, part.shipments.reader(log), tenant.tenant_id, 1)
 
 
 def newest_time(environment: Environment) -> int:
@@ -104,23 +112,15 @@ def typed_identities(txn: Txn, tables: dict[str, Table], number: int) -> Iterato
         yield key[1:].decode(), fitting(decode(value, _record).document, _typed).type
 
 
-def _check_tail(part: TenantTransaction, most: int) -> int:
-    head = part.audit.head()
+def _check_tail(name: str, log: LogReader, tenant_id: str, most: int) -> int:
+    head = log.head()
     start = max(0, head.next_index - most)
-    before = None if start == 0 else link_before(part.audit, start)
-    report = verify(
-        part.audit.origin,
-        part.tenant.tenant_id,
-        part.audit.read(start, most + 1),
-        Anchor(head.next_index, head.link),
-        start=start,
-        previous=before,
-    )
+    before = None if start == 0 else link_before(log, start)
+    anchor = Anchor(head.next_index, head.link)
+    report = verify(log.origin, tenant_id, log.read(start, most + 1), anchor, start=start, previous=before)
     fault = report.first_invalid
     if fault is not None:
-        raise StoreUnusable(
-            f"the audit log of tenant `{part.tenant.tenant_id}` is broken at {fault.seq}: {fault.reason}"
-        )
+        raise StoreUnusable(f"{name} is broken at {fault.seq}: {fault.reason}")
     return head.next_index - start
 
 

@@ -47,7 +47,7 @@ class Feed:
     def told(self, after: int, most: int) -> list[Entry]:
         """Return up to ``most`` entries of the change feed after a revision, in their order."""
         found = changes_after(self._txn, self._tables["changes"], self._number, after, most)
-        return [Entry(each.revision, _NAMES.get(each.kind), each.key, each.owner) for each in found]
+        return [Entry(each.revision, _NAMES.get(each.kind), *each[2:]) for each in found]
 
     def find(self, kind: RecordKind, key: str) -> Change | None:
         """Return a record as it is now."""

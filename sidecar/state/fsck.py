@@ -28,6 +28,7 @@ from sidecar.state.outbox_check import check_outbox
 from sidecar.state.records_check import Told, check_records
 from sidecar.state.rows import tenant_rows
 from sidecar.state.shadow_check import check_shadow
+from sidecar.state.shipments_check import check_shipments
 from sidecar.state.tenant_transaction import TenantTransaction
 from sidecar.state.transaction import Transaction
 
@@ -202,6 +203,7 @@ class _Check:
             keys.faults[number],
             check_answers(self._txn, self._tables, number),
             check_shadow(self._txn, self._tables, number),
+            check_shipments(self._txn, self._tables, self._tenant, self._part.shipments),
         ):
             self._blame("records", message)
 

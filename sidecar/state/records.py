@@ -53,12 +53,13 @@ class Stored(NamedTuple, Generic[T]):
 
 
 class Changed(NamedTuple):
-    """One entry of the change feed. ``owner`` is whom a record that is gone belonged to, None where nobody knows."""
+    """One entry of the change feed; of a removal, ``owner`` is whom the record belonged to."""
 
     revision: int
     kind: int
     key: str
     owner: str | None
+    is_removal: bool
 
 
 _BY_KIND: Final = b"\x01"
@@ -69,7 +70,7 @@ _CHANGE_KIND: Final = TENANT_U64.size
 """Where the kind of what changed stands in the key of a change."""
 
 _OWNER: Final = b"\x00"
-"""In a change, in front of the owner of what is gone; no id has this character."""
+"""In a change, this and the owner follow the id of what is gone; no id has this character."""
 
 _record: Final = msgspec.msgpack.Decoder(Record)
 
@@ -183,7 +184,7 @@ class Collection(Generic[T]):
         if old.owner is not None:
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
         self._lose_name(key, old.external_id)
-        self._tell(key, revision, old.owner)
+        self._tell(key, revision, _OWNER + (old.owner or "").encode())
 
     def _lose_name(self, key: str, external_id: str | None) -> None:
         """Find a value by its external id no more, unless another one has taken that over already."""
@@ -220,10 +221,9 @@ class Collection(Generic[T]):
             self._txn.put(self._external(record.external_id), key.encode(), db=self._index)
         self._tell(key, record.revision)
 
-    def _tell(self, key: str, revision: int, owner: str | None = None) -> None:
+    def _tell(self, key: str, revision: int, removed: bytes = b"") -> None:
         change = TENANT_U64.pack(self._number, revision) + self._kind + short_hash(key)
-        told = key.encode() if owner is None else key.encode() + _OWNER + owner.encode()
-        self._txn.put(change, told, db=self._changes)
+        self._txn.put(change, key.encode() + removed, db=self._changes)
 
     def _find(self, key: str) -> Stored[T] | None:
         text = key_text(key)
@@ -275,9 +275,9 @@ def changes_after(txn: Txn, changes: Table, number: int, after: int, most: int) 
         more = cursor.set_range(TENANT_U64.pack(number, after + 1))
         while more and len(found) < most and bytes(cursor.key()).startswith(prefix):
             key = bytes(cursor.key())
-            name, _, owner = bytes(cursor.value()).partition(_OWNER)
+            name, removed, owner = bytes(cursor.value()).partition(_OWNER)
             _, revision = TENANT_U64.unpack(key[:_CHANGE_KIND])
-            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None))
+            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None, bool(removed)))
             more = cursor.next()
     return found
 

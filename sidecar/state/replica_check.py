@@ -3,8 +3,6 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
-
 from sidecar.core.errors import StoreUnusable, ValidationFailed
 from sidecar.core.feed import KINDS, read_change
 from sidecar.core.staleness import Contact

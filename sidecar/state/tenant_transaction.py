@@ -26,6 +26,7 @@ from sidecar.state.outbox import Outbox
 from sidecar.state.payments import Payments
 from sidecar.state.records import Collection, Kind, stored
 from sidecar.state.shadow import Shadows
+from sidecar.state.shipments import Shipments
 from sidecar.state.webhooks import Webhooks
 
 _identity: Final = stored(msgspec.msgpack.Decoder(Identity))
@@ -171,3 +172,8 @@ class TenantTransaction:
     def shadows(self) -> Shadows:
         """What its decisions would have been under the shadow policies."""
         return Shadows(self._txn, self._tables, self.tenant.number)
+
+    @lazy
+    def shipments(self) -> Shipments:
+        """The logs that its followers have shipped."""
+        return Shipments(self._txn, self._tables, self.tenant, self.audit)

@@ -10,11 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.app import duty as module
-from sidecar.app.duty import SWEEP_ROUNDS, Duty
+from sidecar.app.duty import SWEEP_ROUNDS, Chores, Duty
 from sidecar.core.errors import Unavailable
 from sidecar.core.webhooks import Response
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.service.announcement import Announcer
+from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Parcel
 from sidecar.service.payment_effects import RETRY_US
 from sidecar.service.policy_store import PoliciesLoaded
@@ -24,6 +25,8 @@ from sidecar.state.clock import Clock
 from tests.service.bank import PENDING, SUCCESS, FakeRail, Till, paying
 from tests.service.builders import SECOND, World, limit, payment, shipped_files
 from tests.service.mailroom import TAKEN, Mailroom
+
+CHANGES_KEPT = 10
 
 
 class Open:
@@ -46,10 +49,9 @@ class Office:
         self.mail = Mailroom(world)
         self.clock = Clock(0, lambda: world.now_us, lambda: world.now_us)
         self.courier = Courier(self.mail.dispatch, Open(), self.clock)  # type: ignore[arg-type]
-        announcer, transits = Announcer(world.store), transits or Transits(world.store, self.clock)
-        self.duty = Duty(
-            folder / "lock", world.store, world.settler, self.clock, world.desk, self.courier, announcer, transits
-        )
+        transits = transits or Transits(world.store, self.clock)
+        chores = Chores(self.courier, Announcer(world.store), transits, Compactor(world.store, CHANGES_KEPT))
+        self.duty = Duty(folder / "lock", world.store, world.settler, self.clock, world.desk, chores)
 
     def run(self, until: Callable[[], bool], ticks: int = 2_000) -> None:
         """Work until something holds, which must be before so many ticks."""
@@ -208,3 +210,17 @@ def test_payments_that_were_left_on_their_way_are_taken_up_and_nothing_waits_for
         again = Office(world, tmp_path, till.transits)
         again.run(lambda: till.get(payment.payment_id).payment.status == "success")
         assert world.faults() == []
+
+
+def test_old_changes_are_forgotten_for_as_long_as_there_are_more(office: Office) -> None:
+    """Some at each tick, behind what is due; the newest are kept."""
+    for _ in range(CHANGES_KEPT + 5):
+        office.world.budget(limit(100))
+
+    def floor() -> int:
+        with office.world.store.read() as txn:
+            tenant = next(txn.tenants.after(0))
+            return txn.tenants.revisions(tenant.number).entities - txn.of(tenant).feed.floor()
+
+    assert floor() > CHANGES_KEPT
+    office.run(lambda: floor() == CHANGES_KEPT)

@@ -69,6 +69,7 @@ LISTS = (
     "/v1/treasury/cards",
     "/v1/webhooks",
     "/v1/shadow",
+    "/v1/followers",
 )
 NAMES = [f"{method} {path}" for method, path, _ in CALLS]
 

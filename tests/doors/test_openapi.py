@@ -161,6 +161,7 @@ PAYMENT = "POST /v1/payments"
 CANCEL = "POST /v1/payments/{payment_id}/cancel"
 PASSKEYS, OPTIONS = "POST /v1/passkeys", "POST /v1/passkeys/options"
 GRANTS, APPROVE = "POST /v1/grants", "POST /v1/grants/{grant_id}/approve"
+SHIP, FOLLOWER = "POST /v1/audit/records", ("POST /v1/tokens", 1)
 GRANTABLE = ((ACCOUNTS, 1), (PASSKEYS, 0))
 BEFORE = {
     "POST /v1/decisions/{decision_id}/refund": ((SETTLE, 0),),
@@ -179,10 +180,18 @@ BEFORE = {
     "GET /v1/grants/{grant_id}": (*GRANTABLE, (GRANTS, 0)),
     APPROVE: (*GRANTABLE, (GRANTS, 0)),
     "POST /v1/grants/{grant_id}/revoke": (*GRANTABLE, (GRANTS, 0)),
+    SHIP: (FOLLOWER,),
+    "GET /v1/followers": (FOLLOWER, (SHIP, 0)),
+    "GET /v1/followers/{follower_id}": (FOLLOWER, (SHIP, 0)),
 }
 """Calls that need others first, each with the number of an example."""
 
-WITHOUT_EXAMPLE = {"GET /openapi.json": "it would be itself", "GET /metrics": "its figures never repeat"}
+WITHOUT_EXAMPLE = {
+    "GET /openapi.json": "it would be itself",
+    "GET /metrics": "its figures never repeat",
+    "GET /v1/changes": "it holds the texts of all policy files",
+    "GET /v1/snapshot": "it is no JSON document but one on each line",
+}
 
 SHADOW_POLICY = """\
 @id("cards/at-most-40")
@@ -198,12 +207,22 @@ ANSWERED = {
     if call not in NEEDS_A_RAIL
     for example in range(len(examples))
 }
-COUNTED = {"revision", "entity_revision", "seq", "entries_checked", "files", "loaded_at", "seconds"}
+COUNTED = {
+    "revision",
+    "entity_revision",
+    "tenant_revision",
+    "lag_revisions",
+    "seq",
+    "entries_checked",
+    "files",
+    "loaded_at",
+    "seconds",
+}
 """Fields that say how much happened before, or how long something took."""
 
 MASKS = (
     (r"\b(pol|bud|dec|tok|card|wh|evt|acct|pay|grt|pk)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),
-    (r"\b([as][kt]_live)_[A-Z2-7]{10}(_[0-9A-Za-z]{43}_[0-9A-Za-z]{6})?\b", r"\1_"),
+    (r"\b(sk_live|at_live|fw_live)_[A-Z2-7]{10}(_[0-9A-Za-z]{43}_[0-9A-Za-z]{6})?\b", r"\1_"),
     (r"\bwhsec_[A-Za-z0-9+/=]+", "whsec_"),
     (r"\bsha256:[0-9a-f]{64}\b", "sha256:"),
     (r'"nonce":"[A-Za-z0-9_-]{22}"', "nonce"),
@@ -217,7 +236,7 @@ class World:
     def __init__(self, door: Door) -> None:
         """Stand before an empty application."""
         self._door = door
-        self._token = OPERATOR
+        self._token = self._follower = OPERATOR
         self._ids: dict[str, str] = {}
         self._phone = Authenticator()
 
@@ -227,12 +246,15 @@ class World:
         target = re.sub(r"\{(\w+)\}", lambda match: self._ids[match[1]], path)
         if example.query:
             target = f"{target}?{example.query}"
-        token = OPERATOR if name in BY_OPERATOR else self._token
+        token = OPERATOR if name in BY_OPERATOR else self._follower if name == SHIP else self._token
         answer = self._door.call(method, target, self._request(name, example), token=token)
         if answer.body:
             ids = {key: value for key, value in answer.document.items() if key.endswith("_id") and value is not None}
             self._ids = ids | self._ids if name == AUTHORIZE else self._ids | ids
             self._token = answer.document.get("api_key", self._token)
+            if answer.document.get("kind") == "follower":
+                self._follower = answer.document["token"]
+                self._ids["follower_id"] = answer.document["token_id"]
         return answer
 
     def _request(self, name: str, example: Example) -> object:

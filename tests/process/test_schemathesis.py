@@ -68,7 +68,7 @@ class Existing:
             self.spare[path] = self._make("POST /v1/treasury/cards", identity_id=spare, **card)["card_id"]
         self.spare["/v1/webhooks/{webhook_id}"] = self._make("POST /v1/webhooks")["webhook_id"]
         self.spare["/v1/tokens/{token_id}/rotate"] = self._make("POST /v1/tokens")["token_id"]
-        self.ids |= self._payment() | self._grant()
+        self.ids |= self._payment() | self._grant() | self._follower()
         for end in ("settle", "release", "refund"):
             self.spare[f"/v1/decisions/{{decision_id}}/{end}"] = self._make("POST /v1/authorize")["decision_id"]
 
@@ -92,6 +92,13 @@ class Existing:
             self.spare[path] = self._make("POST /v1/grants", **wallet)["grant_id"]
         self.spare["/v1/passkeys/{passkey_id}"] = made[1]
         return {"grant_id": self._make("POST /v1/grants", **wallet)["grant_id"], "passkey_id": made[0]}
+
+    def _follower(self) -> dict[str, str]:
+        """Have a follower ship the first record of its log."""
+        made = self._ok("/v1/tokens", EXAMPLES["POST /v1/tokens"][1].request)
+        path = "/v1/audit/records"
+        self._operator.ok("POST", path, EXAMPLES[f"POST {path}"][0].request, token=made["token"])
+        return {"follower_id": made["token_id"]}
 
     def _passkey(self, number: int) -> str:
         owner = {"identity_id": self.ids["parent_id"]}

@@ -1,12 +1,14 @@
 """The clock never goes back, follows the wall otherwise, and tells a jump from a sleep (rule 17)."""
 
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.state.clock import JUMP_US, Clock, Jump, PatientClock, elapsed_us, wall_us
+from sidecar.core.staleness import Instant
+from sidecar.state.clock import JUMP_US, Clock, Instants, Jump, boot_id, elapsed_us, wall_us
 
 SECOND = 1_000_000
 START = 1_770_120_000 * SECOND
@@ -62,22 +64,6 @@ def test_while_the_wall_is_behind_time_goes_on_as_it_elapses() -> None:
     assert clock() == machine.wall, "the wall has caught up"
 
 
-def test_a_followers_time_waits_for_the_wall_without_standing_still() -> None:
-    """However often it is asked: another clock would be ahead by as much for ever."""
-    machine = Machine()
-    clock = PatientClock(0, lambda: machine.wall, lambda: machine.elapsed)
-    machine.wall += 3_600 * SECOND
-    last = clock()
-    machine.wall -= 3_600 * SECOND
-    for _ in range(4_000):
-        machine.wall += SECOND
-        machine.elapsed += SECOND
-        now = clock()
-        assert now > last
-        last = now
-    assert last == machine.wall
-
-
 def test_a_jump_is_told_once() -> None:
     machine = Machine()
     clock = machine.clock()
@@ -130,3 +116,22 @@ def test_the_machine_is_asked_in_microseconds() -> None:
     first = elapsed_us()
     assert 0 < first <= elapsed_us()
     assert abs(elapsed_us() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000) < 60 * SECOND
+
+
+def test_a_moment_is_told_on_both_clocks_and_with_the_run_of_the_machine() -> None:
+    machine = Machine()
+    instants = Instants("run 1", lambda: machine.wall, lambda: machine.elapsed)
+    assert instants() == Instant("run 1", 50 * SECOND, START)
+    machine.wall, machine.elapsed = START - SECOND, 51 * SECOND
+    assert instants() == Instant("run 1", 51 * SECOND, START - SECOND)
+    before, now, after = elapsed_us(), Instants("run 1")(), elapsed_us()
+    assert before <= now.boottime_us <= after
+
+
+def test_the_run_of_the_machine_has_the_same_name_for_all_processes(tmp_path: Path) -> None:
+    """Where it has none, no other process's moments are taken for ones of the same run."""
+    file = tmp_path / "boot_id"
+    file.write_text("0b6f\n")
+    assert boot_id(file) == boot_id(file) == "0b6f"
+    assert boot_id(tmp_path / "none") != boot_id(tmp_path / "none")
+    assert boot_id() == boot_id()

@@ -5,7 +5,7 @@ goes. A field of the type ``Exact`` is a number of any length, which a reader sh
 Answers about decisions and the audit log are in ``verdicts``.
 """
 
-from typing import Annotated, Generic, Literal, TypeAlias, TypedDict, TypeVar
+from typing import Annotated, Generic, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 from msgspec import Meta
 
@@ -122,13 +122,17 @@ class Policy(TypedDict):
 
 
 class Usage(TypedDict):
-    """What the present window of a budget has used; a limit per transaction has none."""
+    """What the present window of a budget has used; a limit per transaction has none.
+
+    ``reported_at`` stands with a budget that a follower decides on: when it told this, null where it told nothing yet.
+    """
 
     window_start: Instant | None
     window_end: Instant | None
     settled: Exact
     reserved: Exact
     remaining: Exact
+    reported_at: NotRequired[Instant | None]
 
 
 class Budget(TypedDict):

@@ -4,6 +4,7 @@ from typing import Final
 
 from starlette.concurrency import run_in_threadpool
 
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import check_action
 from sidecar.core.instants import utc_text
 from sidecar.doors.native import answers, render, verdicts
@@ -11,6 +12,10 @@ from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer
 from sidecar.doors.wire.query import PAGE, cursor_at, instant, integer, list_name, one_of, page_request
 from sidecar.service.audit import AuditFilter, Auditor, Entry, Verified
+from sidecar.service.followers import LogName
+
+SHIPPED: Final = frozenset({"follower_id", "origin"})
+"""Query fields that name a log of a follower."""
 
 _NONE = -1
 _OWN_NAMES: Final = {"i", "prev", "ts", "v", "log", "type", "decision", "identity"}
@@ -25,7 +30,7 @@ class AuditCalls:
 
     def calls(self) -> tuple[Call, ...]:
         """Return the documented calls."""
-        filters = PAGE | {"identity_id", "from", "to", "verdict", "action"}
+        filters = PAGE | {"identity_id", "from", "to", "verdict", "action"} | SHIPPED
         return (
             Call(
                 method="GET",
@@ -39,7 +44,7 @@ class AuditCalls:
                 method="GET",
                 path="/v1/audit/verify",
                 run=self.verify,
-                query=frozenset({"from_seq", "to_seq"}),
+                query=frozenset({"from_seq", "to_seq"}) | SHIPPED,
                 answer=verdicts.Verified,
                 operation="verify_audit_log",
             ),
@@ -57,7 +62,7 @@ class AuditCalls:
         )
         name = list_name("audit", ask.query)
         request = page_request(ask.query, name)
-        tenant_id, page = self._auditor.listed(ask.caller, ask.tenant_id(), wanted, request)
+        tenant_id, page = self._auditor.listed(ask.caller, ask.tenant_id(), wanted, request, shipped_log(ask))
         data = [rendered(entry, tenant_id) for entry in page.values]
         return json_answer({"data": data, "next_cursor": cursor_at(page.next_after, name)})
 
@@ -65,8 +70,20 @@ class AuditCalls:
         """Check the chain; in a thread, since a full call reads 200,000 records."""
         from_seq, to_seq = integer(ask.query, "from_seq", default=0), integer(ask.query, "to_seq", default=_NONE)
         last = None if to_seq == _NONE else to_seq
-        found = await run_in_threadpool(self._auditor.verify, ask.caller, ask.tenant_id(), from_seq, last)
+        found = await run_in_threadpool(
+            self._auditor.verify, ask.caller, ask.tenant_id(), from_seq, last, shipped_log(ask)
+        )
         return json_answer(verified(found))
+
+
+def shipped_log(ask: Ask) -> LogName | None:
+    """Return which log of a follower is asked for, None for the tenant's own. Raises ValidationFailed."""
+    follower_id, origin = ask.query.get("follower_id"), ask.query.get("origin")
+    if follower_id is None:
+        if origin is not None:
+            raise ValidationFailed("`origin` names a log of a follower, expected `follower_id` as well", field="origin")
+        return None
+    return LogName(follower_id, origin)
 
 
 def rendered(value: Entry, tenant_id: str) -> render.Document:

@@ -24,6 +24,7 @@ TAGS: Final = {
     "tokens": "What callers authenticate with.",
     "webhooks": "Endpoints that are told what happens, signed after Standard Webhooks.",
     "audit": "The hash-chained log of everything that was decided and changed.",
+    "feed": "What servers that follow this one are told, so that they decide beside their agents.",
     "followers": "Servers that decide by what a control plane tells them, and how they stand with it.",
     "operations": "For whoever runs the process; no token is needed.",
 }

@@ -53,6 +53,7 @@ IN_PATH: Final[Mapping[str, object]] = MappingProxyType(
         "passkey_id": PasskeyId,
         "account_id": AccountId,
         "payment_id": PaymentId,
+        "follower_id": TokenId,
     }
 )
 """Parameters of paths."""
@@ -68,6 +69,15 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
             ),
         ],
         "cursor": Annotated[str, Meta(description="the `next_cursor` of the page before")],
+        "/v1/snapshot?cursor": Annotated[str, Meta(description="the `cursor` of the last mark that was read")],
+        "since": Annotated[int, Meta(description="changes after this revision", extra_json_schema=_PLACE)],
+        "files": Annotated[
+            str, Meta(description="the `files_digest` of the policy files that are known", pattern="^[0-9a-f]{64}$")
+        ],
+        "wait": Annotated[
+            int,
+            Meta(description="seconds to wait for a change", extra_json_schema={"minimum": 0, "maximum": 30}),
+        ],
         "identity_id": IdentityId,
         "card_id": CardId,
         "/v1/treasury/cards?status": Annotated[CardStatus, Meta(description="what holds for the card")],
@@ -88,6 +98,10 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "action": ActionName,
         "verdict": Annotated[Literal["allow", "deny"], Meta(description="decisions with this verdict")],
         "direction": Annotated[Direction, Meta(description="from the verdict that was to that of the shadow policies")],
+        "follower_id": Annotated[
+            TokenId, Meta(description="records that this follower has shipped, not the tenant's own")
+        ],
+        "origin": Annotated[str, Meta(description="a log of the follower by its name, the newest one unless said")],
         "from": Annotated[Instant, Meta(description="recorded at this time or later")],
         "to": Annotated[Instant, Meta(description="recorded before this time")],
         "from_seq": Annotated[int, Meta(description="the first record to check", extra_json_schema=_PLACE)],

@@ -109,7 +109,6 @@ def policy(stored: Stored, warnings: tuple[str, ...] = ()) -> answers.Policy:
 def budget(metered: Metered) -> answers.Budget:
     """Return a budget with what its present window has used."""
     value = metered.budget
-    window = metered.window
     return {
         "budget_id": value.budget_id,
         "tenant_id": metered.tenant_id,
@@ -126,18 +125,26 @@ def budget(metered: Metered) -> answers.Budget:
         "account_id": value.account_id,
         "follower_id": value.follower_id,
         "notify_at": _share(value),
-        "usage": {
-            "window_start": None if window is None else instant(window.start_us),
-            "window_end": None if window is None else instant(window.end_us),
-            "settled": number(metered.usage.settled, value.currency),
-            "reserved": number(metered.usage.held, value.currency),
-            "remaining": number(max(0, value.limit - metered.usage.total), value.currency),
-        },
+        "usage": _usage(metered),
         "warnings": metered.warnings,
         "created_at": utc_text(value.created_at_us),
         "updated_at": instant(value.updated_at_us),
         "revision": value.revision,
     }
+
+
+def _usage(metered: Metered) -> answers.Usage:
+    value, window = metered.budget, metered.window
+    shown: answers.Usage = {
+        "window_start": None if window is None else instant(window.start_us),
+        "window_end": None if window is None else instant(window.end_us),
+        "settled": number(metered.usage.settled, value.currency),
+        "reserved": number(metered.usage.held, value.currency),
+        "remaining": number(max(0, value.limit - metered.usage.total), value.currency),
+    }
+    if value.follower_id is not None:
+        shown["reported_at"] = instant(metered.reported_at_us)
+    return shown
 
 
 def _share(value: Budget) -> answers.Exact:

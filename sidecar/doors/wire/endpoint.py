@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 import orjson
 import structlog
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from sidecar.core.access import Caller
@@ -31,6 +32,7 @@ from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.body import BodyReader, document_of
 from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer
 from sidecar.doors.wire.manner import NATIVE, Manner
+from sidecar.doors.wire.streams import send_stream, while_there
 
 log: Final = structlog.get_logger("sidecar.http")
 
@@ -39,6 +41,7 @@ class Ask(msgspec.Struct, frozen=True):
     """One authenticated request as a call's function gets it.
 
     ``body`` has the call's request type, ``raw`` are its bytes; ``route`` names the call with its placeholders.
+    ``head`` is given to calls that may take long, None to all others.
     """
 
     caller: Caller
@@ -50,6 +53,7 @@ class Ask(msgspec.Struct, frozen=True):
     key_text: str | None
     route: str
     accept: str
+    head: Incoming | None = None
 
     def document(self) -> object:
         """Return the body as it was written, decoded; few calls look at it, so it is decoded for those only."""
@@ -76,6 +80,9 @@ class Ask(msgspec.Struct, frozen=True):
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 """The header of a stored answer."""
 
+APART_BYTES: Final = 256 * 1024
+"""A longer body, some 10 ms of reading, is read in a thread, so that no decision waits for it."""
+
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
 
 
@@ -84,10 +91,11 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
     ``is_open`` that it needs no token, and that no rate limit holds for it; ``is_decision`` that its answer is a
-    decision, or several. What follows ``body_bytes_max`` is for the description only: the type of its ``answer`` (None
-    for none) and the ``status`` that it comes with, types of ``further`` answers by status, its ``operation`` (the
-    function's name unless said) and ``tag`` (from the path unless said); ``names_tenant`` says that the query may name
-    one, and without ``is_documented`` the call is left out. ``manner`` is the native one unless said.
+    decision, or several; ``is_long`` that it may take long, and ends when its client goes away. What follows
+    ``body_bytes_max`` is for the description only: the type of its ``answer`` and the ``status`` that it comes with,
+    types of ``further`` answers by status (None for none), its ``operation`` (the function's name unless said) and
+    ``tag`` (from the path unless said); ``names_tenant`` says that the query may name one, and without
+    ``is_documented`` the call is left out. ``manner`` is the native one unless said.
     """
 
     method: str
@@ -99,6 +107,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     is_idempotent: bool = False
     is_open: bool = False
     is_decision: bool = False
+    is_long: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     answer: object = None
     status: int = 200
@@ -205,7 +214,10 @@ class Endpoint:
             failure = SidecarError("the request failed inside the sidecar")
             answer = self._manner.error_answer(failure, request_id, ())
         self._count(incoming, answer)
-        await send_answer(send, answer, request_id, incoming.limits)
+        if answer.chunks is None:
+            await send_answer(send, answer, request_id, incoming.limits)
+        else:
+            await send_stream(receive, send, answer, request_id, incoming.limits)
 
     def _request_id(self, incoming: Incoming) -> str:
         """Return the caller's request id, or one of the request's time."""
@@ -248,12 +260,14 @@ class Endpoint:
                 raise ValidationFailed("this call takes no body")
             if way.manner.requires_json:
                 incoming.require_json()
-        body = None if reader is None else reader.read(raw)
+        body = None if reader is None else await _read(reader, raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
             _check_key(key)
         ask = Ask(caller, now_us, path, query, body, raw, key, way.route, incoming.accept())
         incoming.parsed = perf_counter()
+        if call.is_long:
+            return await while_there(call.run(msgspec.structs.replace(ask, head=incoming)), receive)
         return await call.run(ask)
 
     def _admitted(self, incoming: Incoming, manner: Manner, now_us: int) -> Caller:
@@ -266,6 +280,11 @@ class Endpoint:
         if admission is not None:
             _limit(incoming, admission, manner)
         return caller
+
+
+async def _read(reader: BodyReader[Any], raw: bytes) -> object:
+    """Return a body as its request."""
+    return reader.read(raw) if len(raw) <= APART_BYTES else await run_in_threadpool(reader.read, raw)
 
 
 def _limit(incoming: Incoming, admission: Admission, manner: Manner) -> None:

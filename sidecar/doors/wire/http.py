@@ -1,7 +1,7 @@
 """One HTTP request and its answer, over plain ASGI: headers read once, the body bounded while it arrives."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from time import perf_counter
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
@@ -60,13 +60,14 @@ class ClientGone(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What goes back: the body as finished bytes."""
+    """What goes back: the body as finished bytes, or ``chunks`` of it that are made while it is sent."""
 
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = ()
     content_type: str = JSON
     cache_control: str = NO_STORE
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 class Incoming:
@@ -182,8 +183,25 @@ def _doubled(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     return None
 
 
+BODILESS: Final = frozenset({204, 304})
+"""Statuses whose answers have neither body nor type (RFC 9110 sections 15.3.5 and 15.4.5)."""
+
+
 async def send_answer(send: Send, answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> None:
-    """Send ``answer`` with the headers that every answer has, and ``more``."""
+    """Send ``answer``, which is finished, with the headers that every answer has, and ``more``."""
+    await send({"type": "http.response.start", "status": answer.status, "headers": _headers(answer, request_id, more)})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def send_start(send: Send, answer: Answer, request_id: str, more: tuple[Header, ...] = ()) -> None:
+    """Send the head of an ``answer`` whose body follows in pieces, so that nobody can say how long it is."""
+    headers = _headers(answer, request_id, more)
+    del headers[1]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+
+
+def _headers(answer: Answer, request_id: str, more: tuple[Header, ...]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer, of which the second says how long the body is."""
     kind, cache = answer.content_type, answer.cache_control
     headers = [
         _JSON_HEADER if kind == JSON else (b"content-type", kind.encode()),
@@ -191,12 +209,11 @@ async def send_answer(send: Send, answer: Answer, request_id: str, more: tuple[H
         (b"x-request-id", request_id.encode()),
         _NO_STORE_HEADER if cache == NO_STORE else (b"cache-control", cache.encode()),
     ]
-    if answer.status == 204:  # noqa: PLR2004 -- 204 has neither body nor type (RFC 9110 section 15.3.5)
+    if answer.status in BODILESS:
         headers = headers[2:]
     if answer.headers or more:
         headers += [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    return headers
 
 
 def status_of(error: SidecarError) -> int:

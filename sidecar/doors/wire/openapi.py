@@ -132,7 +132,7 @@ def statuses_of(call: Call) -> Iterator[int]:
         yield from (401, 403)
         if call.names_tenant or _PARAMETER.search(call.path):
             yield 404
-    if call.method not in _SAFE:
+    if call.method not in _SAFE or call.is_long:
         yield 409
     if call.request is not None:
         yield from (413, 415)
@@ -163,9 +163,7 @@ def _operation(call: Call, words: Words, schema_of: Callable[[object], Document]
     for status in statuses_of(call):
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/Error{status}"}
     for status, answer in call.further.items():
-        content = {call.content_type: {"schema": schema_of(answer)}}
-        described = inspect.getdoc(answer) or ""
-        operation["responses"][str(status)] = {"description": described, "headers": _headers(), "content": content}
+        operation["responses"][str(status)] = _further(call, answer, schema_of)
     return operation
 
 
@@ -190,6 +188,13 @@ def _success(call: Call, examples: tuple[Example, ...], schema_of: Callable[[obj
     if call.answer is not None:
         found["content"] = {call.content_type: {"schema": schema_of(call.answer)} | _examples(examples, "answer")}
     return found
+
+
+def _further(call: Call, answer: object, schema_of: Callable[[object], Document]) -> Document:
+    if answer is None:
+        return {"description": "As before.", "headers": _headers()}
+    content = {call.content_type: {"schema": schema_of(answer)}}
+    return {"description": inspect.getdoc(answer) or "", "headers": _headers(), "content": content}
 
 
 def _examples(examples: tuple[Example, ...], part: str) -> Document:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples import decisions, grants, payments, resources, shadow, treasury, webhooks
+from sidecar.doors.native.examples import decisions, followers, grants, payments, resources, shadow, treasury, webhooks
 from sidecar.doors.wire.openapi import Example
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
@@ -19,6 +19,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         **decisions.EXAMPLES,
         **grants.EXAMPLES,
         **shadow.EXAMPLES,
+        **followers.EXAMPLES,
         **webhooks.EXAMPLES,
     }
 )

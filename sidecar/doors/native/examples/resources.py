@@ -250,6 +250,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                 {"name": "procurement", "identity_id": AGENT, "expires_at": "2027-01-01T00:00:00Z"},
                 _TOKEN | {"token": _TOKEN_TEXT},
             ),
+            Example("A token for a follower", {"name": "edge", "kind": "follower"}),
         ),
         "GET /v1/tokens": (Example("The agent's tokens", answer=page(_TOKEN), query=f"identity_id={AGENT}"),),
         "PATCH /v1/tokens/{token_id}": (
