@@ -16,7 +16,7 @@ from starlette.routing import Route
 from sidecar.app.dialects import MANNERS, dialect_calls
 from sidecar.app.duty import Chores, Duty
 from sidecar.app.exposition import Exposition
-from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, follower_of
+from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, delegation_of, follower_of
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
@@ -36,6 +36,7 @@ from sidecar.doors.native.payments import PaymentCalls
 from sidecar.doors.native.policies import PolicyCalls
 from sidecar.doors.native.reference import ReferenceCalls
 from sidecar.doors.native.replica import ReplicaCalls
+from sidecar.doors.native.reservations import ReservationCalls
 from sidecar.doors.native.shadow import ShadowCalls
 from sidecar.doors.native.tenants import TenantCalls
 from sidecar.doors.native.tokens import TokenCalls
@@ -72,6 +73,7 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Load, Reloading
+from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
 from sidecar.service.shipments import Receiver, pass_endings
@@ -167,7 +169,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     replication = None if follower is None else follower.replication
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
-    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow)
+    authorizer = Authorizer(store, snapshots, new_id, metrics, shadow, delegation=delegation_of(follower))
     transits = Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
@@ -188,6 +190,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *ReplicaCalls(replication).calls(),
+        *ReservationCalls(Reservations(store, authorizer)).calls(),
         *OperationCalls(
             require_ready, Exposition(metrics, look, clock, replication), reloading.state, replication
         ).calls(),

@@ -19,12 +19,16 @@ from sidecar.core.errors import Conflict, Forbidden, Unauthenticated, Unavailabl
 from sidecar.core.staleness import Instant, StalenessLimits
 from sidecar.doors.wire.endpoint import Ask, Call
 from sidecar.doors.wire.http import Answer
+from sidecar.replica.cancelling import Cancelling
 from sidecar.replica.control_plane import ControlPlane
 from sidecar.replica.follow import Follower as FollowLoop
 from sidecar.replica.follow import Outcome
+from sidecar.replica.reservations import RemoteDelegate
 from sidecar.replica.ship import Pace, Shipper
+from sidecar.service.delegation import Delegation
 from sidecar.service.following import Following
 from sidecar.service.following_policies import VetPolicies
+from sidecar.service.intents import Canceller
 from sidecar.service.reload import Reloaded
 from sidecar.service.replication import Replication
 from sidecar.service.shipping import Shipping
@@ -106,6 +110,7 @@ class Follower(msgspec.Struct, frozen=True):
 
     replication: Replication
     plane: ControlPlane
+    delegation: Delegation
     works: tuple[Work, ...]
 
 
@@ -127,8 +132,15 @@ def follower_of(
     plane = ControlPlane(url, token)
     following = Following(store, snapshots, vet, lambda: log_id(new_id, clock()), clock, instant)
     loop = FollowLoop(plane, following, replication, instant, least_age(settings.max_staleness), count)
+    delegate = RemoteDelegate(plane)
+    cancelling = Cancelling(Canceller(store, delegate), clock)
     shipper = Shipper(Shipping(store, instant), plane, Pace(time.monotonic, asyncio.sleep, random.random))
-    return Follower(replication, plane, (loop, shipper))
+    return Follower(replication, plane, Delegation(store, delegate), (loop, shipper, cancelling))
+
+
+def delegation_of(follower: Follower | None) -> Delegation | None:
+    """Return what asks a follower's control plane to decide, None for a server that follows nobody."""
+    return None if follower is None else follower.delegation
 
 
 def log_id(new_id: Callable[[str, int], str], now_us: int) -> str:

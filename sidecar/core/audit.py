@@ -15,9 +15,11 @@ import msgspec
 import orjson
 
 from sidecar.core.budget import Claim, Usage
+from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
 from sidecar.core.model import AuthorizeRequest
+from sidecar.core.staleness import Freshly, recorded
 
 FORMAT: Final = 1
 """Version of the body; a reader refuses one it does not know."""
@@ -136,7 +138,7 @@ class DecisionFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was decided, as far as the record tells it in clear."""
+    """What was decided, as far as the record tells it in clear; ``freshly`` is None for what no follower decided."""
 
     decision_id: str
     allowed: bool
@@ -145,6 +147,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[str, ...]
     expires_at_us: int | None
     replay_of: str | None = None
+    freshly: Freshly | None = None
+    seat: Seat = HOME
+    referral: Referral | None = None
 
 
 def decision_body(
@@ -158,7 +163,11 @@ def decision_body(
     now_us: int,
     entity_revision: int,
 ) -> Body:
-    """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12)."""
+    """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12).
+
+    ``at`` is the follower that decided, ``for`` the one that a control plane decided for, ``remote`` what a control
+    plane decided for the one that decided here.
+    """
     fields: Body = {
         "decision": verdict.decision_id,
         "now": now_us,
@@ -197,11 +206,32 @@ def decision_body(
         ("replay_of", verdict.replay_of),
         ("others", facts.others or None),
         ("cards", (facts.card,) if facts.card else None),
+        ("at", verdict.seat.at),
+        ("for", verdict.seat.asker),
+        ("remote", None if verdict.referral is None else _remote(verdict.referral)),
     )
     for key, value in optional:
         if value is not None:
             fields[key] = value
-    return fields
+    return fields if verdict.freshly is None else fields | recorded(verdict.freshly)
+
+
+def _remote(referral: Referral) -> Body:
+    """Return what a control plane said, with the place of its own record; nothing was granted where it said nothing."""
+    word = referral.word
+    if word is None:
+        return {"granted": False}
+    said: Body = {"granted": word.granted}
+    if word.reasons and not word.granted:
+        said["codes"] = tuple(dict.fromkeys(reason.code for reason in word.reasons))
+    if word.shares:
+        said["budgets"] = [
+            (each.budget_id, each.revision, each.window_start_us, _figure(each.settled), _figure(each.held), each.asked)
+            for each in word.shares
+        ]
+    if word.audit is not None:
+        said["seq"], said["hash"] = word.audit.seq, word.audit.hash
+    return said
 
 
 def _figure(value: int) -> int | str:

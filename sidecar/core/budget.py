@@ -104,11 +104,13 @@ class Claim(msgspec.Struct, frozen=True):
 class Terms(msgspec.Struct, frozen=True):
     """The budgets that govern one action for one identity and card, sorted out once for many requests.
 
-    ``limits`` has, per owner with hard amount budgets, one of them and the currencies of all.
+    ``limits`` has, per owner with hard amount budgets, one of them and the currencies of all. ``is_assigned`` says that
+    a follower alone decides on some of the budgets.
     """
 
     budgets: tuple[Budget, ...]
     limits: tuple[tuple[Budget, frozenset[str | None]], ...]
+    is_assigned: bool = False
 
 
 def account_of(request: AuthorizeRequest) -> str | None:
@@ -125,7 +127,7 @@ def terms_of(budgets: Iterable[Budget], action_names: frozenset[str], account_id
         if budget.dimension == AMOUNT and budget.is_hard:
             by_owner.setdefault(budget.owner, []).append(budget)
     limits = tuple((own[0], frozenset(budget.currency for budget in own)) for own in by_owner.values())
-    return Terms(governing, limits)
+    return Terms(governing, limits, any(budget.follower_id is not None for budget in governing))
 
 
 def claims(request: AuthorizeRequest, terms: Terms, now_us: int, zone: ZoneInfo) -> tuple[Claim, ...]:

@@ -103,7 +103,11 @@ class AuditMark(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one request. A ``dry_run`` has neither id nor reservation nor audit mark."""
+    """The answer to one request. A ``dry_run`` has neither id nor reservation nor audit mark.
+
+    ``data_age_us`` is how old the data was that a follower decided on, None where nobody could say and on any other
+    server.
+    """
 
     decision_id: str | None
     identity_id: str
@@ -120,6 +124,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     entity_revision: int
     audit: AuditMark | None
     dry_run: bool = False
+    data_age_us: int | None = None
 
 
 def check_plain(value: object, field: str) -> Json:

@@ -10,11 +10,13 @@ from typing import Final
 from sidecar.core.budget import AMOUNT, Budget
 from sidecar.core.cards import Card, CardState, refused_category
 from sidecar.core.directory import SEVERITY, IdentityChain
+from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, BudgetCheck, Reason
 from sidecar.core.money import major_text
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.ruling import Ruling
+from sidecar.core.staleness import SKEW_MAX_US, Freshly
 
 CODES: Final = (
     "identity_revoked",
@@ -210,10 +212,71 @@ _PERIODS: Final = {
 }
 
 
+def decided_elsewhere(budget: Budget) -> Reason:
+    """Return the reason of a budget on which a follower alone decides, asked of anybody else."""
+    return _undecided(budget, f"budget `{budget.name}` is decided by follower `{budget.follower_id}` alone")
+
+
+def not_asked(budget: Budget) -> Reason:
+    """Return the reason of a budget on which the control plane decides, where it was not asked."""
+    return _undecided(budget, f"budget `{budget.name}` is decided at the control plane, which was not asked")
+
+
+def _undecided(budget: Budget, message: str) -> Reason:
+    return Reason(
+        verdict="deny",
+        code="replica_stale",
+        message=message,
+        identity_id=budget.identity_id,
+        card_id=budget.card_id,
+        budget_id=budget.budget_id,
+    )
+
+
+def as_told(code: str) -> Reason:
+    """Return a reason of a control plane of which a record tells nothing but the code."""
+    return Reason(verdict="deny", code=code, message=f"the control plane answered `{code}`")
+
+
+def no_word(trouble: str) -> Reason:
+    """Return the reason of a request on which the control plane has to decide as well and did not."""
+    return Reason(verdict="deny", code="replica_stale", message=f"the control plane did not decide: {trouble}")
+
+
 def _figure(check: BudgetCheck, value: int) -> str:
     if check.dimension == AMOUNT and check.currency is not None:
         return f"{major_text(value, check.currency)} {check.currency}"
     return f"{value} {check.dimension}"
+
+
+def stale(freshly: Freshly, action: str, now_us: int) -> tuple[Reason, ...]:
+    """Return why nothing is permitted on data of this age; empty where it may be."""
+    if not freshly.is_stale:
+        return ()
+    sentences = []
+    if freshly.fault is not None:
+        sentences.append(f"nothing is permitted here until someone has looked: {freshly.fault}")
+    if freshly.is_skewed:
+        side = "behind" if freshly.skew_us > 0 else "ahead of"
+        sentences.append(
+            f"the time here is {_seconds(abs(freshly.skew_us))} {side} the control plane's, at most"
+            f" {_seconds(SKEW_MAX_US)} are allowed"
+        )
+    if freshly.is_too_old:
+        known = "nobody can say how old this is"
+        if freshly.age_us is not None:
+            known = f"this was confirmed {_seconds(freshly.age_us)} ago, as of `{utc_text(now_us - freshly.age_us)}`"
+        sentences.append(f"`{action}` may rest on data of at most {_seconds(freshly.limit_us)}, and {known}")
+    return tuple([Reason(verdict="deny", code="replica_stale", message=each, advice=_AGAIN) for each in sentences])
+
+
+_AGAIN: Final = "ask again once this server has heard from its control plane"
+
+
+def _seconds(us: int) -> str:
+    """Return a time in seconds; one that is not whole is not made shorter than it is."""
+    whole, rest = divmod(-(-us // 1_000), 1_000)
+    return f"{whole}.{rest:03} s" if rest else f"{whole} s"
 
 
 def in_order(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -54,7 +54,10 @@ class Settlement(msgspec.Struct, frozen=True):
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
-    """What one permit holds. ``claims`` are exactly those of its audit record (I2)."""
+    """What one permit holds. ``claims`` are exactly those of its audit record (I2).
+
+    ``follower_id`` is the follower that a control plane holds it for, whose word ends it.
+    """
 
     decision_id: str
     identity_id: str
@@ -67,6 +70,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     settlement: Settlement | None = None
     late: bool = False
     overdrawn: bool = False
+    follower_id: str | None = None
 
     @property
     def is_visible(self) -> bool:
@@ -99,6 +103,7 @@ def place(
     claims: Sequence[Claim],
     now_us: int,
     ttl_seconds: int,
+    follower_id: str | None = None,
 ) -> Transition:
     """Return the new reservation of a permit. ``asked`` maps dimensions to figures; a count is settled at once."""
     expires_at_us = now_us + ttl_seconds * 1_000_000
@@ -116,6 +121,7 @@ def place(
         claims=held,
         created_at_us=now_us,
         expires_at_us=expires_at_us,
+        follower_id=follower_id,
     )
     return Transition(reservation, tuple([Posting(claim, claim.settled, claim.held) for claim in held]))
 

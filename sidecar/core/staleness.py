@@ -42,6 +42,34 @@ class Contact(msgspec.Struct, frozen=True):
     skew_us: int = 0
 
 
+class Freshly(msgspec.Struct, frozen=True):
+    """How old the data of one decision is, how old it may be, and what else speaks against deciding on it.
+
+    ``age_us`` is None where nobody can say. ``skew_us`` is the control plane's clock less the time that is decided by;
+    ``fault`` says why nothing may be decided at all.
+    """
+
+    age_us: int | None
+    limit_us: int
+    skew_us: int = 0
+    fault: str | None = None
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether the data is older than it may be, or of unknown age."""
+        return self.age_us is None or self.age_us > self.limit_us
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the time that is decided by is too far from the control plane's."""
+        return abs(self.skew_us) > SKEW_MAX_US
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether nothing may be permitted on this data."""
+        return self.is_too_old or self.is_skewed or self.fault is not None
+
+
 class StalenessLimits(msgspec.Struct, frozen=True):
     """The largest age in seconds by action, by group of actions, or under ``OTHERS``."""
 
@@ -111,3 +139,40 @@ def skew_us(contact: Contact, now: Instant) -> int:
         return contact.skew_us
     jumped = (now.wall_us - asked.wall_us) - (now.boottime_us - asked.boottime_us)
     return contact.skew_us - jumped
+
+
+def is_timed(contact: Contact | None, now: Instant, used_us: int) -> bool:
+    """Whether the time ``used_us`` agrees with the control plane's, as far as can be said since this machine started.
+
+    After a restart nobody vouches for its clock before the control plane was heard from again.
+    """
+    if contact is None or contact.asked.boot_id != now.boot_id:
+        return False
+    return abs(lead_us(contact, now, used_us)) <= SKEW_MAX_US
+
+
+def lead_us(contact: Contact, now: Instant, used_us: int) -> int:
+    """Return how far the control plane's clock is ahead of the time ``used_us``, which something is decided by now.
+
+    That time never goes back, so after a jump there and back it is ahead of the wall clock for as long as the jump was.
+    """
+    return skew_us(contact, now) + now.wall_us - used_us
+
+
+def recorded(freshly: Freshly) -> dict[str, object]:
+    """Return what the record of a follower's decision says of its data.
+
+    Milliseconds are rounded away from zero: since all limits are whole ones, what was too much stays too much.
+    """
+    fields: dict[str, object] = {"stale_after_ms": freshly.limit_us // 1_000}
+    if freshly.age_us is not None:
+        fields["age_ms"] = -(-freshly.age_us // 1_000)
+    if freshly.skew_us:
+        fields["skew_ms"] = _outward(freshly.skew_us)
+    if freshly.fault is not None:
+        fields["fault"] = True
+    return fields
+
+
+def _outward(us: int) -> int:
+    return us // 1_000 if us < 0 else -(-us // 1_000)

@@ -2,7 +2,7 @@
 
 The ruling is made before the transaction, on the committed state; inside it, a tenant whose revision moved is ruled
 again under the writer lock, so no decision rests on a state older than its record (DESIGN rule 2). Order inside: token,
-idempotency, identity chain, ruling, budgets, reservation, audit record, answer.
+idempotency, identity chain, ruling, age of the data, budgets, reservation, audit record, answer.
 """
 
 from collections.abc import Callable
@@ -11,39 +11,50 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.budget import Claim, Usage
+from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.directory import Tenant
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
 from sidecar.core.reservation import Transition
+from sidecar.core.staleness import Freshly
 from sidecar.service.access import require_alive, tenant_of
 from sidecar.service.consult import Findings
+from sidecar.service.delegation import Delegation, close, confirmed, seat_of
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
-from sidecar.service.idempotency import find_replay, replay_of, stored_decision
+from sidecar.service.freshness import Freshness
+from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
-from sidecar.service.judgement import judge, reserve
+from sidecar.service.judgement import Judgement, judge, reserve
 from sidecar.service.observe import Observer, Unobserved, Witness
-from sidecar.service.ruling import Proposal, blocked_now, rule
+from sidecar.service.ruling import Proposal, rule
 from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.withdrawal import standing_decision
 
 
 class Answered(msgspec.Struct, frozen=True):
     """A decision, and whether it is the stored one of an earlier call with the same key.
 
     ``grounds`` are what ``sidecar.service.explain`` explains it from; a stored one has none. ``proposal`` is the ruling
-    that a new decision rests on.
+    that a new decision rests on, ``claimed`` what it claims, of budgets that had used so much before.
     """
 
     decision: Decision
     replayed: bool = False
     grounds: Grounds | None = None
     proposal: Proposal | None = None
+    claimed: tuple[tuple[Claim, Usage], ...] = ()
 
 
 class Call(msgspec.Struct, frozen=True):
-    """Who asks what, and when; ``explain`` asks for the grounds of the decision as well."""
+    """Who asks what, and when; ``explain`` asks for the grounds of the decision as well.
+
+    ``seat`` is where it is decided. ``decision_id`` is given where a follower made it, ``referral`` where its control
+    plane was asked.
+    """
 
     caller: Caller
     tenant: Tenant
@@ -51,6 +62,9 @@ class Call(msgspec.Struct, frozen=True):
     key: IdempotencyKey | None
     now_us: int
     explain: bool = False
+    seat: Seat = HOME
+    decision_id: str | None = None
+    referral: Referral | None = None
 
 
 class Authorizer:
@@ -63,13 +77,20 @@ class Authorizer:
         new_id: Callable[[str, int], str],
         observer: Observer | None = None,
         witness: Witness | None = None,
+        freshness: Freshness | None = None,
+        delegation: Delegation | None = None,
     ) -> None:
-        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time."""
+        """Decide over ``store``; ``new_id`` makes an id of a prefix at a time.
+
+        ``freshness`` and ``delegation`` are a follower's.
+        """
+        self._delegation = delegation
         self._observer = observer or Unobserved()
         self._witness = witness or Unobserved()
         self._store = store
         self._snapshots = snapshots
         self._new_id = new_id
+        self._freshness = freshness
 
     async def authorize(
         self,
@@ -83,23 +104,29 @@ class Authorizer:
     ) -> Answered:
         """Decide ``request`` and return once the decision is on disk.
 
-        A repeated ``key`` returns the stored decision, unless it was a permit whose chain was blocked since: that is a
-        new denial. Raises ValidationFailed and NotFound for a request that does not fit, IdempotencyConflict for a key
-        with other content, Unavailable when it cannot be recorded; nothing is changed then.
+        A repeated ``key`` returns the stored decision, unless it was a permit whose chain was blocked since, as far as
+        data of this age tells: that is a new denial. Raises ValidationFailed and NotFound for a request that does not
+        fit, IdempotencyConflict for a key with other content, Unavailable when it cannot be recorded; nothing is
+        changed then.
         """
         course = self._observer.course()
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
             replay = None if key is None else find_replay(part, key, now_us)
-            stored = None if replay is None else _stored(part, request, replay)
+            stored = None
+            if replay is not None:
+                stored = standing_decision(part, request, replay.decision_id, self.look(txn, part, request, now_us))
             if stored is not None:
                 require_alive(txn, caller, now_us)
                 return Answered(stored, replayed=True)
             self._store.require_room()
             proposal = self.propose(txn, part, caller, request, now_us)
+            call = Call(caller, tenant, request, key, now_us, explain, self.seat(txn))
+            lacks_word = self.follows and self.foresee(txn, part, call, proposal).lacks_word
         course.ruled()
-        call = Call(caller, tenant, request, key, now_us, explain)
+        if lacks_word:
+            call = await self.referred(call)
         answered = await self._store.write(lambda writing: self._decide(writing, call, proposal))
         if not answered.replayed:
             course.decided(answered.decision)
@@ -118,7 +145,8 @@ class Authorizer:
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
-            decision = rehearsed(part, proposal, request, now_us)
+            freshly = self.look(txn, part, request, now_us, proposal)
+            decision = rehearsed(part, proposal, request, now_us, freshly, self.seat(txn))
             grounds = weigh(part, proposal, request, now_us) if explain else None
         return Answered(decision, grounds=grounds)
 
@@ -135,12 +163,44 @@ class Authorizer:
             caller.require_hold(request.ttl_seconds)
         return rule(part, view, request, now_us)
 
+    def consider(self, txn: Transaction, part: TenantTransaction, request: AuthorizeRequest, now_us: int) -> Proposal:
+        """Return the ruling on the committed state, whoever asks. Raises NotFound, ValidationFailed."""
+        view = self._snapshots.current(txn, part, request.identity_id, request.card_id)
+        return rule(part, view, request, now_us)
+
+    def seat(self, txn: Transaction) -> Seat:
+        """Return where this process decides. Raises Unavailable for a follower that has not followed yet."""
+        return HOME if self._delegation is None else seat_of(txn)
+
+    @property
+    def follows(self) -> bool:
+        """Whether there is a control plane to be asked."""
+        return self._delegation is not None
+
+    def foresee(self, txn: Transaction, part: TenantTransaction, call: Call, proposal: Proposal) -> Judgement:
+        """Return what a ruling comes to as long as the control plane has not been asked."""
+        freshly = self.look(txn, part, call.request, call.now_us, proposal)
+        return judge(part, proposal, call.request, call.now_us, freshly, seat=call.seat)
+
+    async def referred(self, call: Call) -> Call:
+        """Return ``call`` with what the control plane says of it. Raises Unavailable where nothing can be written."""
+        if self._delegation is None:
+            return call
+        decision_id = self._new_id("dec", call.now_us)
+        referral = await self._delegation.refer(decision_id, call.request, call.now_us)
+        return msgspec.structs.replace(call, decision_id=decision_id, referral=referral)
+
     def _decide(self, txn: Transaction, call: Call, proposal: Proposal) -> Answered:
         require_alive(txn, call.caller, call.now_us)
         part = txn.of(call.tenant)
         replay = None if call.key is None else find_replay(part, call.key, call.now_us)
-        stored = None if replay is None else _stored(part, call.request, replay)
+        stored = None
+        if replay is not None:
+            freshly = self.look(txn, part, call.request, call.now_us, proposal)
+            stored = standing_decision(part, call.request, replay.decision_id, freshly)
         if stored is not None:
+            if call.referral is not None:
+                close(txn, call.referral, is_used=False)
             return Answered(stored, replayed=True)
         proposal = self.renew(txn, part, call, proposal)
         return self.record(txn, part, call, proposal, replay)
@@ -161,11 +221,13 @@ class Authorizer:
     ) -> Answered:
         """Reserve and record: all of it is committed together, or none."""
         request, now_us = call.request, call.now_us
-        judgement = judge(part, proposal, request, now_us)
+        freshly = None if self._freshness is None else self.look(txn, part, request, now_us, proposal)
+        referral = None if call.referral is None else confirmed(txn, call.referral)
+        judgement = judge(part, proposal, request, now_us, freshly, seat=call.seat, referral=referral)
         findings, allowed = judgement.findings, judgement.allowed
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
-        decision_id = self._new_id("dec", now_us)
-        placed = _reserve(part, decision_id, request, findings, now_us) if allowed else None
+        decision_id = call.decision_id or self._new_id("dec", now_us)
+        placed = _reserve(part, decision_id, call, findings) if allowed else None
         visible = placed is not None and placed.reservation.is_visible
         expires_at_us = placed.reservation.expires_at_us if placed is not None and visible else None
         verdict = Verdict(
@@ -176,6 +238,9 @@ class Authorizer:
             errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
             expires_at_us=expires_at_us,
             replay_of=None if replay is None else replay.decision_id,
+            freshly=freshly,
+            seat=call.seat,
+            referral=referral,
         )
         body = decision_body(
             request=request,
@@ -202,19 +267,49 @@ class Authorizer:
             policy_revision=proposal.view.policies.revision,
             entity_revision=proposal.view.entity_revision,
             audit=part.audit.append("decision", now_us, body),
+            data_age_us=None if freshly is None else freshly.age_us,
         )
         part.answers.keep_decision(decision)
         if call.key is not None and replay is None:
             part.answers.keep_replay(replay_of(call.key, now_us, decision_id=decision_id))
         tell_decision(part, request, decision, findings.claimed, now_us)
-        if not allowed:
+        if referral is not None:
+            close(txn, referral, is_used=allowed)
+        if not allowed and call.seat.at is None:  # identities of a follower are changed at its control plane only
             suspend_for_budget(txn, part, proposal.view.chain[0], findings.checks, proposal.view.budgets, now_us)
-        return Answered(decision, grounds=grounds, proposal=proposal)
+        return Answered(decision, grounds=grounds, proposal=proposal, claimed=findings.claimed)
+
+    def look(
+        self,
+        txn: Transaction,
+        part: TenantTransaction,
+        request: AuthorizeRequest,
+        now_us: int,
+        proposal: Proposal | None = None,
+    ) -> Freshly | None:
+        """Return how old the data is that ``request`` is decided on, None on a server that follows nobody.
+
+        Inside a write transaction ``proposal`` says by which policies, for there none may be read that would be kept.
+        """
+        if self._freshness is None:
+            return None
+        policies = self._snapshots.policies(txn, part) if proposal is None else proposal.view.policies
+        return self._freshness.look(txn, policies.schema.model, request.action, now_us)
 
 
-def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Decision:
-    """Return what would be decided on a ruling now; nothing is reserved or recorded."""
-    judgement = judge(part, proposal, request, now_us)
+def rehearsed(
+    part: TenantTransaction,
+    proposal: Proposal,
+    request: AuthorizeRequest,
+    now_us: int,
+    freshly: Freshly | None = None,
+    seat: Seat = HOME,
+) -> Decision:
+    """Return what would be decided on a ruling now; nothing is reserved or recorded.
+
+    A control plane is not asked, so what it has to decide on as well is a denial that says so.
+    """
+    judgement = judge(part, proposal, request, now_us, freshly, seat=seat)
     return Decision(
         decision_id=None,
         identity_id=request.identity_id,
@@ -231,14 +326,13 @@ def rehearsed(part: TenantTransaction, proposal: Proposal, request: AuthorizeReq
         entity_revision=proposal.view.entity_revision,
         audit=None,
         dry_run=True,
+        data_age_us=None if freshly is None else freshly.age_us,
     )
 
 
-def _reserve(
-    part: TenantTransaction, decision_id: str, request: AuthorizeRequest, findings: Findings, now_us: int
-) -> Transition | None:
+def _reserve(part: TenantTransaction, decision_id: str, call: Call, findings: Findings) -> Transition | None:
     """Book every claim of a permit; None where there is nothing to hold or count."""
-    placed = reserve(findings, request, decision_id, now_us)
+    placed = reserve(findings, call.request, decision_id, call.now_us, call.seat)
     if placed is None:
         return None
     ledger = part.ledger
@@ -264,14 +358,3 @@ def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeReques
         others=tuple([identity_version(identity) for identity in proposal.others]),
         card=view.card_version,
     )
-
-
-def _stored(part: TenantTransaction, request: AuthorizeRequest, replay: Replay) -> Decision | None:
-    """Return the stored decision of a key, None where it was a permit whose chain or card is blocked now."""
-    stored = stored_decision(part, replay.decision_id)
-    return None if is_withdrawn(part, request, stored) else stored
-
-
-def is_withdrawn(part: TenantTransaction, request: AuthorizeRequest, stored: Decision) -> bool:
-    """Whether it was a permit whose chain or card was blocked since: it must not be answered again (DESIGN rule 11)."""
-    return stored.allowed and blocked_now(part, request)

@@ -16,17 +16,21 @@ from typing import Final, Literal, NoReturn
 import msgspec
 
 from sidecar.core.access import Caller
+from sidecar.core.delegation import Referral
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import inside
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
+from sidecar.core.staleness import Freshly
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.authorize import Answered, Authorizer, Call, is_withdrawn
-from sidecar.service.idempotency import find_replay, replay_of, stored_decision
+from sidecar.service.authorize import Answered, Authorizer, Call
+from sidecar.service.delegation import close
+from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import View
 from sidecar.service.store import Store, TenantTransaction, Transaction
+from sidecar.service.withdrawal import standing_decision
 
 Semantics = Literal["execute_all", "deny_on_first_deny", "permit_on_first_permit"]
 
@@ -102,14 +106,17 @@ class BatchAuthorizer:
             part = txn.of(tenant)
             replay = None if key is None else find_replay(part, key, batch.now_us)
             if replay is not None:
-                stored = _stored(part, batch, replay)
+                stored = self._stored(txn, part, batch, replay)
                 if None not in stored:
                     require_alive(txn, batch.caller, batch.now_us)
                     return AnsweredBatch(tuple(Answered(each, replayed=True) for each in stored if each is not None))
             self._store.require_room()
+            calls = self._calls(txn, tenant, batch)
         proposals = await self._propose(batch)
         course.ruled()
-        answered = await self._store.write(lambda writing: self._decide(writing, tenant, batch, key, proposals))
+        if self._authorizer.follows:
+            calls = await self._refer(batch, calls, proposals)
+        answered = await self._store.write(lambda writing: self._decide(writing, batch, key, calls, proposals))
         course.decided(*(each.decision for each in answered.answers if not each.replayed))
         for each, item in zip(answered.answers, batch.items, strict=False):
             self._authorizer.show(tenant, item.request, each)
@@ -121,11 +128,11 @@ class BatchAuthorizer:
         The batch is decided in a transaction that is given up: only so does an item see what those before it claim.
         """
         with self._store.read() as txn:
-            tenant = tenant_of(txn, batch.caller, batch.tenant_id)
+            calls = self._calls(txn, tenant_of(txn, batch.caller, batch.tenant_id), batch)
         proposals = await self._propose(batch)
 
         def attempt(writing: Transaction) -> NoReturn:
-            raise _Rehearsed(self._decide(writing, tenant, batch, None, proposals).answers)
+            raise _Rehearsed(self._decide(writing, batch, None, calls, proposals).answers)
 
         try:
             await self._store.write(attempt, apart=True)
@@ -148,20 +155,62 @@ class BatchAuthorizer:
                         proposals.append(self._authorizer.propose(txn, part, batch.caller, item.request, batch.now_us))
         return proposals
 
+    def _calls(self, txn: Transaction, tenant: Tenant, batch: Batch) -> list[Call]:
+        seat = self._authorizer.seat(txn)
+        return [
+            Call(batch.caller, tenant, item.request, None, batch.now_us, item.explain, seat) for item in batch.items
+        ]
+
+    async def _refer(self, batch: Batch, calls: Sequence[Call], proposals: Sequence[Proposal]) -> list[Call]:
+        """Return the calls, those that need it with what the control plane says, asked in their order.
+
+        It is asked for none behind an item that decides the batch as far as can be foreseen, and for no other one once
+        it did not answer. What is granted in vain is cancelled.
+        """
+        referred = list(calls)
+        silence: Referral | None = None
+        for index, (call, proposal) in enumerate(zip(calls, proposals, strict=True)):
+            with self._store.read() as txn:
+                foreseen = self._authorizer.foresee(txn, txn.of(call.tenant), call, proposal)
+            allowed = foreseen.allowed
+            if foreseen.lacks_word:
+                asked = call if silence is not None else await self._authorizer.referred(call)
+                referral = silence or asked.referral
+                referred[index] = msgspec.structs.replace(asked, referral=referral)
+                allowed = referral is not None and referral.is_granted
+                silence = referral if referral is not None and not referral.is_answered else None
+            if allowed is DECISIVE[batch.semantics]:
+                break
+        return referred
+
     def _decide(
         self,
         txn: Transaction,
-        tenant: Tenant,
         batch: Batch,
         key: IdempotencyKey | None,
+        calls: Sequence[Call],
+        proposals: Sequence[Proposal],
+    ) -> AnsweredBatch:
+        answered = self._taken(txn, batch, key, calls, proposals)
+        for call in calls:
+            if call.referral is not None:
+                close(txn, call.referral, is_used=False)  # those of permits are forgotten already
+        return answered
+
+    def _taken(
+        self,
+        txn: Transaction,
+        batch: Batch,
+        key: IdempotencyKey | None,
+        calls: Sequence[Call],
         proposals: Sequence[Proposal],
     ) -> AnsweredBatch:
         require_alive(txn, batch.caller, batch.now_us)
-        part = txn.of(tenant)
+        part = txn.of(calls[0].tenant)
         replay = None if key is None else find_replay(part, key, batch.now_us)
+        turns = _Turns(self._authorizer, txn, part, calls, proposals)
         if replay is not None:
-            return self._again(txn, part, batch, proposals, replay)
-        turns = _Turns(self._authorizer, txn, part, batch, proposals)
+            return self._again(part, batch, turns, replay)
         answers: list[Answered] = []
         for index in range(len(batch.items)):
             answers.append(turns.take(index, None))
@@ -172,19 +221,27 @@ class BatchAuthorizer:
             part.answers.keep_replay(replay_of(key, batch.now_us, answer=ids))
         return AnsweredBatch(tuple(answers))
 
-    def _again(
-        self, txn: Transaction, part: TenantTransaction, batch: Batch, proposals: Sequence[Proposal], replay: Replay
-    ) -> AnsweredBatch:
+    def _again(self, part: TenantTransaction, batch: Batch, turns: "_Turns", replay: Replay) -> AnsweredBatch:
         """Return the stored decisions, and a new denial for each permit that must not be answered again."""
-        turns = _Turns(self._authorizer, txn, part, batch, proposals)
         answers = []
         for index, decision_id in enumerate(_ids(replay)):
-            decision = stored_decision(part, decision_id)
-            if is_withdrawn(part, batch.items[index].request, decision):
+            request = batch.items[index].request
+            freshly = turns.look(index)
+            stored = standing_decision(part, request, decision_id, freshly)
+            if stored is None:
                 answers.append(turns.take(index, msgspec.structs.replace(replay, decision_id=decision_id)))
             else:
-                answers.append(Answered(decision, replayed=True))
+                answers.append(Answered(stored, replayed=True))
         return AnsweredBatch(tuple(answers))
+
+    def _stored(self, txn: Transaction, part: TenantTransaction, batch: Batch, replay: Replay) -> list[Decision | None]:
+        """Return the stored decisions of a batch, None for each that must not be answered again."""
+        kept = []
+        # Fewer than the items: those behind a deciding one were left out.
+        for item, decision_id in zip(batch.items, _ids(replay), strict=False):
+            freshly = self._authorizer.look(txn, part, item.request, batch.now_us)
+            kept.append(standing_decision(part, item.request, decision_id, freshly))
+        return kept
 
 
 class _Turns:
@@ -195,20 +252,24 @@ class _Turns:
         authorizer: Authorizer,
         txn: Transaction,
         part: TenantTransaction,
-        batch: Batch,
+        calls: Sequence[Call],
         proposals: Sequence[Proposal],
     ) -> None:
         self._authorizer = authorizer
         self._txn = txn
         self._part = part
-        self._batch = batch
+        self._calls = calls
         self._proposals = proposals
         self._seen: View | None = None
 
+    def look(self, index: int) -> Freshly | None:
+        """Return how old the data is that an item is decided on."""
+        call, proposal = self._calls[index], self._proposals[index]
+        return self._authorizer.look(self._txn, self._part, call.request, call.now_us, proposal)
+
     def take(self, index: int, replay: Replay | None) -> Answered:
         """Decide one item on what those before it left behind: an earlier one can have suspended its identity."""
-        batch, item = self._batch, self._batch.items[index]
-        call = Call(batch.caller, self._part.tenant, item.request, None, batch.now_us, item.explain)
+        call = self._calls[index]
         with inside(f"requests[{index}]"):
             proposal = self._authorizer.renew(self._txn, self._part, call, self._proposals[index], self._seen)
             self._seen = proposal.view
@@ -217,13 +278,6 @@ class _Turns:
 
 def _ids(replay: Replay) -> list[str]:
     return msgspec.msgpack.decode(replay.answer, type=list[str])
-
-
-def _stored(part: TenantTransaction, batch: Batch, replay: Replay) -> list[Decision | None]:
-    """Return the stored decisions of a batch, None for each that must not be answered again."""
-    decisions = (stored_decision(part, decision_id) for decision_id in _ids(replay))
-    pairs = zip(batch.items, decisions, strict=False)  # those behind the deciding item were left out
-    return [None if is_withdrawn(part, item.request, decision) else decision for item, decision in pairs]
 
 
 def _undone(answered: Answered) -> Answered:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim
 from sidecar.core.counters import Counters
+from sidecar.core.endings import ending
 from sidecar.core.errors import Conflict, ValidationFailed
 from sidecar.core.history import Decided, Ended
-from sidecar.core.reservation import Reservation, Transition, expire, place, refund, release, settle
+from sidecar.core.reservation import Reservation, Transition, place, settle
 from sidecar.core.windows import Window
 from sidecar.service.chronicle import FactMissing
 
@@ -67,6 +68,7 @@ class Books:
                     claims=claims,
                     now_us=decided.now_us,
                     ttl_seconds=(expires_us - decided.now_us) // 1_000_000,
+                    follower_id=decided.asker,
                 )
             )
 
@@ -94,7 +96,7 @@ class Books:
             raise ValidationFailed(f"`{ended.kind}` is recorded as `{recorded}`, and came out as `{found}`")
 
     def _end(self, ended: Ended) -> Reservation:
-        transition = _transition(self._open[ended.decision_id], ended)
+        transition = ending(self._open[ended.decision_id], ended)
         self._book(transition)
         self._keep(transition.reservation)
         return transition.reservation
@@ -108,25 +110,6 @@ class Books:
             self._open[reservation.decision_id] = reservation
         else:
             self._open.pop(reservation.decision_id, None)
-
-
-def _transition(reservation: Reservation, ended: Ended) -> Transition:
-    """Return what a record makes of a reservation, from the figures that it had before and has after."""
-    measures = reservation.measures
-    if ended.kind == "release":
-        return release(reservation)
-    if ended.kind == "expire":
-        return expire(reservation, ended.ts_us)
-    if ended.kind == "refund":
-        before = {name: measure.refunded for name, measure in measures.items()}
-        back = {name: refunded - before.get(name, 0) for name, _, _, _, refunded in ended.measures}
-        return refund(reservation, back.get(AMOUNT, 0))
-    parts = {
-        name: settled - measures[name].settled
-        for name, _, _, settled, _ in ended.measures
-        if name in measures and name != COUNT
-    }
-    return settle(reservation, parts, final=ended.state == "settled")
 
 
 def _claim(budget_id: str, start_us: int | None, asked: int, find: Callable[[str], Budget | None]) -> Claim:

@@ -7,7 +7,7 @@ import msgspec
 from sidecar.core.audit import encode_hash
 from sidecar.core.budget import AMOUNT, COUNT, Budget, OnExceeded, OnExpiry, Usage
 from sidecar.core.currencies import places
-from sidecar.core.errors import ValidationFailed
+from sidecar.core.errors import Conflict, ValidationFailed
 from sidecar.core.facts import budget_fact
 from sidecar.core.ids import check_type
 from sidecar.core.money import Major
@@ -39,6 +39,7 @@ class BudgetDraft(msgspec.Struct, frozen=True, kw_only=True):
     on_expiry: OnExpiry = "release"
     notify_at_bp: int = NOTIFY_AT_DEFAULT_BP
     account_id: str | None = None
+    follower_id: str | None = None
 
 
 class BudgetPatch(msgspec.Struct, frozen=True):
@@ -69,7 +70,8 @@ def patch_budget(
 ) -> Metered:
     """Change a budget inside a transaction.
 
-    Raises ValidationFailed, and Conflict for more than a wallet's owner signed with the budget's grant.
+    Raises ValidationFailed, and Conflict for more than a wallet's owner signed with the budget's grant, and for one
+    that a follower decides on and that is to suspend.
     """
     changed = msgspec.structs.replace(
         old,
@@ -78,6 +80,8 @@ def patch_budget(
         on_exceeded=old.on_exceeded if patch.on_exceeded is None else patch.on_exceeded,
         notify_at_bp=old.notify_at_bp if patch.notify_at_bp is None else patch.notify_at_bp,
     )
+    if changed.follower_id is not None and changed.on_exceeded == "suspend":
+        raise Conflict("a budget that a follower decides on suspends nobody", field="on_exceeded")
     if changed != old:
         require_kept(part, old, changed, now_us)
         revision = txn.tenants.advance(part.tenant.number)
@@ -116,6 +120,7 @@ def drafted(draft: BudgetDraft, budget_id: str, limit: int, created_at_us: int, 
         created_at_us=created_at_us,
         revision=revision,
         account_id=draft.account_id,
+        follower_id=draft.follower_id,
     )
 
 

@@ -69,6 +69,8 @@ class Treasurer:
         if draft.account_id is not None and part.accounts.get(draft.account_id) is None:
             raise NotFound(f"unknown account `{draft.account_id}`", field="account_id")
         chain = _chain_of(part, draft)
+        if draft.follower_id is not None:
+            _require_follower(part, draft, chain)
         owners = (
             *(() if draft.card_id is None else (card_owner(draft.card_id),)),
             *(each.identity_id for each in chain),
@@ -185,6 +187,23 @@ def _chain_of(part: TenantTransaction, draft: BudgetDraft) -> IdentityChain:
     if card.status == "closed":
         raise Conflict(f"card `{draft.card_id}` is closed, it gets no budget")
     return walk(card.identity_id, part.identities.get)
+
+
+def _require_follower(part: TenantTransaction, draft: BudgetDraft, chain: IdentityChain) -> None:
+    """Raise ValidationFailed unless the draft's follower can decide on the budget: one whose limits it hears of.
+
+    It could not suspend anybody, as identities are changed at the control plane only.
+    """
+    token = None if draft.follower_id is None else part.tokens.get(draft.follower_id)
+    if token is None or token.kind != "follower":
+        raise ValidationFailed(f"`{draft.follower_id}` is no token of a follower", field="follower_id")
+    scope = token.identity_id
+    if scope is not None and scope not in {each.identity_id for each in chain}:
+        above = {each.identity_id for each in walk(scope, part.identities.get)}
+        if chain[0].identity_id not in above:
+            raise ValidationFailed(f"follower `{token.token_id}` does not hear of this budget", field="follower_id")
+    if draft.on_exceeded == "suspend":
+        raise ValidationFailed("a budget that a follower decides on suspends nobody", field="on_exceeded")
 
 
 def _owner(part: TenantTransaction, caller: Caller, wanted: BudgetFilter) -> str | None:

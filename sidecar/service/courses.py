@@ -10,6 +10,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from sidecar.core.budget import Budget
+from sidecar.core.delegation import Referral, Word
 from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, PolicyInvalid, ValidationFailed
 from sidecar.core.history import ApiPolicy, Decided, Ended
 from sidecar.core.model import AuthorizeRequest, Reason
@@ -198,7 +199,10 @@ class Retrial:
             self._trial = Trial(past.scene, policies, self._books.counters)
         self._trial.turn_to(policies)
         try:
-            judgement = self._trial.decide(request, decided.now_us)
+            referral = decided.referral or _let_pass(decided)
+            judgement = self._trial.decide(
+                request, decided.now_us, decided.freshly, seat=decided.seat, referral=referral
+            )
         except (ValidationFailed, NotFound, Conflict) as error:
             return Outcome(allowed=False, unfit=error.message)
         return Outcome(judgement.allowed, _suspends(judgement), judgement)
@@ -207,7 +211,7 @@ class Retrial:
         """Book what it permits: held as it was then, or settled at once where it was denied then."""
         if outcome.judgement is None or not outcome.allowed:
             return
-        placed = reserve(outcome.judgement.findings, request, decided.decision_id, decided.now_us)
+        placed = reserve(outcome.judgement.findings, request, decided.decision_id, decided.now_us, decided.seat)
         if decided.is_allowed:
             self._books.permit(placed)
         else:
@@ -230,6 +234,24 @@ class Retrial:
         if outcome.judgement is None:
             return (Ground(code=UNFIT, message=outcome.unfit),)
         return tuple(_of_reason(reason) for reason in outcome.judgement.reasons)
+
+
+def _let_pass(decided: Decided) -> Referral | None:
+    """Return what a control plane might have said that a follower did not ask: nobody knows, and it is not at issue."""
+    if decided.at is None:
+        return None
+    word = Word(
+        decision_id=decided.decision_id,
+        granted=True,
+        reasons=(),
+        checks=(),
+        shares=(),
+        expires_at_us=None,
+        entity_revision=None,
+        policy_revision=None,
+        audit=None,
+    )
+    return Referral(decision_id=decided.decision_id, word=word)
 
 
 UNFIT: Final = "validation_failed"

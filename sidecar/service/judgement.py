@@ -7,9 +7,11 @@ import msgspec
 
 from sidecar.core import reasons
 from sidecar.core.budget import AMOUNT, COUNT
+from sidecar.core.delegation import HOLD_GRACE_SECONDS, HOME, Referral, Seat
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.reservation import Transition, place
-from sidecar.service.consult import Findings, consult
+from sidecar.core.staleness import Freshly
+from sidecar.service.consult import NOTHING, Findings, consult
 from sidecar.service.premises import Premises
 from sidecar.service.ruling import Proposal
 
@@ -27,20 +29,46 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
         return not self.denials
 
     @property
+    def lacks_word(self) -> bool:
+        """Whether all that stands against the request is that the control plane was not asked."""
+        return bool(self.findings.unasked) and not self.findings.denials
+
+    @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why it is denied, or which policies permit it."""
         return self.denials or self.proposal.permits
 
 
-def judge(premises: Premises, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Judgement:
-    """Return what becomes of ``request``, given its ruling and what budgets have used by now. Raises Conflict."""
-    findings = consult(premises, proposal, request, now_us)
-    denials = (*proposal.denials, *findings.denials)
+def judge(
+    premises: Premises,
+    proposal: Proposal,
+    request: AuthorizeRequest,
+    now_us: int,
+    freshly: Freshly | None = None,
+    *,
+    seat: Seat = HOME,
+    referral: Referral | None = None,
+) -> Judgement:
+    """Return what becomes of ``request``, given its ruling and what budgets have used by now. Raises Conflict.
+
+    ``freshly`` is how old the data of a follower is: where it is too old, no budget is asked, as on any denial.
+    ``seat`` is where it is decided, ``referral`` what came of asking a control plane.
+    """
+    stale = () if freshly is None else reasons.stale(freshly, request.action, now_us)
+    findings = NOTHING if stale else consult(premises, proposal, request, now_us, seat, referral)
+    denials = (*proposal.denials, *findings.denials, *stale)
+    if not denials:  # nobody asks for what is denied anyway
+        denials = tuple([reasons.not_asked(budget) for budget in findings.unasked])
     return Judgement(proposal, findings, reasons.in_order(denials) if denials else ())
 
 
-def reserve(findings: Findings, request: AuthorizeRequest, decision_id: str, now_us: int) -> Transition | None:
-    """Return what a permit holds and has to book, a posting per claim; None where there is nothing to hold or count."""
+def reserve(
+    findings: Findings, request: AuthorizeRequest, decision_id: str, now_us: int, seat: Seat = HOME
+) -> Transition | None:
+    """Return what a permit holds and has to book, a posting per claim; None where there is nothing to hold or count.
+
+    What is held for a follower is held for longer than there.
+    """
     wanted = [claim for claim, _ in findings.claimed]
     asked = dict(request.quantities)
     if request.amount_minor is not None:
@@ -57,5 +85,6 @@ def reserve(findings: Findings, request: AuthorizeRequest, decision_id: str, now
         asked=asked,
         claims=wanted,
         now_us=now_us,
-        ttl_seconds=request.ttl_seconds,
+        ttl_seconds=request.ttl_seconds + (0 if seat.asker is None else HOLD_GRACE_SECONDS),
+        follower_id=seat.asker,
     )

@@ -214,9 +214,13 @@ class _Course:
         if self._trial is None:
             self._trial = Trial(past.scene, policies, self.books.counters)
         self._trial.turn_to(policies)
-        judgement = self._trial.decide(request, decided.now_us)
+        judgement = self._trial.decide(
+            request, decided.now_us, decided.freshly, seat=decided.seat, referral=decided.referral
+        )
         placed = (
-            reserve(judgement.findings, request, decided.decision_id, decided.now_us) if judgement.allowed else None
+            reserve(judgement.findings, request, decided.decision_id, decided.now_us, decided.seat)
+            if judgement.allowed
+            else None
         )
         self.books.permit(placed)
         visible = placed is not None and placed.reservation.is_visible
@@ -239,6 +243,9 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
         errors=tuple([fault.policy_id for fault in proposal.ruling.errors]),
         expires_at_us=expires_us,
         replay_of=decided.replay_of,
+        freshly=decided.freshly,
+        seat=decided.seat,
+        referral=decided.referral,
     )
     facts = DecisionFacts(
         request=decided.request,

@@ -10,11 +10,13 @@ from typing import Final, Generic, TypeVar
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.counters import Counters
+from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.recent import Recent
 from sidecar.core.slicing import RULINGS_MAX, Rulings
 from sidecar.core.snapshot import TenantPolicies
+from sidecar.core.staleness import Freshly
 from sidecar.service.judgement import Judgement, judge
 from sidecar.service.premises import Usages
 from sidecar.service.ruling import rule
@@ -150,7 +152,20 @@ class Trial:
         self._views.keep(key, view)
         return view
 
-    def decide(self, request: AuthorizeRequest, now_us: int) -> Judgement:
-        """Return what would be decided. Raises NotFound, ValidationFailed and Conflict as a real decision does."""
+    def decide(
+        self,
+        request: AuthorizeRequest,
+        now_us: int,
+        freshly: Freshly | None = None,
+        *,
+        seat: Seat = HOME,
+        referral: Referral | None = None,
+    ) -> Judgement:
+        """Return what would be decided at ``seat``, on data that is as old as ``freshly`` says.
+
+        ``referral`` is what a control plane said of it.
+
+        Raises NotFound, ValidationFailed and Conflict as a real decision does.
+        """
         proposal = rule(self, self.view(request.identity_id, request.card_id), request, now_us)
-        return judge(self, proposal, request, now_us)
+        return judge(self, proposal, request, now_us, freshly, seat=seat, referral=referral)

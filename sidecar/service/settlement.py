@@ -2,6 +2,9 @@
 
 Each is one transaction of the transition, its postings and its audit record. None is refused for lack of room: money
 that moved must be recorded, and a hold that ends frees some.
+
+A follower ends no hold by a time that its control plane does not vouch for (DESIGN rule 3): what is due waits, and what
+settles it meanwhile is not late.
 """
 
 from collections.abc import Callable
@@ -20,6 +23,7 @@ from sidecar.core.money import Major
 from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
 from sidecar.service.access import part_of, tenant_of
 from sidecar.service.events import tell_ending
+from sidecar.service.freshness import Freshness
 from sidecar.service.idempotency import Done, once
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
@@ -51,9 +55,10 @@ Change: TypeAlias = Callable[[Reservation], Transition]
 class Settler:
     """Ends the reservations of this process's callers."""
 
-    def __init__(self, store: Store) -> None:
-        """Work on ``store``."""
+    def __init__(self, store: Store, freshness: Freshness | None = None) -> None:
+        """Work on ``store``; ``freshness`` is a follower's."""
         self._store = store
+        self._freshness = freshness
 
     def find(self, caller: Caller, tenant_id: str | None, decision_id: str) -> Found:
         """Return a decision. Raises NotFound where it is unknown or outside the caller's reach."""
@@ -126,18 +131,22 @@ class Settler:
             reservation = found.reservation
             if reservation is None:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
-            return once(
-                part, key, now_us, Reservation, lambda: end_hold(part, kind, change, reservation, caller, now_us)
-            )
+            end = end_hold if self._may_expire(txn, now_us) else end_undue
+            return once(part, key, now_us, Reservation, lambda: end(part, kind, change, reservation, caller, now_us))
 
         return await self._store.write(work, apart=True)  # a hold may have ended meanwhile
 
     async def expire_due(self, now_us: int) -> int:
         """End some holds whose time has come; returns how many, 0 once there are none."""
         with self._store.read() as txn:
-            if not txn.due(now_us, 1):
+            if not txn.due(now_us, 1) or not self._may_expire(txn, now_us):
                 return 0
-        return await self._store.write(lambda txn: _expire_due(txn, now_us))
+        return await self._store.write(
+            lambda writing: _expire_due(writing, now_us) if self._may_expire(writing, now_us) else 0
+        )
+
+    def _may_expire(self, txn: Transaction, now_us: int) -> bool:
+        return self._freshness is None or self._freshness.may_expire(txn, now_us)
 
     async def prune_replays(self, now_us: int) -> int:
         """Forget outcomes of idempotency keys whose day is over; returns how many."""
@@ -151,8 +160,32 @@ def end_hold(
 
     A hold whose time has come ends first, whether or not the background work was there already.
     """
-    present = _apply(part, "expire", expire(reservation, now_us), None, now_us)
-    return _apply(part, kind, change(present), caller, now_us)
+    present = book(part, "expire", expire(reservation, now_us), None, now_us)
+    return end_undue(part, kind, change, present, caller, now_us)
+
+
+def end_undue(
+    part: TenantTransaction, kind: str, change: Change, reservation: Reservation, caller: Caller | None, now_us: int
+) -> Reservation:
+    """Apply a change as ``end_hold``, to a hold that nobody can say of that its time has come."""
+    return book(part, kind, change(reservation), None if caller is None else caller.name, now_us)
+
+
+def book(part: TenantTransaction, kind: str, transition: Transition, by: str | None, now_us: int) -> Reservation:
+    """Book a transition inside a transaction and record it; a repetition leaves no trace.
+
+    ``by`` is the token that asks for it, None where the sidecar itself does.
+    """
+    if not transition.changed:
+        return transition.reservation
+    overdrawn = [posting.claim.budget_id for posting in transition.postings if part.ledger.book(posting)]
+    reservation = msgspec.structs.replace(
+        transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
+    )
+    part.ledger.keep(reservation)
+    part.audit.append(kind, now_us, _body(reservation, overdrawn, by))
+    tell_ending(part, kind, reservation, overdrawn, now_us)
+    return reservation
 
 
 def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
@@ -166,23 +199,7 @@ def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
     return Found(decision, reservation if reservation is not None and reservation.is_visible else None)
 
 
-def _apply(
-    part: TenantTransaction, kind: str, transition: Transition, caller: Caller | None, now_us: int
-) -> Reservation:
-    """Book a transition and record it; a repetition leaves no trace."""
-    if not transition.changed:
-        return transition.reservation
-    overdrawn = [posting.claim.budget_id for posting in transition.postings if part.ledger.book(posting)]
-    reservation = msgspec.structs.replace(
-        transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
-    )
-    part.ledger.keep(reservation)
-    part.audit.append(kind, now_us, _body(reservation, overdrawn, caller))
-    tell_ending(part, kind, reservation, overdrawn, now_us)
-    return reservation
-
-
-def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None) -> Body:
+def _body(reservation: Reservation, overdrawn: list[str], by: str | None) -> Body:
     body: Body = {
         "decision": reservation.decision_id,
         "identity": reservation.identity_id,
@@ -191,7 +208,7 @@ def _body(reservation: Reservation, overdrawn: list[str], caller: Caller | None)
             [name, measure.asked, measure.held, measure.settled, measure.refunded]
             for name, measure in sorted(reservation.measures.items())
         ],
-        "by": "sidecar" if caller is None else caller.name,
+        "by": "sidecar" if by is None else by,
     }
     if reservation.currency is not None:
         body["currency"] = reservation.currency
@@ -210,7 +227,7 @@ def _expire_due(txn: Transaction, now_us: int) -> int:
         reservation = None if part is None else part.ledger.reservation(hold.decision_id)
         if part is None or reservation is None:
             raise StoreUnusable(f"`{hold.decision_id}` is due and does not exist")
-        _apply(part, "expire", expire(reservation, now_us), None, now_us)
+        book(part, "expire", expire(reservation, now_us), None, now_us)
         ended += 1
         room -= 1 + len(part.webhooks.interests())
         if room <= 0:

@@ -108,7 +108,8 @@ class ShadowPolicies:
         self, part: TenantTransaction, case: Case, policies: TenantPolicies
     ) -> tuple[bool, tuple[Reason, ...]]:
         live, decision = case.proposal, case.decision
-        if live.asked is None:  # blocked, or a question that the schema does not know: no policies were asked
+        # Blocked, a question that the schema does not know, data that is too old: whatever policies say, it is this.
+        if live.asked is None or any(each.code == "replica_stale" for each in decision.reasons):
             return decision.allowed, decision.reasons
         asked = live.asked
         view = self._view(case, policies)

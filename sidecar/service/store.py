@@ -18,6 +18,7 @@ from sidecar.core.passkeys import Passkey
 from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
+from sidecar.service.delegation_store import Delegations, Intents
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.feed_store import Feed, Replica
 from sidecar.service.log_store import Answers, AuditLog
@@ -203,6 +204,10 @@ class TenantTransaction(Protocol):
         """Its counters and reservations."""
 
     @property
+    def delegations(self) -> Delegations:
+        """What was decided in it for followers."""
+
+    @property
     def audit(self) -> AuditLog:
         """Its audit log."""
 
@@ -245,6 +250,10 @@ class Transaction(PolicyStore, Protocol):
     @property
     def replica(self) -> Replica:
         """What a follower keeps beside the records."""
+
+    @property
+    def intents(self) -> Intents:
+        """What a follower's control plane may hold for it."""
 
     def of(self, tenant: Tenant) -> TenantTransaction:
         """Return the part that belongs to ``tenant``."""

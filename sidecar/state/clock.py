@@ -86,11 +86,30 @@ class Clock:
         passed = max(0, elapsed - self._elapsed_us)
         if abs(wall - self._wall_us - passed) > JUMP_US:
             self._jump = Jump(self._wall_us + passed, wall)
-        self._now_us = wall if wall >= self._now_us else self._now_us + passed
+        self._now_us = wall if wall >= self._now_us else self._now_us + self._counted(passed)
         self._wall_us, self._elapsed_us = wall, elapsed
         return self._now_us
+
+    def _counted(self, passed_us: int) -> int:
+        """Return how much of what elapsed counts while the wall is behind."""
+        return passed_us
 
     def take_jump(self) -> Jump | None:
         """Return the newest jump once, None when there was none since the last call."""
         jump, self._jump = self._jump, None
         return jump
+
+
+class PatientClock(Clock):
+    """A follower's: ahead of the wall it goes on so slowly that the wall catches up.
+
+    Nothing is permitted meanwhile, since the control plane's clock says that this one is wrong; at full pace it would be
+    wrong by as much for ever.
+    """
+
+    def _counted(self, passed_us: int) -> int:
+        return passed_us // PATIENCE
+
+
+PATIENCE: Final = 10
+"""Of time that elapses one in so many parts counts: an hour ahead is over in 67 minutes."""

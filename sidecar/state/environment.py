@@ -87,6 +87,7 @@ TABLES: Final = (
     "shipped_heads",
     "shipped_facts",
     "shipped_usage",
+    "delegated",
 )
 
 TABLES_MAX: Final = 64

@@ -18,6 +18,7 @@ from sidecar.core.snapshot import PolicyRecord
 from sidecar.state.answers import Answers
 from sidecar.state.audit_log import AuditLog
 from sidecar.state.books import Books
+from sidecar.state.delegation import Delegations
 from sidecar.state.environment import Table, Txn
 from sidecar.state.feed import Feed
 from sidecar.state.ledger import Counter, Ledger
@@ -141,6 +142,11 @@ class TenantTransaction:
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
         return Ledger(self._txn, self._tables, self.tenant.number, self._seen.counters)
+
+    @lazy
+    def delegations(self) -> Delegations:
+        """What was decided in it for followers."""
+        return Delegations(self._txn, self._tables, self.tenant.number)
 
     @lazy
     def audit(self) -> AuditLog:

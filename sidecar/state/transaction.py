@@ -14,6 +14,7 @@ from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
 from sidecar.state.audit_log import keep_shared_fact
 from sidecar.state.codec import U64, U64_MAX, U64_PAIR, decode, encode
+from sidecar.state.delegation import Intents
 from sidecar.state.environment import Table, Txn
 from sidecar.state.ledger import due_reservations
 from sidecar.state.notices import keep_clock_event, keep_policies_loaded, notices
@@ -77,6 +78,11 @@ class Transaction:
     def replica(self) -> Replica:
         """What a follower keeps beside the records."""
         return Replica(self._txn, self._tables)
+
+    @lazy
+    def intents(self) -> Intents:
+        """What a follower's control plane may hold for it."""
+        return Intents(self._txn, self._tables)
 
     @lazy
     def shadow_files(self) -> ShadowFiles:

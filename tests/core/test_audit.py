@@ -34,6 +34,7 @@ from sidecar.core.limits import AUDIT_BODY_BYTES_MAX, BUDGETS_PER_CHAIN_MAX, CHA
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.policy_ids import ID_LENGTH_MAX
 from sidecar.core.reasons import CODES
+from sidecar.core.staleness import Freshly
 from sidecar.core.windows import Window
 from tests.core.builders import CHAIN, NOON_US, budget, identity, purchase, tool_call
 
@@ -225,6 +226,13 @@ def test_a_decision_says_in_clear_who_wanted_what_and_how_it_came_out() -> None:
         "token": "tok_1",
         "entity_revision": 17,
     }
+
+
+def test_a_followers_decision_says_how_old_its_data_was_and_might_have_been() -> None:
+    plain = content(body_of(purchase()))
+    found = content(body_of(purchase(), freshly=Freshly(1_500, 60_000_000, -70_000_000, "a fork")))
+    extra = {"age_ms": 2, "stale_after_ms": 60_000, "skew_ms": -70_000, "fault": True}
+    assert found == plain | extra
 
 
 def test_a_decision_refers_to_each_version_of_its_identity_chain() -> None:

@@ -22,6 +22,7 @@ from sidecar.core.history import (
     read_event,
     read_manifest,
 )
+from sidecar.core.staleness import Freshly
 
 ADDRESS = "A" * 43
 DELETED = BudgetDeleted(ts_us=5, kind="budget_deleted", budget="bud_a")
@@ -88,7 +89,7 @@ def test_every_kind_that_a_service_writes_is_known() -> None:
     others = {"open", "decision", "settle", "release", "refund", "expire", "followed"}
     moved = {"deposit", "withdrawal", "payment"}
     others |= {"follower_alarm"}
-    assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded"} == KINDS
+    assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded", "reservation_conflict"} == KINDS
 
 
 def test_what_cannot_be_read_is_refused() -> None:
@@ -141,3 +142,18 @@ def test_a_refund_and_a_late_settlement_are_seen_in_the_bytes() -> None:
     assert may_reopen(body("refund", decision="dec_a"))
     assert may_reopen(body("settle", late=True))
     assert not may_reopen(body("settle", decision='"late":true'))
+
+
+def test_a_followers_decision_is_read_with_the_age_of_its_data_and_any_other_without() -> None:
+    """Records from before there were followers have nothing of it."""
+    plain = read_event(body("decision", **DECISION))
+    assert isinstance(plain, Decided)
+    assert plain.freshly is None
+    known = read_event(body("decision", **DECISION, age_ms=75_001, stale_after_ms=60_000, skew_ms=-5))
+    assert isinstance(known, Decided)
+    assert known.freshly == Freshly(75_001_000, 60_000_000, -5_000)
+    unknown = read_event(body("decision", **DECISION, stale_after_ms=60_000, fault=True))
+    assert isinstance(unknown, Decided)
+    assert unknown.freshly is not None
+    assert unknown.freshly.age_us is None
+    assert unknown.freshly.fault is not None

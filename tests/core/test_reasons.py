@@ -7,16 +7,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core import reasons
+from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major
 from sidecar.core.policy import compile_statements, entity_slice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, pose
-from sidecar.core.reasons import CODES, blocked, exceeded, in_order, not_permitted, permitted, refused, unbudgeted
+from sidecar.core.reasons import (
+    CODES,
+    blocked,
+    exceeded,
+    in_order,
+    not_permitted,
+    permitted,
+    refused,
+    stale,
+    unbudgeted,
+)
 from sidecar.core.restrictions import RuleResource
 from sidecar.core.rules import Alternative, Rules
 from sidecar.core.ruling import Ruling
 from sidecar.core.snapshot import PolicyRecord, TenantPolicies, compile_tenant
+from sidecar.core.staleness import SKEW_MAX_US, Freshly
 from sidecar.core.windows import PERIODS, zone
 from tests.core.builders import (
     CHAIN,
@@ -268,6 +280,40 @@ def test_every_period_has_its_words(period: str) -> None:
     assert "CAD" in exceeded(check(period=period), None).message
 
 
+# --- Stale data
+
+
+def test_data_that_is_fresh_enough_is_no_reason() -> None:
+    assert stale(Freshly(60_000_000, 60_000_000, SKEW_MAX_US), "tool.call", NOON_US) == ()
+
+
+def test_data_that_is_too_old_says_how_old_since_when_and_what_is_allowed() -> None:
+    reason = only(stale(Freshly(75_000_001, 60_000_000), "card.authorize", NOON_US))
+    assert (reason.verdict, reason.code) == ("deny", "replica_stale")
+    assert reason.message == (
+        "`card.authorize` may rest on data of at most 60 s, and this was confirmed 75.001 s ago, as of"
+        f" `{utc_text(NOON_US - 75_000_001)}`"
+    )
+    assert reason.advice == "ask again once this server has heard from its control plane"
+    assert reason.retry_at_us is None
+
+
+def test_data_of_unknown_age_is_too_old() -> None:
+    reason = only(stale(Freshly(None, 3_600_000_000), "tool.call", NOON_US))
+    assert reason.message == "`tool.call` may rest on data of at most 3600 s, and nobody can say how old this is"
+
+
+def test_a_fault_a_clock_that_is_off_and_age_are_reasons_each() -> None:
+    found = stale(Freshly(5_000_000, 1_000_000, 7_200_000_000, "the log was forked"), "tool.call", NOON_US)
+    assert [reason.message.partition(",")[0] for reason in found] == [
+        "nothing is permitted here until someone has looked: the log was forked",
+        "the time here is 7200 s behind the control plane's",
+        "`tool.call` may rest on data of at most 1 s",
+    ]
+    ahead = only(stale(Freshly(0, 1_000_000, -60_000_001), "tool.call", NOON_US))
+    assert ahead.message == "the time here is 60.001 s ahead of the control plane's, at most 60 s are allowed"
+
+
 # --- Order
 
 
@@ -312,6 +358,7 @@ def test_every_code_that_is_given_is_in_the_list() -> None:
         *unbudgeted([budget()], "EUR"),
         exceeded(check(), None),
         exceeded(check(period="per_transaction"), None),
+        *stale(Freshly(None, 1), "tool.call", NOON_US),
     ]
     assert {reason.code for reason in given_} <= set(reasons.CODES)
     assert {cast("str", reason.verdict) for reason in given_} == {"deny"}

@@ -20,6 +20,7 @@ SHAPE = {
     "evaluated_at",
     "policy_revision",
     "entity_revision",
+    "data_age_seconds",
     "audit",
 }
 

@@ -62,6 +62,13 @@ def test_only_a_decision_with_an_id_of_ours_is_kept(tmp_path: Path, decision_id:
         txn.of(a_tenant()).answers.keep_decision(decision(decision_id))
 
 
+def test_a_decision_of_an_older_version_is_read() -> None:
+    """What came later, how old the data was, is unset in it."""
+    later = {"data_age_us"}
+    stored = msgspec.msgpack.encode({k: v for k, v in msgspec.structs.asdict(decision()).items() if k not in later})
+    assert msgspec.msgpack.decode(stored, type=Decision) == decision()
+
+
 def test_an_outcome_is_found_until_its_day_is_over(tmp_path: Path) -> None:
     with store_in(tmp_path) as environment:
         with writing(environment) as txn:

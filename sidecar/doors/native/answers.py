@@ -151,6 +151,7 @@ class Budget(TypedDict):
     on_exceeded: OnExceeded
     on_expiry: OnExpiry
     account_id: str | None
+    follower_id: Annotated[str | None, Meta(description="the follower's token that alone decides on it")]
     notify_at: Exact
     usage: Usage
     warnings: tuple[str, ...]

@@ -131,6 +131,7 @@ def budget(body: shapes.BudgetBody) -> BudgetDraft:
         on_expiry=body.on_expiry,
         notify_at_bp=NOTIFY_AT_DEFAULT_BP if body.notify_at is None else _share(body.notify_at),
         account_id=body.account_id,
+        follower_id=body.follower_id,
     )
 
 

@@ -20,6 +20,7 @@ TAGS: Final = {
     "payments": "Payments between accounts, each decided, reserved, moved and settled in one transaction.",
     "grants": "What a wallet's owner lets an agent pay, in force once the owner's passkey has signed it.",
     "passkeys": "With which wallets' owners sign: WebAuthn credentials of identities.",
+    "reservations": "What a control plane decides and holds for a decision of its follower; for followers only.",
     "tokens": "What callers authenticate with.",
     "webhooks": "Endpoints that are told what happens, signed after Standard Webhooks.",
     "audit": "The hash-chained log of everything that was decided and changed.",

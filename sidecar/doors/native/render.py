@@ -123,6 +123,7 @@ def budget(metered: Metered) -> answers.Budget:
         "on_exceeded": value.on_exceeded,
         "on_expiry": value.on_expiry,
         "account_id": value.account_id,
+        "follower_id": value.follower_id,
         "notify_at": _share(value),
         "usage": _usage(metered),
         "warnings": metered.warnings,
@@ -165,11 +166,18 @@ def decision(value: Decision, reservation: Reservation | None = None) -> verdict
         "evaluated_at": utc_text(value.evaluated_at_us),
         "policy_revision": value.policy_revision,
         "entity_revision": value.entity_revision,
+        "data_age_seconds": None if value.data_age_us is None else _seconds(value.data_age_us),
         "audit": None if value.audit is None else {"seq": value.audit.seq, "hash": value.audit.hash},
     }
     if value.dry_run:
         document["dry_run"] = True
     return document
+
+
+def _seconds(us: int) -> answers.Exact:
+    """Return a time in seconds, to the millisecond and never shorter than it is."""
+    whole, rest = divmod(-(-us // 1_000), 1_000)
+    return orjson.Fragment((f"{whole}.{rest:03}".rstrip("0") if rest else f"{whole}").encode())
 
 
 def _placed(value: Decision) -> verdicts.Reservation | None:

@@ -155,6 +155,9 @@ class BudgetBody(_Body, frozen=True, kw_only=True):
     account_id: Annotated[AccountId, msgspec.Meta(description="only what is paid from this account counts")] | None = (
         None
     )
+    follower_id: (
+        Annotated[CallerId, msgspec.Meta(description="the follower's token that alone decides on it")] | None
+    ) = None
 
 
 class BudgetPatchBody(_Body, frozen=True, kw_only=True):

@@ -185,7 +185,11 @@ class AuditMark(TypedDict):
 
 
 class Decision(TypedDict):
-    """The answer to one request. A dry run has neither id, reservation nor audit record."""
+    """The answer to one request. A dry run has neither id, reservation nor audit record.
+
+    ``data_age_seconds`` is how long ago the control plane confirmed the data that a follower decided on; null where
+    nobody could say, and on a server that follows nobody.
+    """
 
     decision_id: str | None
     identity_id: str
@@ -197,6 +201,7 @@ class Decision(TypedDict):
     evaluated_at: Instant
     policy_revision: Annotated[str, Meta(extra_json_schema={"pattern": "^sha256:"})]
     entity_revision: Revision
+    data_age_seconds: Exact | None
     audit: AuditMark | None
     dry_run: NotRequired[Literal[True]]
     explanation: NotRequired[Explanation | None]

@@ -71,6 +71,7 @@ _PERMIT: Final = {
     "evaluated_at": AT,
     "policy_revision": POLICY_REVISION,
     "entity_revision": 5,
+    "data_age_seconds": None,
     "audit": {"seq": 6, "hash": HASH},
 }
 _DENIAL: Final = _PERMIT | {

@@ -1,0 +1,62 @@
+"""The loop that cancels at the control plane what was granted and came to nothing; one process on duty runs it."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from sidecar.core.errors import SidecarError
+from sidecar.service.intents import Canceller
+
+log: Final = structlog.get_logger("sidecar.follow")
+
+TICK_SECONDS: Final = 0.5
+"""How often is looked for something to cancel."""
+
+BACKOFF_SECONDS_MAX: Final = 15.0
+"""The longest pause after a failure; it is drawn from zero up to a limit that doubles with each (full jitter)."""
+
+_DOUBLINGS_MAX: Final = 8
+
+
+class Cancelling:
+    """Cancels until it is acknowledged."""
+
+    def __init__(
+        self,
+        canceller: Canceller,
+        clock: Callable[[], int],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Have ``canceller`` cancel; ``draw`` gives numbers from 0 up to 1."""
+        self._canceller = canceller
+        self._clock = clock
+        self._sleep = sleep
+        self._draw = draw
+        self._failures = 0
+        self._told: str | None = None
+
+    async def run(self) -> None:
+        """Cancel until cancelled."""
+        while True:
+            await self._sleep(await self.step())
+
+    async def step(self) -> float:
+        """Cancel what is due and return for how many seconds to pause."""
+        try:
+            cancelled = await self._canceller.cancel_due(self._clock())
+        except SidecarError as error:
+            limit = min(BACKOFF_SECONDS_MAX, TICK_SECONDS * (1 << self._failures))
+            self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
+            if self._told != error.message:
+                self._told = error.message
+                log.warning("reservations_not_cancelled", reason=error.message)
+            return TICK_SECONDS + limit * self._draw()
+        self._failures, self._told = 0, None
+        if cancelled:
+            log.info("reservations_cancelled", count=cancelled)
+        return TICK_SECONDS
