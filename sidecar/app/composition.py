@@ -73,10 +73,11 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Load, Reloading
+from sidecar.service.remote_endings import apply_ending
 from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
-from sidecar.service.shipments import Receiver, pass_endings
+from sidecar.service.shipments import Receiver
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -227,7 +228,7 @@ def _told_calls(
     audience = Audience(snapshots)
     teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
     yield from AuditCalls(Auditor(store)).calls()
-    yield from FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls()
+    yield from FollowerCalls(Receiver(store, metrics, apply_ending), Followers(store)).calls()
     yield from FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 

@@ -15,7 +15,7 @@ from sidecar.core.windows import Period
 from sidecar.service.audit import AuditFilter
 from sidecar.service.followers import LOGS_SHOWN_MAX, LogName
 from sidecar.service.paging import PageRequest
-from sidecar.service.shipments import Batch, Receipt, UsageReport, pass_endings
+from sidecar.service.shipments import Batch, Receipt, UsageReport
 from sidecar.service.shipping import Parcel
 from tests.service.builders import OPERATOR, SECOND, World, payment, tool_call
 from tests.service.fleet import Fleet
@@ -122,7 +122,7 @@ def test_an_ending_that_fails_takes_nothing(fleet: Fleet, monkeypatch: pytest.Mo
     with pytest.raises(Unavailable):
         fleet.send(fleet.batch())
     assert fleet.stored() == ()
-    monkeypatch.setattr(fleet.receiver, "_apply_ending", pass_endings)
+    monkeypatch.setattr(fleet.receiver, "_apply_ending")
     fleet.send(fleet.batch())
     assert fleet.stored() == fleet.bodies()
 
