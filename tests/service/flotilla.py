@@ -126,7 +126,7 @@ class Fleet:
         minted = self.plane.run(self.plane.desk.create(OPERATOR, "t_one", draft, self.plane.now_us)).value
         return Caller("follower", minted.token)
 
-    def budget(  # noqa: PLR0913 -- as many as a budget has that tests care for
+    def budget(
         self,
         amount: int,
         owner: str = "ann",
