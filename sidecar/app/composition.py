@@ -75,10 +75,11 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Load, Reloading
+from sidecar.service.remote_endings import apply_ending
 from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
-from sidecar.service.shipments import Receiver, pass_endings
+from sidecar.service.shipments import Receiver
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -183,8 +184,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *TreasuryCalls(cards, KillSwitch(store)).calls(),
         *PaymentCalls(paymaster).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
-        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
-        *_feed_calls(store, snapshots, waiting, clock),
+        *_told_calls(store, snapshots, waiting, clock, metrics),
         *_simple_calls(settings, store, new_id),
         *dialect_calls(store, new_id, registry, treasurer, legislator, desk, cards, paymaster),
         *ReplicaCalls(replication).calls(),
@@ -218,7 +218,6 @@ def _simple_calls(settings: Settings, store: LmdbStore, new_id: AscendingIds) ->
     return (
         *AccountCalls(Bank(store, new_id)).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
-        *AuditCalls(Auditor(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
     )
@@ -233,11 +232,15 @@ def _loader(
     return Reloader(settings, store, announcer, clock, metrics.reloaded)
 
 
-def _feed_calls(store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int]) -> Iterable[Call]:
-    """Return the calls that followers make of their control plane."""
+def _told_calls(
+    store: LmdbStore, snapshots: Snapshots, waiting: Waiting, clock: Callable[[], int], metrics: Metrics
+) -> Iterable[Call]:
+    """Return the calls about what was recorded, and those by which followers hear and tell."""
     audience = Audience(snapshots)
     teller = SnapshotTeller(store, audience, lambda: waiting.is_over)
-    return FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
+    yield from AuditCalls(Auditor(store)).calls()
+    yield from FollowerCalls(Receiver(store, metrics, apply_ending), Followers(store)).calls()
+    yield from FeedCalls(Publisher(store, snapshots, audience, waiting), teller, clock).calls()
 
 
 def _shadow(settings: Settings, store: LmdbStore, snapshots: Snapshots, metrics: Metrics) -> Shadow | None:

@@ -109,5 +109,3 @@ def _addresses(seq: int, fields: Fields) -> Iterator[tuple[bytes, int | None, st
     """Yield address, place and field of each fact that a record names."""
     for ref in referenced_facts(fields):
         yield ref.digest, seq if ref.kind == "request" else None, ref.kind
-    if fields.get("type") == "followed" and (digest := digest_of(fields.get("changes"))) is not None:
-        yield digest, None, "changes"

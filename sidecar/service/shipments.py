@@ -27,10 +27,6 @@ ApplyEnding: TypeAlias = Callable[[Transaction, TenantTransaction, str, Ended, i
 """Applies what became of a hold on a follower, whose token is named, to what is reserved here for it."""
 
 
-def pass_endings(_txn: Transaction, _part: TenantTransaction, _follower_id: str, _ended: Ended, _now_us: int) -> None:
-    """Let endings pass where nothing is reserved for followers."""
-
-
 class UsageReport(msgspec.Struct, frozen=True, array_like=True):
     """What the present window of a budget has used at the follower that alone decides on it."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.core import audit
 from sidecar.core.limits import SHIPMENT_BODY_BYTES_MAX, SHIPPED_RECORDS_MAX, SHIPPED_USAGES_MAX
-from sidecar.doors.wire.endpoint import APART_BYTES
+from sidecar.doors.wire.body import APART_BYTES
 from tests.doors.door import NOON_US, Door, House, check_refusal
 from tests.process.server import OPERATOR, Document
 

@@ -10,11 +10,15 @@ import orjson
 from msgspec.structs import replace
 
 from sidecar.core.access import Caller
+from sidecar.core.delegation import Word
 from sidecar.core.history import Ended
 from sidecar.core.log_entries import link, text_of
+from sidecar.core.model import AuthorizeRequest
 from sidecar.core.staleness import Contact, Instant
 from sidecar.core.windows import Period
+from sidecar.service.authorize import Authorizer
 from sidecar.service.budget_changes import record_budget
+from sidecar.service.delegation import Delegation
 from sidecar.service.feed_store import ReplicaState
 from sidecar.service.followers import Followers, LogName
 from sidecar.service.paging import PageRequest
@@ -44,6 +48,18 @@ class Counts:
         self.alarms += 1
 
 
+class Nobody:
+    """A control plane that decides nothing, for a follower whose budgets are all its own."""
+
+    async def reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
+        """Fail."""
+        raise AssertionError(decision_id, request)
+
+    async def cancel(self, decision_id: str) -> None:
+        """Fail."""
+        raise AssertionError(decision_id)
+
+
 class Fleet:
     """A control plane ``above`` and a follower ``below``, both of tenant `t_one` with the same beginning.
 
@@ -58,6 +74,10 @@ class Fleet:
         for world in (self.above, self.below):
             world.tenant()
             world.identity("ann")
+            world.identity("bob")
+        below = self.below
+        alone = Delegation(below.store, Nobody())
+        below.authorizer = Authorizer(below.store, below.snapshots, below.ids, delegation=alone)
         self.ended: list[tuple[str, Ended]] = []
         self.counts = Counts()
         self.receiver = self.received_anew()
@@ -194,6 +214,10 @@ class Fleet:
         """Why the follower decides nothing more."""
         with self.below.store.read() as txn:
             return txn.replica.fault()
+
+    def faults(self) -> list[str]:
+        """What does not hold in either store, apart from what comes of a follower that nothing was applied on."""
+        return [each for world in (self.above, self.below) for each in world.faults() if "the replica" not in each]
 
     def resealed(self, change: Callable[[dict[str, object]], None], seq: int) -> tuple[bytes, ...]:
         """The follower's records with one changed and all after it sealed again: a forked log."""

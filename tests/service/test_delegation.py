@@ -9,7 +9,7 @@ from sidecar.core.errors import Unavailable
 from sidecar.service.authorize import Authorizer
 from sidecar.service.delegation import Delegation
 from tests.service.builders import OPERATOR, World, codes, key_for, payment, tool_call
-from tests.service.fleet import Fleet, FollowerWorld
+from tests.service.flotilla import Fleet, FollowerWorld
 
 
 @pytest.fixture

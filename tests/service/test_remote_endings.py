@@ -10,7 +10,7 @@ from sidecar.core.delegation import HOLD_GRACE_SECONDS
 from sidecar.core.history import Ended, read_event
 from sidecar.core.model import Decision
 from tests.service.builders import SECOND, payment, tool_call
-from tests.service.fleet import Fleet, FollowerWorld
+from tests.service.flotilla import Fleet, FollowerWorld
 
 WEEK = 604_800 * SECOND
 

@@ -9,7 +9,7 @@ from sidecar.core.access import Caller
 from sidecar.core.delegation import HOLD_GRACE_SECONDS
 from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, Unauthenticated
 from tests.service.builders import OPERATOR, SECOND, codes, payment, tool_call
-from tests.service.fleet import Fleet
+from tests.service.flotilla import Fleet
 
 
 @pytest.fixture

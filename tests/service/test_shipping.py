@@ -20,7 +20,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         for _ in range(4):
             made.below.decide(payment("1.00", "ann"))
         yield made
-        assert made.below.faults() == []
+        assert made.faults() == []
 
 
 def taken(fleet: Fleet, next_seq: int, parcel: Parcel | None = None) -> None:

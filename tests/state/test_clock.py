@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.staleness import Instant
-from sidecar.state.clock import JUMP_US, Clock, Instants, Jump, PatientClock, boot_id, elapsed_us, wall_us
+from sidecar.state.clock import JUMP_US, Clock, Instants, Jump, boot_id, elapsed_us, wall_us
 
 SECOND = 1_000_000
 START = 1_770_120_000 * SECOND
@@ -62,22 +62,6 @@ def test_while_the_wall_is_behind_time_goes_on_as_it_elapses() -> None:
     machine.wall += 180 * SECOND
     machine.elapsed += 20 * SECOND
     assert clock() == machine.wall, "the wall has caught up"
-
-
-def test_a_followers_time_waits_for_the_wall_without_standing_still() -> None:
-    """However often it is asked: another clock would be ahead by as much for ever."""
-    machine = Machine()
-    clock = PatientClock(0, lambda: machine.wall, lambda: machine.elapsed)
-    machine.wall += 3_600 * SECOND
-    last = clock()
-    machine.wall -= 3_600 * SECOND
-    for _ in range(4_000):
-        machine.wall += SECOND
-        machine.elapsed += SECOND
-        now = clock()
-        assert now > last
-        last = now
-    assert last == machine.wall
 
 
 def test_a_jump_is_told_once() -> None:

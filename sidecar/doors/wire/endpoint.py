@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import msgspec
 import orjson
 import structlog
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from sidecar.core.access import Caller
@@ -79,9 +78,6 @@ class Ask(msgspec.Struct, frozen=True):
 
 REPLAYED: Final = ("Idempotent-Replayed", "true")
 """The header of a stored answer."""
-
-APART_BYTES: Final = 256 * 1024
-"""A longer body, some 10 ms of reading, is read in a thread, so that no decision waits for it."""
 
 Function: TypeAlias = Callable[[Ask], Awaitable[Answer]]
 
@@ -260,7 +256,7 @@ class Endpoint:
                 raise ValidationFailed("this call takes no body")
             if way.manner.requires_json:
                 incoming.require_json()
-        body = None if reader is None else await _read(reader, raw)
+        body = None if reader is None else await reader.read_beside(raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
             _check_key(key)
@@ -280,11 +276,6 @@ class Endpoint:
         if admission is not None:
             _limit(incoming, admission, manner)
         return caller
-
-
-async def _read(reader: BodyReader[Any], raw: bytes) -> object:
-    """Return a body as its request."""
-    return reader.read(raw) if len(raw) <= APART_BYTES else await run_in_threadpool(reader.read, raw)
 
 
 def _limit(incoming: Incoming, admission: Admission, manner: Manner) -> None:

@@ -16,7 +16,7 @@ from sidecar.core.budget import AMOUNT
 from sidecar.core.errors import SidecarError
 from sidecar.core.reservation import Measure
 from tests.service.builders import HOUR, payment
-from tests.service.fleet import Fault, Fleet, FollowerWorld
+from tests.service.flotilla import Fault, Fleet, FollowerWorld
 
 FOLLOWERS = 3
 REMOTE, ASSIGNED = 10_000, 6_000
