@@ -73,10 +73,11 @@ from sidecar.service.payments import Paymaster
 from sidecar.service.policies import Legislator
 from sidecar.service.rates import Limiter
 from sidecar.service.reload import Load, Reloading
+from sidecar.service.remote_endings import apply_ending
 from sidecar.service.reservations import Reservations
 from sidecar.service.settlement import Settler
 from sidecar.service.shadow import Pulse, Shadow
-from sidecar.service.shipments import Receiver, pass_endings
+from sidecar.service.shipments import Receiver
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tenants import Tenancy
 from sidecar.service.tokens import TokenDesk
@@ -186,7 +187,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *GrantCalls(grants, settings.relying_party).calls(),
         *AuditCalls(Auditor(store)).calls(),
-        *FollowerCalls(Receiver(store, metrics, pass_endings), Followers(store)).calls(),
+        *FollowerCalls(Receiver(store, metrics, apply_ending), Followers(store)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *_feed_calls(store, snapshots, waiting, clock),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),

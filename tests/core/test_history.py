@@ -15,13 +15,13 @@ from sidecar.core.history import (
     Decided,
     Ended,
     Opened,
-    addresses,
     digest,
     may_reopen,
     opening,
     read_event,
     read_manifest,
 )
+from sidecar.core.references import addresses
 from sidecar.core.staleness import Freshly
 
 ADDRESS = "A" * 43

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sidecar.doors.native.examples import decisions, followers, grants, payments, resources, shadow, treasury, webhooks
+from sidecar.doors.native.examples import (
+    decisions,
+    followers,
+    grants,
+    payments,
+    reservations,
+    resources,
+    shadow,
+    treasury,
+    webhooks,
+)
 from sidecar.doors.wire.openapi import Example
 
 EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
@@ -20,6 +30,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         **grants.EXAMPLES,
         **shadow.EXAMPLES,
         **followers.EXAMPLES,
+        **reservations.EXAMPLES,
         **webhooks.EXAMPLES,
     }
 )
