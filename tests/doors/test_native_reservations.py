@@ -106,11 +106,11 @@ def test_what_a_follower_sends_is_decided_as_it_was_asked(plane: Plane) -> None:
     (check,) = word.checks
     assert (check.budget_id, check.limit, check.requested, check.allowed) == (budget_id, 10_000, 4_723, True)
     assert word.expires_at_us == NOON_US + (86_400 + 7 * 86_400) * 1_000_000
-    record = plane.door.ok("GET", "/v1/audit?limit=1", token=plane.key)["data"][0]["record"]
+    record = plane.door.ok("GET", "/v1/audit?limit=1", token=plane.key)["data"][0]
     assert (record["decision"], record["for"], record["token"]) == (DECISION, plane.token_id, plane.token_id)
     assert record["request"] == encode_hash(sha256(REQUEST.canonical()).digest())
     assert word.audit is not None
-    assert word.audit.seq == record["i"]
+    assert word.audit.seq == record["seq"]
 
 
 def test_a_denial_comes_back_with_its_reasons(plane: Plane) -> None:
