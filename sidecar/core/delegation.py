@@ -52,7 +52,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     granted: int
 
 
-class Word(msgspec.Struct, frozen=True, kw_only=True):
+class Word(msgspec.Struct, frozen=True, kw_only=True, rename={"checks": "budget_checks", "shares": "claims"}):
     """What the control plane decided on a request of a follower, under the follower's decision id.
 
     ``audit`` is where its own record stands. It and the revisions are None where nothing was decided, since it was

@@ -13,7 +13,7 @@ import msgspec
 from sidecar.core.access import Caller
 from sidecar.core.delegation import Seat, Share, Word
 from sidecar.core.directory import walk
-from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound
+from sidecar.core.errors import Conflict, Forbidden, NotFound
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.reasons import no_word
 from sidecar.core.reservation import release
@@ -34,17 +34,19 @@ class Reservations:
         self._store = store
         self._authorizer = authorizer
 
-    async def reserve(self, caller: Caller, decision_id: str, request: AuthorizeRequest, now_us: int) -> Word:
+    async def reserve(
+        self, caller: Caller, tenant_id: str | None, decision_id: str, request: AuthorizeRequest, now_us: int
+    ) -> Word:
         """Decide a follower's request by every budget that is not its own, and hold what is granted.
 
         The same decision id with the same request returns the first word. Raises Forbidden for anyone but a follower,
-        NotFound for an identity outside its scope, IdempotencyConflict for another request, Conflict for a decision id
-        that is not this follower's, Unavailable.
+        NotFound for an identity outside its scope, Conflict for another request and for a decision id that is not this
+        follower's, Unavailable.
         """
         _require_follower(caller)
         asked = sha256(request.canonical()).digest()
         with self._store.read() as txn:
-            tenant = tenant_of(txn, caller, None)
+            tenant = tenant_of(txn, caller, tenant_id)
             part = txn.of(tenant)
             known = _known(part, caller, decision_id, asked)
             if known is not None:
@@ -56,7 +58,7 @@ class Reservations:
         call = Call(caller, tenant, request, None, now_us, seat=Seat(asker=caller.name), decision_id=decision_id)
 
         def work(writing: Transaction) -> Word:
-            writing_part = part_of(writing, caller, None, now_us)
+            writing_part = part_of(writing, caller, tenant_id, now_us)
             answered_before = _known(writing_part, caller, decision_id, asked)
             if answered_before is not None:
                 return answered_before
@@ -70,17 +72,20 @@ class Reservations:
 
         return await self._store.write(work)
 
-    async def cancel(self, caller: Caller, decision_id: str, now_us: int) -> None:
+    async def cancel(self, caller: Caller, tenant_id: str | None, decision_id: str, now_us: int) -> None:
         """Release what is held for a decision of a follower, or see to it that a late request holds nothing.
 
         A second time changes nothing. Raises Forbidden, NotFound for a decision that is not this follower's.
         """
         _require_follower(caller)
-        await self._store.write(lambda txn: _cancel(txn, caller, decision_id, now_us))
+
+        def work(txn: Transaction) -> None:
+            _cancel(part_of(txn, caller, tenant_id, now_us), caller, decision_id, now_us)
+
+        await self._store.write(work)
 
 
-def _cancel(txn: Transaction, caller: Caller, decision_id: str, now_us: int) -> None:
-    part = part_of(txn, caller, None, now_us)
+def _cancel(part: TenantTransaction, caller: Caller, decision_id: str, now_us: int) -> None:
     found = part.delegations.find(decision_id)
     if found is None and part.answers.decision(decision_id) is None:
         found = Delegated(decision_id=decision_id, follower_id=caller.name, request=None, word=None)
@@ -105,7 +110,7 @@ def _known(part: TenantTransaction, caller: Caller, decision_id: str, asked: byt
     if found.follower_id != caller.name:
         raise Conflict(f"`{decision_id}` is another decision", field="decision_id")
     if found.request not in {None, asked}:
-        raise IdempotencyConflict(f"`{decision_id}` was asked for with another request", field="decision_id")
+        raise Conflict(f"`{decision_id}` was asked for with another request", field="decision_id")
     return _cancelled(decision_id) if found.word is None or found.is_cancelled else found.word
 
 

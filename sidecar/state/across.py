@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sidecar.state.answers_check import check_answers
 from sidecar.state.books_check import Due, due_by_tenant
 from sidecar.state.codec import U32
+from sidecar.state.delegation_check import check_intents
 from sidecar.state.environment import Table, Txn
 from sidecar.state.notices import check_notices
 from sidecar.state.outbox_check import Ready, ready_by_tenant
@@ -48,4 +49,5 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
     yield from check_notices(txn, tables)
     yield from check_tenants(txn, tables)
     yield from check_replica(txn, tables)
+    yield from check_intents(txn, tables)
     yield from check_shipped_numbers(txn, tables, tenants)

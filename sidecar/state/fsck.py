@@ -23,6 +23,7 @@ from sidecar.state.answers_check import check_answers
 from sidecar.state.books_check import BooksCheck, Movements
 from sidecar.state.budgets_check import BudgetCheck
 from sidecar.state.codec import U64
+from sidecar.state.delegation_check import check_delegated
 from sidecar.state.environment import Environment, Table, Txn
 from sidecar.state.outbox_check import check_outbox
 from sidecar.state.records_check import Told, check_records
@@ -204,6 +205,7 @@ class _Check:
             check_answers(self._txn, self._tables, number),
             check_shadow(self._txn, self._tables, number),
             check_shipments(self._txn, self._tables, self._tenant, self._part.shipments),
+            check_delegated(self._txn, self._tables, self._part),
         ):
             self._blame("records", message)
 

@@ -162,6 +162,8 @@ CANCEL = "POST /v1/payments/{payment_id}/cancel"
 PASSKEYS, OPTIONS = "POST /v1/passkeys", "POST /v1/passkeys/options"
 GRANTS, APPROVE = "POST /v1/grants", "POST /v1/grants/{grant_id}/approve"
 SHIP, FOLLOWER = "POST /v1/audit/records", ("POST /v1/tokens", 1)
+RESERVE = "POST /v1/reservations"
+LET_GO = f"{RESERVE}/{{decision_id}}/cancel"
 GRANTABLE = ((ACCOUNTS, 1), (PASSKEYS, 0))
 BEFORE = {
     "POST /v1/decisions/{decision_id}/refund": ((SETTLE, 0),),
@@ -181,6 +183,8 @@ BEFORE = {
     APPROVE: (*GRANTABLE, (GRANTS, 0)),
     "POST /v1/grants/{grant_id}/revoke": (*GRANTABLE, (GRANTS, 0)),
     SHIP: (FOLLOWER,),
+    RESERVE: (FOLLOWER,),
+    LET_GO: (FOLLOWER, (RESERVE, 0)),
     "GET /v1/followers": (FOLLOWER, (SHIP, 0)),
     "GET /v1/followers/{follower_id}": (FOLLOWER, (SHIP, 0)),
 }
@@ -246,7 +250,7 @@ class World:
         target = re.sub(r"\{(\w+)\}", lambda match: self._ids[match[1]], path)
         if example.query:
             target = f"{target}?{example.query}"
-        token = OPERATOR if name in BY_OPERATOR else self._follower if name == SHIP else self._token
+        token = OPERATOR if name in BY_OPERATOR else self._follower if name in {SHIP, RESERVE, LET_GO} else self._token
         answer = self._door.call(method, target, self._request(name, example), token=token)
         if answer.body:
             ids = {key: value for key, value in answer.document.items() if key.endswith("_id") and value is not None}
@@ -273,7 +277,7 @@ class World:
     def found(self, name: str) -> None:
         """Make what is needed for the call ``name``: what is founded before it, else everything."""
         before = FOUNDING[: FOUNDING.index(name)] if name in FOUNDING else FOUNDING
-        alone = name in (*FOUNDING, AUTHORIZE, BATCH) or "/v1/payments" in name
+        alone = name in (*FOUNDING, AUTHORIZE, BATCH, RESERVE, LET_GO) or "/v1/payments" in name
         needed = [*before] if alone else [*before, AUTHORIZE]
         needed += [each for each in (CARD, WEBHOOK) if each != name and f"{each.partition(' ')[2]}" in name]
         if name == "POST /v1/treasury/kill-switch":

@@ -20,7 +20,7 @@ from sidecar.replica.ship import (
 )
 from sidecar.service.shipping import FAULT, Parcel
 from tests.service.builders import payment
-from tests.service.pair import Fleet
+from tests.service.fleet import Fleet
 
 
 class Refusal(SidecarError):

@@ -1,107 +1,94 @@
-"""A control plane and its followers in one process, each a world of its own, and a network between them that fails.
+"""A control plane and a follower, each a world of its own, and what goes between them."""
 
-Followers take pages as the product does; nothing is applied unless it was asked for. Everything runs on one event loop.
-"""
-
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
-import msgspec
+import orjson
+from msgspec.structs import replace
 
 from sidecar.core.access import Caller
-from sidecar.core.budget import OnExceeded, OnExpiry
 from sidecar.core.delegation import Word
-from sidecar.core.errors import NotFound, SidecarError, Unavailable
-from sidecar.core.feed import KINDS, Change, Page, TenantProfile, files_digest, files_of, write_change
-from sidecar.core.feed_snapshot import SnapshotEnd, SnapshotHead, extended, snapshot_start, write_line
-from sidecar.core.history import Ended, read_event
+from sidecar.core.history import Ended
+from sidecar.core.log_entries import link, text_of
 from sidecar.core.model import AuthorizeRequest
-from sidecar.core.snapshot import PolicyFiles, PolicyRecord
-from sidecar.core.staleness import Instant, StalenessLimits
+from sidecar.core.staleness import Contact, Instant
 from sidecar.core.windows import Period
 from sidecar.service.authorize import Authorizer
-from sidecar.service.batch import BatchAuthorizer
+from sidecar.service.budget_changes import record_budget
 from sidecar.service.delegation import Delegation
-from sidecar.service.following import Following, WantsPage
-from sidecar.service.freshness import Freshness
-from sidecar.service.intents import Canceller
-from sidecar.service.remote_endings import apply_ending
-from sidecar.service.reservations import Reservations
-from sidecar.service.settlement import Settler
+from sidecar.service.feed_store import ReplicaState
+from sidecar.service.followers import Followers, LogName
+from sidecar.service.paging import PageRequest
+from sidecar.service.shipments import Batch, Receipt, Receiver, Status, UsageReport
+from sidecar.service.shipping import Parcel, Shipping
+from sidecar.service.store import TenantTransaction, Transaction
 from sidecar.service.tokens import TokenDraft
-from tests.service.builders import NOON, OPERATOR, World, limit
-from tests.service.histories import chronicle, prove
+from tests.service.builders import OPERATOR, World, limit
 
-Fault = Literal["none", "cut", "lost", "late", "twice", "refused"]
-LIMITS = StalenessLimits({"default": 3_600})
-APART = 1_000_000
+GIVEN = Instant("boot", 5_000_000, 5_000_000)
 
 
-class Line:
-    """The network between one follower and the control plane; what it does with the next calls is set."""
+class Counts:
+    """Counts what is shipped."""
 
-    def __init__(self, reservations: Reservations, caller: Caller, now_us: int) -> None:
-        """Reach the control plane as ``caller``."""
-        self.reservations = reservations
-        self.caller = caller
-        self.now_us = now_us
-        self.fault: Fault = "none"
-        self.asked = 0
-        self.late: list[tuple[str, AuthorizeRequest]] = []
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.records = 0
+        self.alarms = 0
+
+    def shipped(self, records: int) -> None:
+        """Count records."""
+        self.records += records
+
+    def alarmed(self) -> None:
+        """Count an alarm."""
+        self.alarms += 1
+
+
+class Nobody:
+    """A control plane that decides nothing, for a follower whose budgets are all its own."""
 
     async def reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
-        """Have a request decided, or not."""
-        self.asked += 1
-        match self.fault:
-            case "cut":
-                raise Unavailable("cut off")
-            case "late":
-                self.late.append((decision_id, request))
-                raise Unavailable("too slow")
-            case "lost":
-                await self._reserve(decision_id, request)
-                raise Unavailable("the answer was lost")
-            case "refused":
-                raise NotFound("never heard of it")
-            case "twice":
-                await self._reserve(decision_id, request)
-        return await self._reserve(decision_id, request)
-
-    async def _reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
-        word = await self.reservations.reserve(self.caller, decision_id, request, self.now_us)
-        return msgspec.json.decode(msgspec.json.encode(word), type=Word)
+        """Fail."""
+        raise AssertionError(decision_id, request)
 
     async def cancel(self, decision_id: str) -> None:
-        """Cancel, or not."""
-        if self.fault == "cut":
-            raise Unavailable("cut off")
-        await self.reservations.cancel(self.caller, decision_id, self.now_us)
-        if self.fault == "lost":
-            raise Unavailable("the answer was lost")
-
-    async def deliver(self) -> list[Word]:
-        """Have what was late arrive now."""
-        late, self.late = self.late, []
-        return [await self._reserve(decision_id, request) for decision_id, request in late]
+        """Fail."""
+        raise AssertionError(decision_id)
 
 
 class Fleet:
-    """The control plane of tenant `t_one`, in which every action is granted, and its followers."""
+    """A control plane ``above`` and a follower ``below``, both of tenant `t_one` with the same beginning.
 
-    def __init__(self, folder: Path, followers: int = 1) -> None:
-        """Found it with two agents below the root, one of them below the other."""
-        self.folder, self.began_us = folder, NOON
-        self.plane = World(folder / "plane")
-        self.plane.tenant()
-        self.plane.identity("ann")
-        self.plane.identity("bob", "ann")
-        self.reservations = Reservations(self.plane.store, self.plane.authorizer)
-        self.callers = [self.token(f"follower {number}") for number in range(followers)]
-        self.followers: list[FollowerWorld] = []
-        for number in range(followers):
-            self.followers.append(FollowerWorld(self, number))
+    The follower's records are made as if it had applied a feed, so that what it lacks the control plane has as well.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Make both."""
+        (folder / "above").mkdir(parents=True)
+        (folder / "below").mkdir()
+        self.above, self.below = World(folder / "above"), World(folder / "below")
+        for world in (self.above, self.below):
+            world.tenant()
+            world.identity("ann")
+            world.identity("bob")
+        below = self.below
+        alone = Delegation(below.store, Nobody())
+        below.authorizer = Authorizer(below.store, below.snapshots, below.ids, delegation=alone)
+        self.ended: list[tuple[str, Ended]] = []
+        self.counts = Counts()
+        self.receiver = self.received_anew()
+        self.followers = Followers(self.above.store)
+        self.caller = self.token()
+        self.below.run(self.below.desk.create(OPERATOR, "t_one", _token("edge", None), self.below.now_us))
+        self.follow(self.caller.name)
+        self.shipping = self.restarted()
+
+    def _end(self, _txn: Transaction, _part: TenantTransaction, follower_id: str, ended: Ended, _now_us: int) -> None:
+        self.ended.append((follower_id, ended))
 
     def __enter__(self) -> Self:
         """Give the fleet."""
@@ -109,192 +96,159 @@ class Fleet:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """End it."""
-        for follower in self.followers:
-            follower.world.store.close()
-        self.plane.close()
+        self.above.close()
+        self.below.close()
 
-    def require_sound(self) -> None:
-        """Fail unless every store holds together and every log proves."""
-        for world in (self.plane, *(follower.world for follower in self.followers)):
-            assert world.faults() == []
-            proof = prove(chronicle(world))
-            assert (proof.difference, proof.missing) == (None, ())
+    def token(self, name: str = "edge", scope: str | None = None) -> Caller:
+        """Make a follower's token on the control plane."""
+        made = self.above.desk.create(OPERATOR, "t_one", _token(name, scope), self.above.now_us)
+        minted = self.above.run(made).value
+        return self.above.desk.authenticate(minted.text, self.above.now_us)
 
-    def token(self, name: str, identity_id: str | None = None) -> Caller:
-        """Make a follower's token."""
-        draft = TokenDraft(name, "follower", identity_id, may_release=False, expires_at_us=None)
-        minted = self.plane.run(self.plane.desk.create(OPERATOR, "t_one", draft, self.plane.now_us)).value
-        return Caller("follower", minted.token)
+    def follow(self, follower_id: str, revision: int = 3) -> None:
+        """Let the follower have followed with a token."""
+        state = ReplicaState(
+            tenant_id="t_one", origin="", follower_id=follower_id, scope=None, revision=revision, files_digest=""
+        )
+        self.below.write(lambda txn: txn.replica.keep_state(state))
+        self.below.write(lambda txn: txn.replica.keep_contact(Contact(GIVEN, revision)))
 
-    def budget(
-        self,
-        amount: int,
-        owner: str = "ann",
-        follower: int | None = None,
-        *,
-        period: Period = "daily",
-        dimension: str = "amount",
-        on_exceeded: OnExceeded = "deny",
-        on_expiry: OnExpiry = "release",
-    ) -> str:
-        """Make a budget, of the control plane or of a follower; all hear of it."""
-        draft = limit(amount, owner, period=period, dimension=dimension, on_exceeded=on_exceeded, on_expiry=on_expiry)
-        assigned = None if follower is None else self.callers[follower].name
-        made = self.plane.budget(msgspec.structs.replace(draft, follower_id=assigned))
-        self.sync()
-        return made.budget.budget_id
+    def restarted(self) -> Shipping:
+        """A process of the follower that has just begun."""
+        return Shipping(self.below.store, lambda: Instant("boot", 7_000_000, self.below.now_us))
 
-    @property
-    def hidden(self) -> set[str]:
-        """The tokens of followers, of which none hears."""
-        return {caller.name for caller in self.callers}
+    def assign(self, period: Period = "daily", follower_id: str | None = None, owner: str = "ann") -> str:
+        """Make a budget on both that this follower alone decides on, or another one; returns its id."""
+        self.above.ids.made = self.below.ids.made = max(self.above.ids.made, self.below.ids.made)
+        made = [self._assigned(world, period, follower_id, owner) for world in (self.above, self.below)]
+        assert made[0] == made[1]
+        return made[0]
 
-    def sync(self) -> None:
-        """Let every follower hear what is new."""
-        for follower in self.followers:
-            follower.sync()
+    def _assigned(self, world: World, period: Period, follower_id: str | None, owner: str) -> str:
+        budget = world.budget(limit("100.00", owner, period=period)).budget
 
-    def set_time(self, now_us: int) -> None:
-        """Set all clocks."""
-        self.plane.now_us = now_us
-        for follower in self.followers:
-            follower.world.now_us = follower.line.now_us = now_us
-
-    def page(self, caller: Caller, since: int) -> Page:
-        """Return the page of all that changed after a revision, as it is now."""
-        with self.plane.store.read() as txn:
+        def work(txn: Transaction) -> None:
             tenant = txn.tenants.find("t_one")
             assert tenant is not None
-            part = txn.of(tenant)
-            changes: dict[tuple[str, str], Change] = {}
-            for entry in part.feed.told(since, APART):
-                if entry.kind is not None and entry.id not in self.hidden:
-                    gone = Change(kind=entry.kind, id=entry.id, revision=entry.revision, owner=entry.owner)
-                    changes[entry.kind, entry.id] = part.feed.find(entry.kind, entry.id) or gone
-            head = txn.tenants.revisions(tenant.number).entities
-            files = files_of(txn.policy_files() or PolicyFiles(schemas=(), shared=(), by_tenant={}), "t_one")
-            profile = TenantProfile(
-                tenant_id=tenant.tenant_id,
-                name=tenant.name,
-                mode=tenant.mode,
-                time_zone=tenant.time_zone,
-                root_identity_id=tenant.root_identity_id,
-                created_at_us=tenant.created_at_us,
-                rate_limit=tenant.rate_limit,
-            )
-            return Page(
-                origin=part.audit.origin,
-                follower_id=caller.name,
-                scope=None,
-                from_revision=since,
-                to_revision=head,
-                head=head,
-                time_us=self.plane.now_us,
-                tenant=profile,
-                files_digest=files_digest(files),
-                files=files,
-                changes=tuple(sorted(changes.values(), key=lambda change: change.revision)),
-            )
+            part, revision = txn.of(tenant), txn.tenants.advance(tenant.number)
+            held = replace(budget, follower_id=follower_id or self.caller.name, revision=revision)
+            part.budgets.change(held.budget_id, held, revision)
+            record_budget(part, "budget_updated", held, "test", world.now_us)
 
-    async def snapshot(self) -> AsyncIterator[bytes]:
-        """Yield the lines of a snapshot."""
-        with self.plane.look() as part:
-            changes = [change for kind in KINDS for change in part.feed.all(kind) if change.id not in self.hidden]
-            origin = part.audit.origin
-        revision = max(change.revision for change in changes)
-        digest = snapshot_start(origin, None, revision)
-        yield write_line(
-            SnapshotHead(origin=origin, tenant_id="t_one", scope=None, revision=revision, records=0, digest=digest)
-        )
-        for change in changes:
-            line = write_change(change)
-            digest = extended(digest, line)
-            yield line
-        yield write_line(SnapshotEnd(revision=revision, records=len(changes), digest=digest))
+        world.write(work)
+        return budget.budget_id
 
+    def received_anew(self) -> Receiver:
+        """A process of the control plane that has just begun."""
+        return Receiver(self.above.store, self.counts, self._end)
 
-class FollowerWorld:
-    """One follower: its store, which stays, and what lives in memory, which a crash takes away."""
+    # --- Shipping -----------------------------------------------------------------------------------------------------
 
-    def __init__(self, fleet: Fleet, number: int) -> None:
-        """Follow the control plane of ``fleet`` with one of its tokens."""
-        self.fleet = fleet
-        self.caller = fleet.callers[number]
-        self.world = World(fleet.folder / f"follower{number}")
-        self.world.ids.made = (number + 1) * APART  # so that no two stores make the same id
-        self.world._runner.close()  # noqa: SLF001 -- one loop for all
-        self.world._runner = fleet.plane._runner  # noqa: SLF001
-        self.told = 0
-        self.start()
-        self.sync()
+    def bodies(self) -> tuple[bytes, ...]:
+        """Every record of the follower as it lies."""
+        with self.below.look() as part:
+            return tuple(body for _, body in part.audit.read(0, 1_000_000))
 
-    def start(self) -> None:
-        """Begin to live, or again after a crash."""
-        world = self.world
-        self.line = Line(self.fleet.reservations, self.caller, world.now_us)
-        self.freshness = Freshness(LIMITS, self.instant)
-        delegation = Delegation(world.store, self.line)
-        world.authorizer = Authorizer(
-            world.store, world.snapshots, world.ids, freshness=self.freshness, delegation=delegation
-        )
-        world.batches = BatchAuthorizer(world.store, world.authorizer)
-        world.settler = Settler(world.store, self.freshness)
-        self.canceller = Canceller(world.store, self.line)
-        self.following = Following(
-            world.store, world.snapshots, trusting, lambda: f"log{self.caller.name.lower()}", self.time, self.instant
+    @property
+    def origin(self) -> str:
+        """The name of the follower's log."""
+        with self.below.look() as part:
+            return part.audit.origin
+
+    def batch(self, start: int = 0, end: int | None = None, **status: int | str | tuple[UsageReport, ...]) -> Batch:
+        """Records of the follower as a batch without facts."""
+        bodies = self.bodies()
+        said = Status(revision=3, age_ms=5, head=len(bodies))
+        return Batch(
+            origin=self.origin,
+            from_seq=start,
+            records=bodies[start:end],
+            facts=(),
+            status=replace(said, **status) if status else said,
         )
 
-    def time(self) -> int:
-        """Return the time."""
-        return self.world.now_us
+    def send(self, batch: Batch, caller: Caller | None = None) -> Receipt:
+        """Give a batch to the control plane."""
+        taken = self.receiver.receive(caller or self.caller, None, batch, self.above.now_us)
+        return self.above.run(taken)
 
-    def instant(self) -> Instant:
-        """Return this moment."""
-        return Instant("boot_1", self.world.now_us - NOON, self.world.now_us)
+    def deliver(self, parcel: Parcel) -> bytes:
+        """Give a parcel to the control plane as its door would; returns the answer."""
+        taken = self.send(batch_of(parcel))
+        return orjson.dumps({"next_seq": taken.next_seq, "received": taken.received})
 
-    def sync(self) -> None:
-        """Take what is new at the control plane."""
-        wanted = self.following.wanted()
-        if not isinstance(wanted, WantsPage):
-            self.world.run(self.following.take_snapshot(self.fleet.snapshot()))
-            wanted = self.following.wanted()
-        assert isinstance(wanted, WantsPage)
-        self.world.run(self.following.take_page(self.fleet.page(self.caller, wanted.since), self.instant()))
+    def ship(self) -> int:
+        """Ship until there is nothing to ship; returns how many parcels it took."""
+        for number in count():
+            parcel = self.shipping.parcel()
+            if parcel is None:
+                return number
+            self.below.run(self.shipping.received(parcel, self.deliver(parcel)))
+        raise AssertionError
 
-    def ship(self, most: int = APART) -> None:
-        """Have the control plane take the next endings of this follower's log."""
-        with self.world.look() as part:
-            bodies = list(part.audit.read(self.told, most))
-        for seq, body in bodies:
-            self.told = seq + 1
-            event = read_event(body)
-            if isinstance(event, Ended):
-                self.tell(event)
+    # --- Looking ------------------------------------------------------------------------------------------------------
 
-    def tell(self, event: Ended) -> None:
-        """Have the control plane take one ending."""
-        plane = self.fleet.plane
+    def stored(self, origin: str | None = None, follower_id: str | None = None) -> tuple[bytes, ...]:
+        """What the control plane has of a follower's log, the one that is shipped unless told."""
+        with self.above.look() as part:
+            log = part.shipments.log(follower_id or self.caller.name, origin or self.origin)
+            return () if log is None else tuple(body for _, body in part.shipments.reader(log).read(0, 1_000_000))
 
-        def work(txn: object) -> None:
-            part = txn.of(txn.tenants.find("t_one"))  # type: ignore[attr-defined]
-            apply_ending(txn, part, self.caller.name, event, plane.now_us)  # type: ignore[arg-type]
+    def verified(self, name: LogName | None = None) -> tuple[bool, int, int]:
+        """Whether the shipped log is whole, how many records were checked, and how many facts are missing."""
+        name = name or LogName(self.caller.name)
+        report = self.above.auditor.verify(OPERATOR, "t_one", 0, None, name).report
+        return report.valid, report.entries_checked, report.facts_missing
 
-        plane.write(work)
+    def alarm(self) -> str | None:
+        """The alarm that is in force, about the log or the follower."""
+        known = self.followers.get(OPERATOR, "t_one", self.caller.name)
+        alarms = [each.log.alarm for each in known.logs] + [known.follower.alarm]
+        return next((each.reason for each in alarms if each is not None), None)
 
-    def cancel(self) -> int:
-        """Let the canceller have a turn; a failing network leaves all as it is."""
-        try:
-            return self.world.run(self.canceller.cancel_due(self.world.now_us))
-        except SidecarError:
-            return 0
+    def listed(self) -> list[str]:
+        """The followers that the control plane knows."""
+        return [each.follower.token_id for each in self.followers.listed(OPERATOR, "t_one", PageRequest()).values]
 
-    def intents(self) -> list[str]:
-        """The decisions for which the control plane may hold something."""
-        with self.world.store.read() as txn:
-            return [intent.decision_id for intent in txn.intents.all()]
+    def fault(self) -> str | None:
+        """Why the follower decides nothing more."""
+        with self.below.store.read() as txn:
+            return txn.replica.fault()
+
+    def faults(self) -> list[str]:
+        """What does not hold in either store, apart from what comes of a follower that nothing was applied on."""
+        return [each for world in (self.above, self.below) for each in world.faults() if "the replica" not in each]
+
+    def resealed(self, change: Callable[[dict[str, object]], None], seq: int) -> tuple[bytes, ...]:
+        """The follower's records with one changed and all after it sealed again: a forked log."""
+        bodies = [orjson.loads(body) for body in self.bodies()]
+        change(bodies[seq])
+        found = list(self.bodies()[:seq])
+        for body in bodies[seq:]:
+            if found:
+                body["prev"] = text_of(link(found[-1]))
+            found.append(orjson.dumps(body, option=orjson.OPT_SORT_KEYS))
+        return tuple(found)
 
 
-async def trusting(
-    files: PolicyFiles, passed: PolicyFiles | None, records: list[tuple[PolicyRecord, str | None]]
-) -> None:
-    """Let every policy text pass: those of the tests are our own."""
+def _token(name: str, scope: str | None) -> TokenDraft:
+    return TokenDraft(name, "follower", scope, may_release=False, expires_at_us=None)
+
+
+def batch_of(parcel: Parcel) -> Batch:
+    """What a parcel says, read as a door reads it."""
+    said = orjson.loads(parcel.body)
+    status = said["status"]
+    return Batch(
+        origin=said["origin"],
+        from_seq=said["from_seq"],
+        records=tuple(text.encode() for text in said["records"]),
+        facts=tuple(text.encode() for text in said["facts"]),
+        status=Status(
+            revision=status["revision"],
+            age_ms=status["age_ms"],
+            head=status["head"],
+            hash=status["hash"],
+            usages=tuple(UsageReport(*row) for row in status["usages"]),
+        ),
+    )

@@ -70,14 +70,14 @@ class Line:
         return await self._reserve(decision_id, request)
 
     async def _reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
-        word = await self.reservations.reserve(self.caller, decision_id, request, self.now_us)
+        word = await self.reservations.reserve(self.caller, None, decision_id, request, self.now_us)
         return msgspec.json.decode(msgspec.json.encode(word), type=Word)
 
     async def cancel(self, decision_id: str) -> None:
         """Cancel, or not."""
         if self.fault == "cut":
             raise Unavailable("cut off")
-        await self.reservations.cancel(self.caller, decision_id, self.now_us)
+        await self.reservations.cancel(self.caller, None, decision_id, self.now_us)
         if self.fault == "lost":
             raise Unavailable("the answer was lost")
 
@@ -222,8 +222,8 @@ class FollowerWorld:
         self.caller = fleet.callers[number]
         self.world = World(fleet.folder / f"follower{number}")
         self.world.ids.made = (number + 1) * APART  # so that no two stores make the same id
-        self.world._runner.close()  # noqa: SLF001 -- one loop for all
-        self.world._runner = fleet.plane._runner  # noqa: SLF001
+        self.world._runner.close()
+        self.world._runner = fleet.plane._runner
         self.told = 0
         self.start()
         self.sync()

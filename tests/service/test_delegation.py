@@ -1,4 +1,4 @@
-"""Budgets of followers and of their control plane on one chain: who decides, what is held where, and what fails closed."""
+"""Budgets of followers and of their control plane on one chain: who decides, what is held where, what fails closed."""
 
 from collections.abc import Iterator
 from pathlib import Path

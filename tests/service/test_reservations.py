@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.access import Caller
-from sidecar.core.delegation import HOLD_GRACE_SECONDS
-from sidecar.core.errors import Conflict, Forbidden, IdempotencyConflict, NotFound, Unauthenticated
+from sidecar.core.delegation import HOLD_GRACE_SECONDS, Word
+from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
 from tests.service.builders import OPERATOR, SECOND, codes, payment, tool_call
 from tests.service.flotilla import Fleet
 
@@ -32,9 +32,9 @@ def test_the_same_decision_is_asked_for_twice_and_held_once(fleet: Fleet, decisi
     budget_id = fleet.budget(100)
     ask = payment("40", "bob")
     plane, caller = fleet.plane, fleet.callers[0]
-    calls = (fleet.reservations.reserve(caller, decision_id, ask, plane.now_us) for _ in range(2))
+    calls = (fleet.reservations.reserve(caller, None, decision_id, ask, plane.now_us) for _ in range(2))
     first, second = plane.together(*calls)
-    third = plane.run(fleet.reservations.reserve(caller, decision_id, ask, plane.now_us + SECOND))
+    third = plane.run(fleet.reservations.reserve(caller, None, decision_id, ask, plane.now_us + SECOND))
     assert first == second == third
     assert not isinstance(first, BaseException)
     assert first.granted
@@ -42,15 +42,15 @@ def test_the_same_decision_is_asked_for_twice_and_held_once(fleet: Fleet, decisi
     (share,) = first.shares
     assert (share.budget_id, share.asked, share.granted, share.held) == (budget_id, 4_000, 4_000, 0)
     assert plane.used(budget_id) == (0, 4_000)
-    with pytest.raises(IdempotencyConflict, match="with another request"):
-        plane.run(fleet.reservations.reserve(caller, decision_id, payment("41", "bob"), plane.now_us))
+    with pytest.raises(Conflict, match="with another request"):
+        plane.run(fleet.reservations.reserve(caller, None, decision_id, payment("41", "bob"), plane.now_us))
 
 
 def test_a_denial_grants_nothing_and_says_why(fleet: Fleet, decision_id: str) -> None:
     """The shares show what was asked."""
     fleet.budget(10)
     word = fleet.plane.run(
-        fleet.reservations.reserve(fleet.callers[0], decision_id, payment("40", "bob"), fleet.plane.now_us)
+        fleet.reservations.reserve(fleet.callers[0], None, decision_id, payment("40", "bob"), fleet.plane.now_us)
     )
     assert (word.granted, [reason.code for reason in word.reasons]) == (False, ["budget_exceeded"])
     assert [(share.asked, share.granted) for share in word.shares] == [(4_000, 0)]
@@ -61,12 +61,12 @@ def test_a_decision_id_belongs_to_whoever_used_it_first(fleet: Fleet, decision_i
     """Neither one of the control plane's own nor one of another follower is taken, shown or cancelled."""
     plane, (one, other) = fleet.plane, fleet.callers
     own = plane.decide(payment("1", "bob")).decision_id or ""
-    plane.run(fleet.reservations.reserve(one, decision_id, payment("1", "bob"), plane.now_us))
+    plane.run(fleet.reservations.reserve(one, None, decision_id, payment("1", "bob"), plane.now_us))
     for caller, taken in ((one, own), (other, own), (other, decision_id)):
         with pytest.raises(Conflict, match="is another decision"):
-            plane.run(fleet.reservations.reserve(caller, taken, payment("1", "bob"), plane.now_us))
+            plane.run(fleet.reservations.reserve(caller, None, taken, payment("1", "bob"), plane.now_us))
         with pytest.raises(NotFound, match="unknown decision"):
-            plane.run(fleet.reservations.cancel(caller, taken, plane.now_us))
+            plane.run(fleet.reservations.cancel(caller, None, taken, plane.now_us))
 
 
 def test_only_followers_reserve_and_only_within_their_scope(fleet: Fleet, decision_id: str) -> None:
@@ -76,36 +76,36 @@ def test_only_followers_reserve_and_only_within_their_scope(fleet: Fleet, decisi
     scoped = fleet.token("of ann", "ann")
     for caller in (OPERATOR, plane.token(None), plane.token("bob")):
         with pytest.raises(Forbidden, match="only a follower's token"):
-            plane.run(fleet.reservations.reserve(caller, decision_id, tool_call("bob"), plane.now_us))
+            plane.run(fleet.reservations.reserve(caller, None, decision_id, tool_call("bob"), plane.now_us))
         with pytest.raises(Forbidden, match="only a follower's token"):
-            plane.run(fleet.reservations.cancel(caller, decision_id, plane.now_us))
+            plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
     for outside in ("eve", "root", "nobody"):
         with pytest.raises(NotFound, match=f"unknown identity `{outside}`"):
-            plane.run(fleet.reservations.reserve(scoped, decision_id, tool_call(outside), plane.now_us))
-    assert plane.run(fleet.reservations.reserve(scoped, decision_id, tool_call("bob"), plane.now_us)).granted
+            plane.run(fleet.reservations.reserve(scoped, None, decision_id, tool_call(outside), plane.now_us))
+    assert plane.run(fleet.reservations.reserve(scoped, None, decision_id, tool_call("bob"), plane.now_us)).granted
 
 
 def test_a_token_that_was_revoked_meanwhile_reserves_nothing(fleet: Fleet, decision_id: str) -> None:
     """Nor is it told what was said before."""
     plane, caller = fleet.plane, fleet.callers[0]
-    plane.run(fleet.reservations.reserve(caller, decision_id, tool_call("bob"), plane.now_us))
+    plane.run(fleet.reservations.reserve(caller, None, decision_id, tool_call("bob"), plane.now_us))
     plane.run(plane.desk.revoke(OPERATOR, "t_one", caller.name, plane.now_us))
     for asked in (decision_id, fleet.plane.ids("dec", plane.now_us)):
         with pytest.raises(Unauthenticated):
-            plane.run(fleet.reservations.reserve(caller, asked, tool_call("bob"), plane.now_us))
+            plane.run(fleet.reservations.reserve(caller, None, asked, tool_call("bob"), plane.now_us))
     with pytest.raises(Unauthenticated):
-        plane.run(fleet.reservations.cancel(caller, decision_id, plane.now_us))
+        plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
 
 
 def test_what_is_cancelled_is_free_and_never_granted_again(fleet: Fleet, decision_id: str) -> None:
     """A copy of the call that comes later, or again, is answered that it was cancelled."""
     budget_id = fleet.budget(100)
     plane, caller, ask = fleet.plane, fleet.callers[0], payment("40", "bob")
-    plane.run(fleet.reservations.reserve(caller, decision_id, ask, plane.now_us))
+    plane.run(fleet.reservations.reserve(caller, None, decision_id, ask, plane.now_us))
     for _ in range(2):
-        plane.run(fleet.reservations.cancel(caller, decision_id, plane.now_us))
+        plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
         assert plane.used(budget_id) == (0, 0)
-    word = plane.run(fleet.reservations.reserve(caller, decision_id, ask, plane.now_us))
+    word = plane.run(fleet.reservations.reserve(caller, None, decision_id, ask, plane.now_us))
     assert (word.granted, [reason.code for reason in word.reasons], word.audit) == (False, ["replica_stale"], None)
     assert plane.kinds().count("release") == 1
 
@@ -116,23 +116,23 @@ def test_a_cancellation_that_comes_first_keeps_the_later_call_from_holding_anyth
     """Calls of one follower overtake each other."""
     budget_id = fleet.budget(100)
     plane, caller = fleet.plane, fleet.callers[0]
-    plane.run(fleet.reservations.cancel(caller, decision_id, plane.now_us))
-    word = plane.run(fleet.reservations.reserve(caller, decision_id, payment("40", "bob"), plane.now_us))
+    plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
+    word = plane.run(fleet.reservations.reserve(caller, None, decision_id, payment("40", "bob"), plane.now_us))
     assert (word.granted, plane.used(budget_id)) == (False, (0, 0))
     with pytest.raises(NotFound):
-        plane.run(fleet.reservations.cancel(fleet.callers[1], decision_id, plane.now_us))
+        plane.run(fleet.reservations.cancel(fleet.callers[1], None, decision_id, plane.now_us))
 
 
 def test_a_follower_cannot_cancel_what_was_settled(fleet: Fleet, decision_id: str) -> None:
     """It is acknowledged and changes nothing; so is a permit that only counted, which stays counted."""
     budget_id, count = fleet.budget(100), fleet.budget(5, dimension="count")
     plane, caller = fleet.plane, fleet.callers[0]
-    plane.run(fleet.reservations.reserve(caller, decision_id, payment("40", "bob"), plane.now_us))
+    plane.run(fleet.reservations.reserve(caller, None, decision_id, payment("40", "bob"), plane.now_us))
     plane.settle(decision_id)
-    plane.run(fleet.reservations.cancel(caller, decision_id, plane.now_us))
+    plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
     counted = plane.ids("dec", plane.now_us)
-    plane.run(fleet.reservations.reserve(caller, counted, tool_call("bob"), plane.now_us))
-    plane.run(fleet.reservations.cancel(caller, counted, plane.now_us))
+    plane.run(fleet.reservations.reserve(caller, None, counted, tool_call("bob"), plane.now_us))
+    plane.run(fleet.reservations.cancel(caller, None, counted, plane.now_us))
     assert (plane.used(budget_id), plane.used(count)) == ((4_000, 0), (2, 0))
 
 
@@ -142,9 +142,9 @@ def test_the_followers_own_budgets_are_left_out_and_those_of_others_stand_agains
     """The asking follower decides on its own; nobody can decide here on another's."""
     fleet.budget(1, follower=0)
     plane, (one, other) = fleet.plane, fleet.callers
-    assert plane.run(fleet.reservations.reserve(one, decision_id, payment("40", "bob"), plane.now_us)).granted
+    assert plane.run(fleet.reservations.reserve(one, None, decision_id, payment("40", "bob"), plane.now_us)).granted
     word = plane.run(
-        fleet.reservations.reserve(other, plane.ids("dec", plane.now_us), payment("40", "bob"), plane.now_us)
+        fleet.reservations.reserve(other, None, plane.ids("dec", plane.now_us), payment("40", "bob"), plane.now_us)
     )
     assert [reason.code for reason in word.reasons] == ["replica_stale"]
     assert codes(plane.decide(payment("40", "bob"))) == ["replica_stale"]
@@ -154,10 +154,10 @@ def test_a_revision_that_moved_in_between_is_ruled_again(fleet: Fleet, decision_
     """In the transaction that holds."""
     plane = fleet.plane
     caller: Caller = fleet.callers[0]
-    results = plane.together(
+    revoking, reserving = plane.together(
         plane.registry.revoke(OPERATOR, "t_one", "bob", plane.now_us),
-        fleet.reservations.reserve(caller, decision_id, payment("1", "bob"), plane.now_us),
+        fleet.reservations.reserve(caller, None, decision_id, payment("1", "bob"), plane.now_us),
     )
-    word = results[1]
-    assert not isinstance(word, BaseException)
-    assert [reason.code for reason in word.reasons] == ["identity_revoked"]  # type: ignore[union-attr]
+    assert not isinstance(revoking, BaseException)
+    assert isinstance(reserving, Word)
+    assert [reason.code for reason in reserving.reasons] == ["identity_revoked"]

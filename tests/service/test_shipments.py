@@ -18,8 +18,8 @@ from sidecar.service.paging import PageRequest
 from sidecar.service.shipments import Batch, Receipt, UsageReport
 from sidecar.service.shipping import Parcel
 from tests.service.builders import OPERATOR, SECOND, World, payment, tool_call
+from tests.service.fleet import Fleet
 from tests.service.mailroom import Mailroom
-from tests.service.pair import Fleet
 
 
 @pytest.fixture

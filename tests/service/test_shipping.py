@@ -10,7 +10,7 @@ from sidecar.core.errors import Conflict, Unavailable
 from sidecar.service import shipping
 from sidecar.service.shipping import FAULT, Parcel
 from tests.service.builders import World, payment, tool_call
-from tests.service.pair import Fleet, batch_of
+from tests.service.fleet import Fleet, batch_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from sidecar.state.boot import check_store
 from sidecar.state.codec import TENANT_U64, U32, encode
 from sidecar.state.shipments import FOLLOWER, LOG, ORIGIN, PLACE, token_key
 from tests.service.builders import OPERATOR, World, payment
-from tests.service.pair import Fleet
+from tests.service.fleet import Fleet
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ class ReservationCalls:
                 run=self.reserve,
                 request=ReservationBody,
                 answer=Word,
-                names_tenant=False,
             ),
             Call(
                 method="POST",
@@ -42,7 +41,6 @@ class ReservationCalls:
                 run=self.cancel_reservation,
                 request=shapes.EmptyBody,
                 status=204,
-                names_tenant=False,
             ),
         )
 
@@ -50,12 +48,14 @@ class ReservationCalls:
         """Decide a request of a follower by the budgets that are not its own, and hold what is granted."""
         body = cast("ReservationBody", ask.body)
         decision_id = _decision_id(body.decision_id)
-        word = await self._reservations.reserve(ask.caller, decision_id, asked(body.request), ask.now_us)
+        request, tenant_id = asked(body.request), ask.tenant_id()
+        word = await self._reservations.reserve(ask.caller, tenant_id, decision_id, request, ask.now_us)
         return json_answer(msgspec.to_builtins(word))
 
     async def cancel_reservation(self, ask: Ask) -> Answer:
         """Release what is held for a decision of a follower, also if it is asked for only later."""
-        await self._reservations.cancel(ask.caller, _decision_id(ask.path["decision_id"]), ask.now_us)
+        decision_id = _decision_id(ask.path["decision_id"])
+        await self._reservations.cancel(ask.caller, ask.tenant_id(), decision_id, ask.now_us)
         return Answer(204)
 
 

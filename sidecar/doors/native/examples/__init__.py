@@ -14,6 +14,7 @@ from sidecar.doors.native.examples import (
     grants,
     payments,
     replica,
+    reservations,
     resources,
     shadow,
     treasury,
@@ -31,6 +32,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
         **replica.EXAMPLES,
         **shadow.EXAMPLES,
         **followers.EXAMPLES,
+        **reservations.EXAMPLES,
         **webhooks.EXAMPLES,
     }
 )

@@ -82,6 +82,7 @@ _BUDGET: Final[dict[str, object]] = {
     "on_exceeded": "deny",
     "on_expiry": "release",
     "account_id": None,
+    "follower_id": None,
     "notify_at": 0.8,
     "usage": _USAGE,
     "warnings": [],
