@@ -247,3 +247,11 @@ def test_a_body_that_needs_a_closer_look_is_not_plain(body: bytes) -> None:
 )
 def test_a_body_whose_keys_all_differ_is_plain(body: bytes) -> None:
     assert strict_json.is_plain(body)
+
+
+def test_a_text_without_an_end_is_walked_through_once() -> None:
+    """Or a body of 64 KiB would take seconds: each quote in it would be tried as the beginning of a text again."""
+    body = b"[]" * 10 + b'"' + b'\\"' * 50
+    assert [match.span() for match in strict_json._STRUCTURE.finditer(body)][-1] == (20, len(body))  # noqa: SLF001
+    with pytest.raises(InvalidJson):
+        strict_json.decode(body)
