@@ -13,10 +13,10 @@ from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.policy_files import check_files
 from sidecar.core.snapshot import CompiledFiles, PolicyFiles, compile_files
 from sidecar.replica.policy_tests import chosen_test_files, read_test_file
+from sidecar.service.chain_proof import verify_chain
 from sidecar.service.courses import Candidate
 from sidecar.service.flips import Flips, flips_of_history, flips_of_tests
 from sidecar.service.policy_tests import Case
-from sidecar.service.proof import verify_chain
 from sidecar.service.replay import Comparison, Span, between, compare
 
 

@@ -23,9 +23,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, Unavailable
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.replica.export import exported
+from sidecar.service.chain_proof import Chain, verify_chain
 from sidecar.service.chronicle import Chronicle
 from sidecar.service.courses import Candidate
-from sidecar.service.proof import Chain, Proof, Prover, joined, verify_chain
+from sidecar.service.proof import Proof, Prover, joined
 from sidecar.service.replay import Comparison, Span, against_candidate, compare
 from sidecar.state.chronicle import chronicles
 from sidecar.state.environment import open_existing

@@ -14,6 +14,7 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.log_entries import digest_of
 from sidecar.core.model import AuditMark
 from sidecar.core.reasons import as_told
+from sidecar.core.record_kinds import KINDS
 from sidecar.core.staleness import Freshly
 
 Ending = Literal["settle", "release", "refund", "expire"]
@@ -242,50 +243,6 @@ class Followed(
 Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted | Followed
 
 
-RAISING: Final = frozenset(
-    f"{of}_{change}"
-    for of, changes in {
-        "identity": ("created", "updated", "suspended", "revoked"),
-        "budget": ("created", "updated", "deleted"),
-        "card": ("created", "frozen", "unfrozen", "closed"),
-        "policy": ("created", "deleted"),
-        "token": ("created", "updated", "rotated", "revoked"),
-        "account": ("created", "closed"),
-        "grant": ("created", "approved", "revoked"),
-        "passkey": ("created", "deleted"),
-    }.items()
-    for change in changes
-) | {"kill_switch", "tenant_updated"}
-"""Kinds of records that each tell of one step of the tenant's revision."""
-
-KINDS: Final = (
-    RAISING
-    | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
-    | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
-    | {"reservation_conflict", "follower_alarm"}
-    | {"deposit", "withdrawal", "payment"}
-)
-"""All kinds of records: one that is not known might change what nobody here would notice."""
-
-
-class ApiPolicy(msgspec.Struct, frozen=True, array_like=True):
-    """How a manifest names a policy made by the API; ``owner_type`` is the Cedar type of its identity."""
-
-    policy_id: str
-    owner_type: str | None
-    identity_id: str | None
-    text: str
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a policy revision consists of: paths and addresses of texts."""
-
-    engine: str
-    schemas: tuple[tuple[str, str], ...]
-    files: tuple[tuple[str, str], ...]
-    api: tuple[ApiPolicy, ...]
-
-
 class _Kind(msgspec.Struct, rename={"kind": "type"}):
     kind: str
 
@@ -303,7 +260,6 @@ _DECISION: Final = b'"type":"decision","v":'
 """What the record of a decision has and no other: keys are sorted, and in a resource nothing follows its type."""
 
 _changed: Final = msgspec.json.Decoder(Changed)
-_manifest: Final = msgspec.json.Decoder(Manifest)
 
 
 def read_event(body: bytes) -> Event:
@@ -327,14 +283,6 @@ def opening(event: Event) -> Opened:
     if not isinstance(event, Opened):
         raise ValidationFailed("record 0 does not open a log")
     return event
-
-
-def read_manifest(content: bytes) -> Manifest:
-    """Return what a policy revision consists of. Raises ValidationFailed for anything but a manifest."""
-    try:
-        return _manifest.decode(content)
-    except msgspec.DecodeError as error:
-        raise ValidationFailed(f"the fact is no list of policies: {error}") from error
 
 
 def may_reopen(body: bytes) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from sidecar.core.followed import read_followed
-from sidecar.core.history import Changed, Decided, Event, Followed, read_manifest
+from sidecar.core.history import Changed, Decided, Event, Followed
+from sidecar.core.manifests import read_manifest
 
 
 def addresses(event: Event) -> Iterator[str]:

@@ -12,7 +12,8 @@ import msgspec
 from sidecar.core.budget import Budget
 from sidecar.core.delegation import Referral, Word
 from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, PolicyInvalid, ValidationFailed
-from sidecar.core.history import ApiPolicy, Decided, Ended
+from sidecar.core.history import Decided, Ended
+from sidecar.core.manifests import ApiPolicy
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_files import check_files
 from sidecar.core.policy_set import ParsedPolicies

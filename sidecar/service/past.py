@@ -11,7 +11,6 @@ from sidecar.core.directory import Identity, Tenant
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.followed import FollowedRecord, read_followed
 from sidecar.core.history import (
-    RAISING,
     BudgetDeleted,
     Changed,
     Decided,
@@ -20,6 +19,7 @@ from sidecar.core.history import (
     Named,
     Opened,
 )
+from sidecar.core.record_kinds import RAISING
 from sidecar.service.chronicle import FactMissing, Facts
 from sidecar.service.past_scene import PastScene
 from sidecar.service.statutes import Statutes

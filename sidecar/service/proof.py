@@ -1,8 +1,9 @@
 """The proof of a history: each recorded decision is decided again by what held then, and must come out the same.
 
 Same means the same bytes: the body of the record is built anew from the judgement and from counters that were folded
-from the records before, none of them copied. ``verify_chain`` reads the same records apart from it, so that both can be
-done at once. A log for which both hold was neither changed nor written by anything that decides otherwise.
+from the records before, none of them copied. ``sidecar.service.chain_proof`` reads the same records apart from it, so
+that both can be done at once. A log for which both hold was neither changed nor written by anything that decides
+otherwise.
 """
 
 from collections.abc import Callable
@@ -16,36 +17,15 @@ from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, Sideca
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy import engine
-from sidecar.core.verification import FORMAT, Verifier
 from sidecar.service.books import Books
+from sidecar.service.chain_proof import CHUNK, Chain, Difference
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.judgement import Judgement, reserve
 from sidecar.service.past import Past
 from sidecar.service.scene import Trial
 from sidecar.service.snapshots import identity_version
 
-CHUNK: Final = 1_000
-"""Records after which is told how far the work has come."""
-
 FAILURES: Final = (NotFound, ValidationFailed, Conflict, StoreUnusable)
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """The first record that is not what it must be. ``field`` is the one that differs, empty where the whole does."""
-
-    seq: int
-    decision_id: str | None
-    field: str
-    recorded: str
-    found: str
-
-    @property
-    def sentence(self) -> str:
-        """What differs, in one line."""
-        about = "" if self.decision_id is None else f" (decision `{self.decision_id}`)"
-        if not self.field:
-            return f"record {self.seq}{about}: {self.found}"
-        return f"record {self.seq}{about}: `{self.field}` is recorded as {self.recorded}, and came out as {self.found}"
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,35 +54,6 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
 
 MISSING_MAX: Final = 10_000
 """Missing facts that are named; all are counted."""
-
-
-class Chain(msgspec.Struct, frozen=True):
-    """What came of verifying the hash chain of a log."""
-
-    tenant_id: str
-    fault: Difference | None
-
-
-def verify_chain(chronicle: Chronicle, told: Callable[[int], object]) -> Chain:
-    """Return whether each record follows the one before it, up to the head.
-
-    Raises ConfigurationInvalid for a record of a format that this version does not have.
-    """
-    verifier = Verifier(chronicle.origin, chronicle.tenant_id)
-    for seq, body in chronicle.entries():
-        fault = verifier.feed(seq, body)
-        if fault is not None:
-            _require_format(body, chronicle.place(seq))
-            break
-        if seq % CHUNK == 0:
-            told(seq)
-    else:
-        fault = verifier.finish(chronicle.size, chronicle.link)
-    told(chronicle.size)
-    if fault is None:
-        return Chain(chronicle.tenant_id, None)
-    found = Difference(seq=fault.seq, decision_id=None, field="", recorded="", found=fault.reason)
-    return Chain(chronicle.tenant_id, found)
 
 
 def joined(chain: Chain, proof: Proof) -> Proof:
@@ -290,17 +241,3 @@ def _told(value: object) -> str:
 
 def _broken(seq: int, decision_id: str | None, error: SidecarError) -> Difference:
     return Difference(seq=seq, decision_id=decision_id, field="", recorded="", found=error.message)
-
-
-class _Version(msgspec.Struct):
-    v: int = FORMAT
-
-
-def _require_format(body: bytes, place: str) -> None:
-    """Raise ConfigurationInvalid where a record that is no good is one of another format."""
-    try:
-        version = msgspec.json.decode(body, type=_Version).v
-    except msgspec.DecodeError:
-        return
-    if version != FORMAT:
-        raise ConfigurationInvalid(f"{place}: format version `{version}`, expected {FORMAT}")

@@ -12,10 +12,11 @@ import msgspec
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
+from sidecar.service.chain_proof import CHUNK
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.courses import UNFIT, Candidate, CauseKind, Course, Ground, Outcome, Recorded, Retrial
 from sidecar.service.past import Past
-from sidecar.service.proof import CHUNK, MISSING_MAX, Missing
+from sidecar.service.proof import MISSING_MAX, Missing
 
 Verdict = Literal["allow", "deny"]
 

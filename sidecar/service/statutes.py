@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from sidecar.core.history import ApiPolicy, Decided, Manifest, read_manifest
+from sidecar.core.history import Decided
+from sidecar.core.manifests import ApiPolicy, Manifest, read_manifest
 from sidecar.core.policy import read_statements
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.policy_unit import PolicyUnit

@@ -7,17 +7,10 @@ import msgspec
 
 from sidecar.core.feed import Change, FollowedToken, RecordKind
 from sidecar.service.feed_store import Entry
+from sidecar.state.changes import changes_after, changes_floor, forget_changes
 from sidecar.state.codec import U32, U64, decode
 from sidecar.state.environment import Table, Txn
-from sidecar.state.records import (
-    BY_KIND,
-    Collection,
-    Kind,
-    Record,
-    changes_after,
-    changes_floor,
-    forget_changes,
-)
+from sidecar.state.records import BY_KIND, Collection, Kind, Record
 from sidecar.state.tokens import Tokens
 
 _NAMES: Final[Mapping[int, RecordKind]] = {

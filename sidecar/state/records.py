@@ -12,6 +12,7 @@ import msgspec
 
 from sidecar.core.errors import StoreUnusable
 from sidecar.service.store import Listed
+from sidecar.state.changes import CHANGE_KIND, OWNER, changes_floor
 from sidecar.state.codec import TENANT_U64, U32, U64, U64_MAX, decode, encode, fitting, key_text, remembered, short_hash
 from sidecar.state.environment import Table, Txn
 
@@ -52,25 +53,9 @@ class Stored(NamedTuple, Generic[T]):
     value: T
 
 
-class Changed(NamedTuple):
-    """One entry of the change feed; of a removal, ``owner`` is whom the record belonged to."""
-
-    revision: int
-    kind: int
-    key: str
-    owner: str | None
-    is_removal: bool
-
-
 BY_KIND: Final = b"\x01"
 _BY_OWNER: Final = b"\x02"
 _BY_EXTERNAL_ID: Final = b"\x03"
-
-_CHANGE_KIND: Final = TENANT_U64.size
-"""Where the kind of what changed stands in the key of a change."""
-
-_OWNER: Final = b"\x00"
-"""In a change, this and the owner follow the id of what is gone; no id has this character."""
 
 _record: Final = msgspec.msgpack.Decoder(Record)
 
@@ -141,8 +126,8 @@ class Collection(Generic[T]):
                 looked += 1
                 if looked > most:
                     return None
-                if bytes(cursor.key())[_CHANGE_KIND : _CHANGE_KIND + 1] == self._kind:
-                    keys[bytes(cursor.value()).partition(_OWNER)[0].decode()] = None
+                if bytes(cursor.key())[CHANGE_KIND : CHANGE_KIND + 1] == self._kind:
+                    keys[bytes(cursor.value()).partition(OWNER)[0].decode()] = None
                 found = cursor.next()
         return list(keys)
 
@@ -184,7 +169,7 @@ class Collection(Generic[T]):
         if old.owner is not None:
             self._txn.delete(self._owned(old.owner) + place, db=self._index)
         self._lose_name(key, old.external_id)
-        self._tell(key, revision, _OWNER + (old.owner or "").encode())
+        self._tell(key, revision, OWNER + (old.owner or "").encode())
 
     def _lose_name(self, key: str, external_id: str | None) -> None:
         """Find a value by its external id no more, unless another one has taken that over already."""
@@ -260,42 +245,3 @@ class Collection(Generic[T]):
 
 def _raw(value: object) -> msgspec.Raw:
     return msgspec.Raw(msgspec.msgpack.encode(value))
-
-
-def changes_floor(txn: Txn, floors: Table, number: int) -> int:
-    """Return the revision of a tenant up to which changes are not all kept any more; 0 while none was forgotten."""
-    data = txn.get(U32.pack(number), db=floors)
-    return 0 if data is None else int(U64.unpack(bytes(data))[0])
-
-
-def changes_after(txn: Txn, changes: Table, number: int, after: int, most: int) -> list[Changed]:
-    """Return up to ``most`` changes of a tenant after a revision, in their order."""
-    prefix = U32.pack(number)
-    found: list[Changed] = []
-    with txn.cursor(db=changes) as cursor:
-        more = cursor.set_range(TENANT_U64.pack(number, after + 1))
-        while more and len(found) < most and bytes(cursor.key()).startswith(prefix):
-            key = bytes(cursor.key())
-            name, removed, owner = bytes(cursor.value()).partition(_OWNER)
-            _, revision = TENANT_U64.unpack(key[:_CHANGE_KIND])
-            found.append(Changed(revision, key[_CHANGE_KIND], name.decode(), owner.decode() or None, bool(removed)))
-            more = cursor.next()
-    return found
-
-
-def forget_changes(txn: Txn, tables: dict[str, Table], number: int, up_to: int, most: int) -> int:
-    """Forget up to ``most`` changes of a tenant up to a revision, and note how far; returns how many."""
-    prefix, forgotten, last = U32.pack(number), 0, 0
-    with txn.cursor(db=tables["changes"]) as cursor:
-        more = cursor.set_range(prefix)
-        while more and forgotten < most and bytes(cursor.key()).startswith(prefix):
-            revision = TENANT_U64.unpack(bytes(cursor.key())[:_CHANGE_KIND])[1]
-            if revision > up_to:
-                break
-            last = revision
-            more = cursor.delete()
-            forgotten += 1
-    if forgotten:
-        floor = max(last, changes_floor(txn, tables["changes_floors"], number))
-        txn.put(prefix, U64.pack(floor), db=tables["changes_floors"])
-    return forgotten

@@ -22,9 +22,10 @@ from sidecar.core.grants import Grant, url_safe
 from sidecar.core.log_entries import text_of
 from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
+from sidecar.state.changes import changes_floor
 from sidecar.state.codec import TENANT_U64, U64, decode, short_hash
 from sidecar.state.environment import Table, Txn
-from sidecar.state.records import Kind, Record, changes_floor
+from sidecar.state.records import Kind, Record
 from sidecar.state.rows import tenant_rows
 
 _record: Final = msgspec.msgpack.Decoder(Record)

@@ -1,15 +1,10 @@
 """Records are read as what they tell; one that tells nothing here is let pass, one of an unknown kind is not."""
 
-import re
-from pathlib import Path
-
 import orjson
 import pytest
 
-from sidecar import service
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.history import (
-    KINDS,
     BudgetDeleted,
     Changed,
     Decided,
@@ -19,7 +14,6 @@ from sidecar.core.history import (
     may_reopen,
     opening,
     read_event,
-    read_manifest,
 )
 from sidecar.core.references import addresses
 from sidecar.core.staleness import Freshly
@@ -81,23 +75,10 @@ def test_a_record_of_an_unknown_kind_is_refused() -> None:
             read_event(body(kind, **decided))
 
 
-def test_every_kind_that_a_service_writes_is_known() -> None:
-    """The names stand in the services; those of notices and of holds are few."""
-    verbs = "created|updated|suspended|revoked|deleted|frozen|unfrozen|closed|rotated|disabled|approved"
-    texts = [file.read_text(encoding="utf-8") for file in Path(service.__file__).parent.glob("*.py")]
-    written = {kind for text in texts for kind in re.findall(rf'"([a-z]+_(?:{verbs}))"', text)}
-    others = {"open", "decision", "settle", "release", "refund", "expire", "followed"}
-    moved = {"deposit", "withdrawal", "payment"}
-    others |= {"follower_alarm"}
-    assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded", "reservation_conflict"} == KINDS
-
-
 def test_what_cannot_be_read_is_refused() -> None:
     for bad in (b"{", b"[]", body("decision"), body("settle", decision=7)):
         with pytest.raises(ValidationFailed, match="the record cannot be read"):
             read_event(bad)
-    with pytest.raises(ValidationFailed, match="no list of policies"):
-        read_manifest(b"{}")
     with pytest.raises(ValidationFailed, match="record 0 does not open a log"):
         opening(DELETED)
     with pytest.raises(ValidationFailed, match="`x` is no address of a fact"):

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.replica.export import ENTRIES, FACTS, MANIFEST, exported, write_exports
-from sidecar.service.proof import verify_chain
+from sidecar.service.chain_proof import verify_chain
 from tests.service.builders import NOON, World, payment, shipped_files, tool_call
 from tests.service.histories import Doctored, Life, chronicle, prove, retried
 

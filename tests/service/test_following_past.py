@@ -13,8 +13,9 @@ from sidecar.core.feed import Page
 from sidecar.core.history import digest
 from sidecar.core.money import Major
 from sidecar.service.card_drafts import CardDraft
+from sidecar.service.chain_proof import verify_chain
 from sidecar.service.identities import IdentityPatch
-from sidecar.service.proof import joined, verify_chain
+from sidecar.service.proof import joined
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import OPERATOR, World, limit, payment, replaced, shipped_files, tool_call
 from tests.service.followers import Follower, follower_token

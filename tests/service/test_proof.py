@@ -17,8 +17,9 @@ from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
+from sidecar.service.chain_proof import verify_chain
 from sidecar.service.identities import IdentityPatch
-from sidecar.service.proof import MISSING_MAX, Prover, joined, verify_chain
+from sidecar.service.proof import MISSING_MAX, Prover, joined
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import (
     DAY,
