@@ -151,7 +151,7 @@ class Following:
         if not plan.changes and files is None and (state, tenant, None) == (kept.state, kept.tenant, kept.staging):
             await self._store.write(lambda txn: txn.replica.keep_contact(contact))
             return "confirmed"
-        await self._inspection.pass_(tenant, plan, files)
+        await self._inspection.require(tenant, plan, files)
         wanted = Switch(
             kept=kept,
             tenant=tenant,

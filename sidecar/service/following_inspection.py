@@ -22,7 +22,7 @@ class Inspection:
         self._store = store
         self._doorkeeper = doorkeeper
 
-    async def pass_(self, tenant: Tenant, plan: Plan, files: PolicyFiles | None) -> None:
+    async def require(self, tenant: Tenant, plan: Plan, files: PolicyFiles | None) -> None:
         """Return when ``plan`` and ``files`` may be applied; None for files leaves those that are here.
 
         Raises FeedRefused, PolicyInvalid and ValidationFailed naming what may not, Unavailable.

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.app import loading
 from sidecar.app.loading import Stored, Wish, load
+from sidecar.core import policy_files
 from sidecar.core.audit import fact_hash
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ConfigurationInvalid, Unavailable
@@ -84,7 +85,7 @@ def test_files_that_other_checks_let_pass_are_looked_at_again(
         return check_files(wanted, passed)
 
     monkeypatch.setattr(loading, "checked", checked)
-    monkeypatch.setattr(loading, "checked_by", lambda: "stricter")
+    monkeypatch.setattr(policy_files, "checked_by", lambda: "stricter")
     load(environment, files())
     load(environment, files())
     assert (seen, revision(environment)) == ([None], 1)

@@ -83,7 +83,7 @@ def test_files_that_passed_other_checks_are_looked_at_again_and_go_on(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("sidecar.app.loading.checked_by", lambda: "an older version")
+        patch.setattr("sidecar.core.policy_files.checked_by", lambda: "an older version")
         load_shadow(environment, SHADOW)
     passed: list[PolicyFiles | None] = []
 
