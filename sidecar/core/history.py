@@ -9,12 +9,11 @@ from typing import Final, Literal, TypeAlias, get_args
 import msgspec
 
 from sidecar.core.audit import Body
-from sidecar.core.delegation import HOME, Referral, Seat, Share, Word
+from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.log_entries import digest_of
-from sidecar.core.model import AuditMark
-from sidecar.core.reasons import as_told
 from sidecar.core.record_kinds import KINDS
+from sidecar.core.remote import Remote, referral_of
 from sidecar.core.staleness import Freshly
 
 Ending = Literal["settle", "release", "refund", "expire"]
@@ -27,21 +26,11 @@ Named: TypeAlias = tuple[str, int, str]
 Claimed: TypeAlias = tuple[str, int, str, int | None, int | str, int | str, int]
 """A claim of a decision: the budget's version, its window's start, what was settled and held in it, what was asked."""
 
-Shared: TypeAlias = tuple[str, int, int | None, int | str, int | str, int]
-"""A claim at a control plane: budget, its revision, its window's start, what was settled and held, what was asked."""
-
 Figures: TypeAlias = tuple[str, int, int, int, int]
 """A measure of a reservation after a call: dimension, asked, held, settled, refunded."""
 
 
-class Remote(msgspec.Struct, frozen=True, kw_only=True):
-    """What a follower's control plane said of a decision, and where its own record of it stands, where it made one."""
-
-    granted: bool
-    codes: tuple[str, ...] = ()
-    budgets: tuple[Shared, ...] = ()
-    seq: int | None = None
-    hash: str | None = None
+_FRAME: Final = {"seq": "i", "ts_us": "ts", "kind": "type"}
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, rename={"ts_us": "ts"}):
@@ -59,15 +48,7 @@ class Decided(
     frozen=True,
     kw_only=True,
     gc=False,
-    rename={
-        "decision_id": "decision",
-        "now_us": "now",
-        "seq": "i",
-        "ts_us": "ts",
-        "kind": "type",
-        "expires_us": "expires",
-        "asker": "for",
-    },
+    rename=_FRAME | {"decision_id": "decision", "now_us": "now", "expires_us": "expires", "asker": "for"},
 ):
     """A decision; the fields are those of ``sidecar.core.audit.decision_body``, with the frame of its record."""
 
@@ -113,12 +94,9 @@ class Decided(
         """How old the data was that a follower decided on; None for what no follower decided."""
         if self.stale_after_ms is None:
             return None
-        return Freshly(
-            age_us=None if self.age_ms is None else self.age_ms * 1_000,
-            limit_us=self.stale_after_ms * 1_000,
-            skew_us=self.skew_ms * 1_000,
-            fault="a fault" if self.fault else None,
-        )
+        age_us = None if self.age_ms is None else self.age_ms * 1_000
+        fault = "a fault" if self.fault else None
+        return Freshly(age_us, self.stale_after_ms * 1_000, self.skew_ms * 1_000, fault)
 
     @property
     def seat(self) -> Seat:
@@ -128,23 +106,7 @@ class Decided(
     @property
     def referral(self) -> Referral | None:
         """What a control plane said of it, as far as the record tells; None where it was not asked."""
-        remote = self.remote
-        if remote is None:
-            return None
-        if not remote.granted and not remote.codes:
-            return Referral(decision_id=self.decision_id)
-        word = Word(
-            decision_id=self.decision_id,
-            granted=remote.granted,
-            reasons=tuple(as_told(code) for code in remote.codes),
-            checks=(),
-            shares=tuple(_share(row, granted=remote.granted) for row in remote.budgets),
-            expires_at_us=None,
-            entity_revision=None,
-            policy_revision=None,
-            audit=None if remote.seq is None or remote.hash is None else AuditMark(remote.seq, remote.hash),
-        )
-        return Referral(decision_id=self.decision_id, word=word)
+        return None if self.remote is None else referral_of(self.decision_id, self.remote)
 
     @property
     def is_allowed(self) -> bool:
@@ -155,19 +117,6 @@ class Decided(
     def frame(self) -> Body:
         """What the log itself has written into the record."""
         return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
-
-
-def _share(row: Shared, *, granted: bool) -> Share:
-    budget_id, revision, start_us, settled, held, asked = row
-    return Share(
-        budget_id=budget_id,
-        revision=revision,
-        window_start_us=start_us,
-        settled=int(settled),
-        held=int(held),
-        asked=asked,
-        granted=asked if granted else 0,
-    )
 
 
 class Ended(

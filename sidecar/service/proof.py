@@ -165,17 +165,12 @@ class _Course:
         if self._trial is None:
             self._trial = Trial(past.scene, policies, self.books.counters)
         self._trial.turn_to(policies)
-        judgement = self._trial.decide(
-            request, decided.now_us, decided.freshly, seat=decided.seat, referral=decided.referral
-        )
-        placed = (
-            reserve(judgement.findings, request, decided.decision_id, decided.now_us, decided.seat)
-            if judgement.allowed
-            else None
-        )
+        judgement = self._trial.again(request, decided)
+        placed = None
+        if judgement.allowed:
+            placed = reserve(judgement.findings, request, decided.decision_id, decided.now_us, decided.seat)
         self.books.permit(placed)
-        visible = placed is not None and placed.reservation.is_visible
-        expires_us = placed.reservation.expires_at_us if placed is not None and visible else None
+        expires_us = placed.reservation.expires_at_us if placed is not None and placed.reservation.is_visible else None
         fields = _fields(decided, request, judgement, expires_us)
         fields |= decided.frame | {"ts": max(self.last_us, decided.now_us), "entity_revision": past.revision}
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
@@ -185,7 +180,6 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
     """Return the body of a decision's record; what no ruling makes is taken from the one that lies there."""
     proposal, findings = judgement.proposal, judgement.findings
     view = proposal.view
-    own = view.policies.digest
     verdict = Verdict(
         decision_id=decided.decision_id,
         allowed=judgement.allowed,
@@ -200,7 +194,7 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
     )
     facts = DecisionFacts(
         request=decided.request,
-        policies=encode_hash(own) if decided.engine == engine() else decided.policies,
+        policies=encode_hash(view.policies.digest) if decided.engine == engine() else decided.policies,
         chain=view.identity_versions,
         budgets=tuple([view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed]),
         others=tuple([identity_version(identity) for identity in proposal.others]),

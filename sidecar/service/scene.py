@@ -12,6 +12,7 @@ from sidecar.core.cards import Card
 from sidecar.core.counters import Counters
 from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.directory import Identity, Tenant
+from sidecar.core.history import Decided
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.recent import Recent
 from sidecar.core.slicing import RULINGS_MAX, Rulings
@@ -151,6 +152,11 @@ class Trial:
         view = read_view(self, key, revisions, self._policies, self._rulings, old)
         self._views.keep(key, view)
         return view
+
+    def again(self, request: AuthorizeRequest, decided: Decided) -> Judgement:
+        """Return what would be decided where, when and on what a record says that it was. Raises as ``decide``."""
+        now_us, freshly = decided.now_us, decided.freshly
+        return self.decide(request, now_us, freshly, seat=decided.seat, referral=decided.referral)
 
     def decide(
         self,
