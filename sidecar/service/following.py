@@ -210,7 +210,8 @@ def _is_other_source(kept: Kept, page: Page) -> bool:
     """Whether a page continues something else than what it was asked for."""
     if kept.staging is not None:
         staging = kept.staging
-        return staging.is_complete and (staging.origin, staging.scope) != (page.origin, page.scope)
+        told = (page.origin, page.tenant.tenant_id, page.scope)
+        return staging.is_complete and (staging.origin, staging.tenant_id, staging.scope) != told
     return kept.state is not None and kept.state.scope != page.scope
 
 

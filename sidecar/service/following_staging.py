@@ -35,7 +35,14 @@ class Stage:
         if staging is None:
             await self._intake.clear()
             since = page.from_revision
-            staging = Staging(origin=page.origin, scope=page.scope, is_snapshot=False, began=since, since=since)
+            staging = Staging(
+                origin=page.origin,
+                tenant_id=page.tenant.tenant_id,
+                scope=page.scope,
+                is_snapshot=False,
+                began=since,
+                since=since,
+            )
         for some in parts(page.changes, MARK_EVERY):
             await self._store.write(partial(_stage, changes=some))
         reached = msgspec.structs.replace(staging, since=page.to_revision, is_complete=True)
