@@ -10,27 +10,27 @@ from collections.abc import Callable
 import msgspec
 
 from sidecar.core.access import Caller
-from sidecar.core.audit import DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.audit import Verdict, decision_body
 from sidecar.core.budget import Claim, Usage
 from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.directory import Tenant
 from sidecar.core.idempotency import IdempotencyKey, Replay
 from sidecar.core.model import AuthorizeRequest, Decision
 from sidecar.core.policy import engine
-from sidecar.core.reservation import Transition
 from sidecar.core.staleness import Freshly
 from sidecar.service.access import require_alive, tenant_of
-from sidecar.service.consult import Findings
 from sidecar.service.delegation import Delegation, close, confirmed, seat_of
+from sidecar.service.entry import book_permit, keep_facts
 from sidecar.service.events import tell_decision
 from sidecar.service.explain import Grounds, weigh
 from sidecar.service.freshness import Freshness
 from sidecar.service.idempotency import find_replay, replay_of
 from sidecar.service.identity_changes import suspend_for_budget
-from sidecar.service.judgement import Judgement, judge, reserve
+from sidecar.service.judgement import Judgement, judge
 from sidecar.service.observe import Observer, Unobserved, Witness
+from sidecar.service.rehearsal import rehearsed
 from sidecar.service.ruling import Proposal, rule
-from sidecar.service.snapshots import Snapshots, View, identity_version, revisions_of
+from sidecar.service.snapshots import Snapshots, View, revisions_of
 from sidecar.service.store import Store, TenantTransaction, Transaction
 from sidecar.service.withdrawal import standing_decision
 
@@ -227,7 +227,7 @@ class Authorizer:
         findings, allowed = judgement.findings, judgement.allowed
         grounds = weigh(part, proposal, request, now_us) if call.explain else None
         decision_id = call.decision_id or self._new_id("dec", now_us)
-        placed = _reserve(part, decision_id, call, findings) if allowed else None
+        placed = book_permit(part, decision_id, request, findings, now_us, call.seat) if allowed else None
         visible = placed is not None and placed.reservation.is_visible
         expires_at_us = placed.reservation.expires_at_us if placed is not None and visible else None
         verdict = Verdict(
@@ -246,7 +246,7 @@ class Authorizer:
             request=request,
             verdict=verdict,
             claimed=findings.claimed,
-            facts=_facts(part, proposal, request, findings),
+            facts=keep_facts(part, proposal, request, findings),
             engine=engine(),
             token_id=call.caller.name,
             now_us=now_us,
@@ -295,66 +295,3 @@ class Authorizer:
             return None
         policies = self._snapshots.policies(txn, part) if proposal is None else proposal.view.policies
         return self._freshness.look(txn, policies.schema.model, request.action, now_us)
-
-
-def rehearsed(
-    part: TenantTransaction,
-    proposal: Proposal,
-    request: AuthorizeRequest,
-    now_us: int,
-    freshly: Freshly | None = None,
-    seat: Seat = HOME,
-) -> Decision:
-    """Return what would be decided on a ruling now; nothing is reserved or recorded.
-
-    A control plane is not asked, so what it has to decide on as well is a denial that says so.
-    """
-    judgement = judge(part, proposal, request, now_us, freshly, seat=seat)
-    return Decision(
-        decision_id=None,
-        identity_id=request.identity_id,
-        action=request.action,
-        allowed=judgement.allowed,
-        reasons=judgement.reasons,
-        budget_checks=judgement.findings.checks,
-        reserved_minor=None,
-        currency=request.currency,
-        reserved_quantities={},
-        expires_at_us=None,
-        evaluated_at_us=now_us,
-        policy_revision=proposal.view.policies.revision,
-        entity_revision=proposal.view.entity_revision,
-        audit=None,
-        dry_run=True,
-        data_age_us=None if freshly is None else freshly.age_us,
-    )
-
-
-def _reserve(part: TenantTransaction, decision_id: str, call: Call, findings: Findings) -> Transition | None:
-    """Book every claim of a permit; None where there is nothing to hold or count."""
-    placed = reserve(findings, call.request, decision_id, call.now_us, call.seat)
-    if placed is None:
-        return None
-    ledger = part.ledger
-    for posting, (claim, _) in zip(placed.postings, findings.claimed, strict=True):
-        ledger.grant(posting, claim.budget)
-    ledger.keep(placed.reservation)
-    return placed
-
-
-def _facts(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, findings: Findings) -> DecisionFacts:
-    """Keep what the record refers to and is not kept yet.
-
-    Identities, budgets and the texts of policies were kept when they were written.
-    """
-    view, policies = proposal.view, proposal.view.policies
-    if not part.audit.has_fact(policies.digest):
-        part.audit.keep_fact(policies.manifest)
-    return DecisionFacts(
-        request=encode_hash(part.audit.keep_request(request.canonical())),
-        policies=encode_hash(policies.digest),
-        chain=view.identity_versions,
-        budgets=tuple([view.budget_versions[claim.budget.budget_id] for claim, _ in findings.claimed]),
-        others=tuple([identity_version(identity) for identity in proposal.others]),
-        card=view.card_version,
-    )

@@ -132,8 +132,7 @@ class Past:
             else:
                 (scene.lose_identity if record.kind == "identity" else scene.lose_card)(record.id, what)
             return
-        found = (value.revision, value.owner if isinstance(value, Budget) else record.owner)
-        _require_same((record.revision, record.owner), found, what)
+        _require_same((record.id, record.revision, record.owner), _named(value), what)
         if isinstance(value, Budget):
             self._note_rebound(value, event.now_us)
         scene.put(value, record.place)
@@ -205,6 +204,17 @@ class Past:
         if event.kind == "budget_updated":
             self._note_rebound(budget, event.ts_us if event.now_us is None else event.now_us)
         self.scene.put(budget)
+
+
+def _named(value: Identity | Card | Budget) -> tuple[str, int, str | None]:
+    """Return id, revision and owner of a value."""
+    match value:
+        case Identity():
+            return value.identity_id, value.revision, value.parent_id
+        case Card():
+            return value.card_id, value.revision, value.identity_id
+        case _:
+            return value.budget_id, value.revision, value.owner
 
 
 def _require_named(event: Changed, revision: int) -> None:

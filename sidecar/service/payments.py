@@ -24,7 +24,7 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.model import Decision
 from sidecar.core.payments import Payment
 from sidecar.service.access import part_of, require_alive, tenant_of
-from sidecar.service.authorize import Answered, Authorizer, Call, rehearsed
+from sidecar.service.authorize import Answered, Authorizer, Call
 from sidecar.service.idempotency import Done, find_replay, first, replay_of, replayed
 from sidecar.service.observe import Observer, Unobserved
 from sidecar.service.paging import Page, PageRequest
@@ -32,6 +32,7 @@ from sidecar.service.payment_effects import begin
 from sidecar.service.payment_lists import Paid, PaymentFilter, paid, payments_within, reached_payment
 from sidecar.service.payment_plan import PaymentDraft, Plan, payer_of, plan
 from sidecar.service.rails import PENDING
+from sidecar.service.rehearsal import rehearsed
 from sidecar.service.ruling import Proposal
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction

@@ -516,3 +516,11 @@ def test_a_verifier_tells_how_far_it_is(size: int) -> None:
         assert verifier.fields == orjson.loads(body)
         assert (verifier.next_index, verifier.link_text) == (seq + 1, text_of(link(body)))
     assert verifier.finish(size + 1, link(LOG[size])) is None
+
+
+def test_what_was_followed_leads_to_its_list() -> None:
+    """One fact, the list; an address that is none is a fault of the record."""
+    (ref,) = referenced_facts({"type": "followed", "changes": "A" * 43})
+    assert (ref.kind, len(ref.digest)) == ("changes", 32)
+    with pytest.raises(ValidationFailed, match="holds no address of a fact"):
+        referenced_facts({"type": "followed", "changes": None})

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import InvalidJson, SidecarError
 from sidecar.core.money import Major, NumberText
 from sidecar.doors.native import shapes, webhooks
 from sidecar.doors.native.examples import EXAMPLES

@@ -302,6 +302,16 @@ def test_identities_that_files_look_into_are_told_with_the_files(org: World, des
     assert {"dan", "den"} <= mirror.ids()
 
 
+def test_a_policy_that_means_somebody_who_may_come_is_followed_by_what_it_names(org: World, desk: Desk) -> None:
+    """Nobody of that id exists; when somebody does, the policy must not look into nothing."""
+    text = LOOKS.format("bob").replace("in ?principal", '== Agent::"zed"')
+    own = {"t_one": (SourceFile("policies/t_one/own.cedar", f'@id("z") {text}'),)}
+    org.load(msgspec.structs.replace(only_schemas(), by_tenant=own))
+    mirror = Mirror(desk, follower(org, "ops"))
+    mirror.catch_up()
+    assert {"bob", "lab"} <= mirror.ids()
+
+
 def test_a_follower_of_one_agent_among_many_is_told_a_handful(
     org: World, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,8 @@ from sidecar.core.limits import JSON_DEPTH_MAX
 from sidecar.core.money import NumberText
 
 _STRUCTURE: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
-"""Every text and bracket of a body. A text without an end goes to the end of the body and nothing is tried twice, or the
-time would grow with the square of the length."""
+"""Every text and bracket of a body. A text without an end goes to the end of the body, and nothing is tried twice: or
+the time would grow with the square of the length."""
 _OPENING: Final = frozenset(b"[{")
 _KEY: Final = re.compile(rb'"([^"]*+)"\s*+:|"[^"]*+"')
 """Every string of a body without backslashes, kept where it is a key. Both must be taken, to stay in step."""
