@@ -118,7 +118,7 @@ class ControlPlane:
         params = {} if cursor is None else {"cursor": cursor}
         request = self._client.build_request("GET", "/v1/snapshot", params=params)
         with _network():
-            response = await self._client.send(request, stream=True)
+            response = await self._sent(request)
         try:
             with _network():
                 await _require_good(response)
@@ -141,11 +141,19 @@ class ControlPlane:
         """Close the connections."""
         await self._client.aclose()
 
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return the answer, of which the body is still to come."""
+        try:
+            return await self._client.send(request, stream=True)
+        except AttributeError as error:
+            # What anyio makes of a connection over uvloop that was lost while it was made: the socket is gone already.
+            raise httpx.ConnectError("the connection ended as it was made") from error
+
     async def _answer(self, request: httpx.Request, seconds: float, bytes_max: int) -> bytes:
         """Return the body of a good answer."""
         with _network():
             async with timeout(seconds):
-                response = await self._client.send(request, stream=True)
+                response = await self._sent(request)
                 try:
                     await _require_good(response)
                     return await _body(response, bytes_max)

@@ -71,13 +71,14 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Staging(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a state has come that is not applied yet; all of it is that of one ``origin`` and ``scope``.
+    """How far a state has come that is not applied yet; all of it is of one ``origin``, tenant and ``scope``.
 
     ``since`` is the revision from which on pages complete it, which grows with each page. Of a snapshot that is not
     complete, ``cursor`` is where it goes on, and ``records`` and ``digest`` are what it has told.
     """
 
     origin: str
+    tenant_id: str
     scope: str | None
     is_snapshot: bool
     began: int

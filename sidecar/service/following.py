@@ -105,11 +105,11 @@ class Following:
         if kept.staging is None and page.is_last:
             changes = await self._stage.news(kept.tenant, page.changes)
             return await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
-        await self._stage.add(kept, page)
         if not page.is_last:
+            await self._stage.add(kept, page)
             return "staged"
-        kept = self._kept()
-        changes = await self._stage.differing(kept, page.to_revision)
+        # The last page is not staged: where it is refused, the next one must be able to tell the same otherwise.
+        changes = await self._stage.differing(kept, page)
         taken = await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
         await self._intake.clear()
         return taken
@@ -210,7 +210,8 @@ def _is_other_source(kept: Kept, page: Page) -> bool:
     """Whether a page continues something else than what it was asked for."""
     if kept.staging is not None:
         staging = kept.staging
-        return staging.is_complete and (staging.origin, staging.scope) != (page.origin, page.scope)
+        told = (page.origin, page.tenant.tenant_id, page.scope)
+        return staging.is_complete and (staging.origin, staging.tenant_id, staging.scope) != told
     return kept.state is not None and kept.state.scope != page.scope
 
 

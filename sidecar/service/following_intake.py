@@ -70,14 +70,23 @@ class Intake:
             await self.clear()
             staging = Staging(
                 origin=head.origin,
+                tenant_id=head.tenant_id,
                 scope=head.scope,
                 is_snapshot=True,
                 began=head.revision,
                 since=head.revision,
                 digest=head.digest,
             )
-        elif staging is None or (head.origin, head.scope, head.revision, head.records, head.digest) != (
+        elif staging is None or (
+            head.origin,
+            head.tenant_id,
+            head.scope,
+            head.revision,
+            head.records,
+            head.digest,
+        ) != (
             staging.origin,
+            staging.tenant_id,
             staging.scope,
             staging.began,
             staging.records,
@@ -123,7 +132,7 @@ class Intake:
             return txn.replica.staging()
 
 
-ANEW: Final = Staging(origin="", scope=None, is_snapshot=True, began=0, since=0)
+ANEW: Final = Staging(origin="", tenant_id="", scope=None, is_snapshot=True, began=0, since=0)
 """Says that a snapshot has to be taken from its beginning."""
 
 

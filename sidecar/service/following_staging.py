@@ -16,7 +16,7 @@ from sidecar.core.feed import KINDS, Change, Page, RecordKind
 from sidecar.core.feed_snapshot import MARK_EVERY
 from sidecar.service.feed_store import Staging
 from sidecar.service.following_intake import AT_ONCE, Intake
-from sidecar.service.following_plan import differs
+from sidecar.service.following_plan import Key, differs, key_of
 from sidecar.service.following_switch import Kept
 from sidecar.service.store import Store, Transaction
 
@@ -35,14 +35,25 @@ class Stage:
         if staging is None:
             await self._intake.clear()
             since = page.from_revision
-            staging = Staging(origin=page.origin, scope=page.scope, is_snapshot=False, began=since, since=since)
+            staging = Staging(
+                origin=page.origin,
+                tenant_id=page.tenant.tenant_id,
+                scope=page.scope,
+                is_snapshot=False,
+                began=since,
+                since=since,
+            )
         for some in parts(page.changes, MARK_EVERY):
             await self._store.write(partial(_stage, changes=some))
         reached = msgspec.structs.replace(staging, since=page.to_revision, is_complete=True)
         await self._store.write(lambda txn: txn.replica.keep_staging(reached))
 
-    async def differing(self, kept: Kept, to_revision: int) -> list[Change]:
-        """Return what is staged and differs, and of a snapshot the removal of whatever it does not tell of."""
+    async def differing(self, kept: Kept, page: Page) -> list[Change]:
+        """Return what differs of all that is staged and of the page behind it.
+
+        Of a snapshot that is the removal, too, of whatever neither of them tells of.
+        """
+        told = self._newest(page.changes)
         found: list[Change] = []
         position = b""
         while True:
@@ -50,11 +61,23 @@ class Stage:
                 some, position = txn.replica.staged(position, AT_ONCE)
             if not some:
                 break
-            found += await self.news(kept.tenant, some)
+            found += await self.news(kept.tenant, [each for each in some if key_of(each) not in told])
+        found += await self.news(kept.tenant, told.values())
         if kept.tenant is not None and kept.staging is not None and kept.staging.is_snapshot:
             for kind in KINDS:
-                found += await self._untold(kept.tenant, kind, to_revision)
+                gone = await self._untold(kept.tenant, kind, page.to_revision)
+                found += [each for each in gone if key_of(each) not in told]
         return found
+
+    def _newest(self, changes: Iterable[Change]) -> dict[Key, Change]:
+        """Return those of a page's changes that are no older than what is staged of the same record."""
+        with self._store.read() as txn:
+            return {
+                key_of(change): change
+                for change in changes
+                if (known := txn.replica.staged_one(change.kind, change.id)) is None
+                or known.revision <= change.revision
+            }
 
     async def news(self, tenant: Tenant | None, changes: Iterable[Change]) -> list[Change]:
         """Return those of the changes that change something; without a tenant, all but removals."""

@@ -13,7 +13,7 @@ from sidecar.state.replica import Replica
 from sidecar.state.rows import every_row
 from sidecar.state.transaction import Transaction
 
-_NAMES: Final = {b"state", b"contact", b"fault", b"staging", b"shipped"}
+_NAMES: Final = {b"state", b"contact", b"fault", b"link", b"staging", b"shipped"}
 
 
 def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
@@ -26,6 +26,7 @@ def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
         "state": replica.state,
         "contact": replica.contact,
         "fault": replica.fault,
+        "link": replica.link,
         "staging": replica.staging,
         "shipped": replica.shipped,
     }

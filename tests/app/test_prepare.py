@@ -134,7 +134,7 @@ def keep(settings: Settings, state: ReplicaState | None, staging: Staging | None
 
 
 FOLLOWED = ReplicaState(tenant_id="t", origin="log", follower_id="tok", scope=None, revision=1, files_digest="ab")
-STAGED = Staging(origin="log", scope=None, is_snapshot=True, began=1, since=1)
+STAGED = Staging(origin="log", tenant_id="t_one", scope=None, is_snapshot=True, began=1, since=1)
 
 
 def test_a_follower_needs_no_folders_and_loads_nothing(settings: Settings) -> None:

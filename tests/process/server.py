@@ -191,6 +191,11 @@ class Server:
         assert self.ready_lines(), f"the server did not start: {self.logs()}"
 
     @property
+    def is_started(self) -> bool:
+        """Whether there was a process once."""
+        return self._process is not None
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         """The process that was started last."""
         assert self._process is not None

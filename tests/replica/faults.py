@@ -228,7 +228,7 @@ def plain(given: Given) -> bytes:
 def _told(fields: Fields, **change: object) -> None:
     """Tell of one more record, as of the page's end."""
     revision = fields["to_revision"] = fields["head"] = fields["head"] + 1
-    usual = {"id": f"made-up-{change['kind']}", "revision": revision, "place": 1_000_000, "owner": None}
+    usual = {"id": f"made-up-{change['kind']}", "revision": revision, "place": revision, "owner": None}
     fields["changes"] = [*fields.get("changes", []), usual | {"external_id": None} | change]
 
 

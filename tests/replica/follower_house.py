@@ -18,7 +18,8 @@ from sidecar.replica.control_plane import ControlPlane
 from sidecar.replica.follow import Follower, Outcome
 from sidecar.service.authorize import Authorizer
 from sidecar.service.feed_store import ReplicaState
-from sidecar.service.following import Following, VetPolicies
+from sidecar.service.following import Following
+from sidecar.service.following_policies import VetPolicies
 from sidecar.service.freshness import Freshness
 from sidecar.service.replication import Replication
 from sidecar.service.snapshots import Snapshots
@@ -85,7 +86,7 @@ class FollowerHouse:
         snapshots = Snapshots()
         self.plane = ControlPlane("http://control-plane.test", self.token, transport=self._transport)
         self.following = Following(self.store, snapshots, self._vet, self._log_id, self.clock, self.instant)
-        self.replication = Replication(self.store, snapshots, self.instant)
+        self.replication = Replication(self.store, snapshots, self.instant, self.plane.url)
         self.loop = Follower(
             self.plane,
             self.following,

@@ -4,9 +4,10 @@ Plain asyncio instead of a server library: none of those would break off within 
 """
 
 import asyncio
+from collections.abc import Coroutine
 from threading import Thread
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tests.replica.simulator import Asked, Given, Simulator
 
@@ -47,6 +48,10 @@ class SimulatedPort:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do some work in this port's event loop."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(STOP_SECONDS)
 
     async def _listen(self) -> asyncio.Server:
         return await asyncio.start_server(self._connected, "127.0.0.1", self.port)

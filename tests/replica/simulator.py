@@ -223,8 +223,9 @@ def http_upstream(client: httpx.AsyncClient) -> Upstream:
     """Return an upstream that is a real server, to which ``client`` leads."""
 
     async def answer(asked: Asked) -> Given:
-        kept = asked.without("host", "connection", "content-length")
-        async with client.stream(asked.method, asked.target, headers=kept.headers, content=asked.body) as response:
+        kept = dict(asked.without("host", "connection", "content-length").headers)
+        kept.setdefault("accept-encoding", "identity")  # or the client would accept more than the asker does
+        async with client.stream(asked.method, asked.target, headers=kept, content=asked.body) as response:
             chunks: list[bytes] = []
             is_cut = False
             try:

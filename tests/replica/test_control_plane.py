@@ -195,6 +195,10 @@ def test_an_answer_has_an_end(
         (httpx.ConnectTimeout(""), "the control plane does not answer in time"),
         (httpx.DecodingError("not gzip"), "the control plane cannot be reached: not gzip"),
         (OSError("broken pipe"), "the control plane cannot be reached: broken pipe"),
+        (
+            AttributeError("'NoneType' object has no attribute 'getpeername'"),  # as anyio over uvloop raises it
+            "the control plane cannot be reached: the connection ended as it was made",
+        ),
     ],
 )
 def test_what_the_network_does_may_be_tried_again(

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -29,8 +29,8 @@ from tests.replica.simulator import Fault, Given, Simulator
 from tests.replica.upheaval import TEAM, Upheaval, Version
 from tests.service.builders import codes, payment
 
-EXAMPLES = 30
-STEPS = 40
+EXAMPLES = 12
+STEPS = 30
 KINDS = (
     "add an identity",
     "change an identity",
@@ -190,7 +190,7 @@ class FollowingMachine(RuleBasedStateMachine):
             self._step(observed)
 
     def _step(self, observed: Observed) -> None:
-        observed.house.step()
+        event(f"an answer is {observed.house.step()}")
         observed.look_at_time()
         self.clock.now_us += int(observed.house.pause_seconds * MICRO)
 

@@ -325,11 +325,12 @@ def test_a_real_server_can_answer(toy: Toy) -> None:
             whole = await outer.answer(asked)
             inner.coming.append(Cut(5_000))
             cut = await outer.answer(asked)
-            return [each for each in (whole, cut) if isinstance(each, Given)]
+            plain = await outer.answer(asked.without("accept-encoding"))
+            return [each for each in (whole, cut, plain) if isinstance(each, Given)]
 
     with asyncio.Runner() as runner, SimulatedPort(inner) as port:
-        whole, cut = runner.run(through(port))
-    assert faults.plain(whole) == write_page(PAGE)
+        whole, cut, plain = runner.run(through(port))
+    assert faults.plain(whole) == plain.body == write_page(PAGE)
     assert not whole.is_cut
     assert cut.is_cut
     assert whole.body.startswith(cut.body)

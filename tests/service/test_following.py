@@ -345,6 +345,31 @@ def test_what_another_control_plane_tells_is_refused(follower: Follower, tmp_pat
             used.following.wanted()
 
 
+def test_a_snapshot_is_completed_by_a_page_of_its_own_tenant(follower: Follower) -> None:
+    """Of the same origin: whoever tells of another one lies, and must not bind this follower to a strange tenant."""
+    follower.take_lines(follower.wanted_lines())
+    page = follower.page()
+    stranger = msgspec.structs.replace(page.tenant, tenant_id="t_strange")
+    assert follower.take(msgspec.structs.replace(page, tenant=stranger)) == "compacted"
+    follower.sync()
+    assert same(follower)
+
+
+def test_a_refused_page_behind_a_snapshot_leaves_no_trace(follower: Follower) -> None:
+    """What was wrong in it may never be told again, so it must not wait among what is staged."""
+    follower.take_lines(follower.wanted_lines())
+    follower.control.identity("ann")
+    page = follower.page()
+    (ann,) = page.changes
+    assert isinstance(ann.value, Identity)
+    orphan = msgspec.structs.replace(ann.value, identity_id="orphan", parent_id="nobody")
+    wrong = msgspec.structs.replace(ann, id="orphan", owner="nobody", value=orphan)
+    with pytest.raises(FeedRefused, match="nobody"):
+        follower.take(msgspec.structs.replace(page, changes=(wrong,)))
+    assert follower.take(page) == "applied"
+    assert same(follower)
+
+
 def test_a_tenant_never_changes_in_what_its_log_opens_with(follower: Follower) -> None:
     follower.sync()
     page = follower.page()

@@ -85,7 +85,7 @@ def test_a_log_that_was_shipped_further_than_it_goes_has_no_backlog(world: World
 
 
 def test_a_snapshot_on_its_way_is_counted(world: World, replication: Replication) -> None:
-    staging = Staging(origin="log", scope=None, is_snapshot=True, began=3, since=3, records=1_500)
+    staging = Staging(origin="log", tenant_id="t_one", scope=None, is_snapshot=True, began=3, since=3, records=1_500)
     world.write(lambda txn: txn.replica.keep_staging(staging))
     assert replication.standing().staged == 1_500
 

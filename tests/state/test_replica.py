@@ -93,6 +93,7 @@ def stage(key: bytes, value: bytes) -> Break:
         (put(b"state", b"x"), "the row `state` of the replica cannot be read"),
         (put(b"contact", b"x"), "the row `contact` of the replica cannot be read"),
         (put(b"staging", b"x"), "the row `staging` of the replica cannot be read"),
+        (put(b"link", b"x"), "the row `link` of the replica cannot be read"),
         (put(b"fault", b"\xff"), "the row `fault` of the replica cannot be read"),
         (put(b"shipped", b"x"), "the row `shipped` of the replica cannot be read"),
         (put(b"shipped", U64.pack(99)), "the replica has shipped 99 records, its log has 3"),
