@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import Unavailable
-from sidecar.service.authorize import Authorizer
+from sidecar.service.authorize import Authorizer, Call
 from sidecar.service.delegation import Delegation
-from tests.service.builders import OPERATOR, World, codes, key_for, payment, tool_call
+from tests.service.builders import OPERATOR, World, codes, key_for, only_schemas, payment, tool_call
 from tests.service.flotilla import Fleet, FollowerWorld
+from tests.service.histories import chronicle, retried
 
 
 @pytest.fixture
@@ -271,3 +272,30 @@ def test_before_anything_was_followed_nothing_is_decided(tmp_path: Path, one: Fo
         )
         with pytest.raises(Unavailable, match="has not followed its control plane yet"):
             empty.decide(payment())
+
+
+def test_a_server_that_follows_nobody_refers_nothing(fleet: Fleet) -> None:
+    """A call stays as it is."""
+    plane = fleet.plane
+    call = Call(OPERATOR, plane.tenancy.get(OPERATOR, "t_one"), payment(), None, plane.now_us)
+    assert plane.run(plane.authorizer.referred(call)) is call
+
+
+def test_a_turn_cancels_so_many(fleet: Fleet, one: FollowerWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest has the next one."""
+    fleet.budget(50, "ann")
+    one.line.fault = "lost"
+    for _ in range(3):
+        one.world.decide(payment("1", "bob"))
+    one.line.fault = "none"
+    monkeypatch.setattr("sidecar.service.intents.CANCELLED_MAX", 2)
+    assert [one.cancel() for _ in range(3)] == [2, 1, 0]
+
+
+def test_by_other_files_what_the_control_plane_was_not_asked_is_let_pass(fleet: Fleet, one: FollowerWorld) -> None:
+    """A replay of a follower's log is about policies: what was denied here and asked nowhere can flip."""
+    fleet.budget(50, "ann")
+    one.world.decide(payment("1", "bob"))
+    one.world.decide(payment("60", "bob"))
+    comparison = retried(chronicle(one.world), only_schemas('@id("no")\nforbid (principal, action, resource);'))
+    assert comparison is not None
