@@ -70,7 +70,8 @@ class Treasurer:
             raise NotFound(f"unknown account `{draft.account_id}`", field="account_id")
         chain = _chain_of(part, draft)
         if draft.follower_id is not None:
-            _require_follower(part, draft, chain)
+            _require_follower(part, draft.follower_id, draft, chain)
+            part.shipments.bind(draft.follower_id)
         owners = (
             *(() if draft.card_id is None else (card_owner(draft.card_id),)),
             *(each.identity_id for each in chain),
@@ -189,14 +190,15 @@ def _chain_of(part: TenantTransaction, draft: BudgetDraft) -> IdentityChain:
     return walk(card.identity_id, part.identities.get)
 
 
-def _require_follower(part: TenantTransaction, draft: BudgetDraft, chain: IdentityChain) -> None:
-    """Raise ValidationFailed unless the draft's follower can decide on the budget: one whose limits it hears of.
+def _require_follower(part: TenantTransaction, follower_id: str, draft: BudgetDraft, chain: IdentityChain) -> None:
+    """Raise ValidationFailed unless a follower can decide on the budget: one whose limits it hears of.
 
-    It could not suspend anybody, as identities are changed at the control plane only.
+    It could not suspend anybody, as identities are changed at the control plane only. Raises Conflict where several
+    logs were sent with its token: each of those servers would decide on the whole limit.
     """
-    token = None if draft.follower_id is None else part.tokens.get(draft.follower_id)
+    token = part.tokens.get(follower_id)
     if token is None or token.kind != "follower":
-        raise ValidationFailed(f"`{draft.follower_id}` is no token of a follower", field="follower_id")
+        raise ValidationFailed(f"`{follower_id}` is no token of a follower", field="follower_id")
     scope = token.identity_id
     if scope is not None and scope not in {each.identity_id for each in chain}:
         above = {each.identity_id for each in walk(scope, part.identities.get)}
@@ -204,6 +206,10 @@ def _require_follower(part: TenantTransaction, draft: BudgetDraft, chain: Identi
             raise ValidationFailed(f"follower `{token.token_id}` does not hear of this budget", field="follower_id")
     if draft.on_exceeded == "suspend":
         raise ValidationFailed("a budget that a follower decides on suspends nobody", field="on_exceeded")
+    if len(part.shipments.logs(follower_id, 2)) > 1:
+        raise Conflict(
+            f"follower `{follower_id}` has sent several logs, expected one: make a token that one server has"
+        )
 
 
 def _owner(part: TenantTransaction, caller: Caller, wanted: BudgetFilter) -> str | None:

@@ -57,10 +57,16 @@ class Delegation:
 
 
 def seat_of(txn: Transaction) -> Seat:
-    """Return the seat of a follower. Raises Unavailable before it has followed anything."""
+    """Return the seat of a follower.
+
+    Raises Unavailable before it has followed anything, and before the control plane knows its log: another server may
+    decide with the same token (``sidecar.service.shipments``).
+    """
     state = txn.replica.state()
     if state is None:
         raise Unavailable("this server has not followed its control plane yet")
+    if txn.replica.acknowledged() != state.follower_id:
+        raise Unavailable("the control plane has not taken the audit log of this server yet")
     return Seat(at=state.follower_id)
 
 

@@ -151,3 +151,9 @@ class Replica(Protocol):
 
     def keep_shipped(self, index: int) -> None:
         """Note that index."""
+
+    def acknowledged(self) -> str | None:
+        """Return the token under which the control plane has taken records of this log, None where it never did."""
+
+    def acknowledge(self, token_id: str) -> None:
+        """Note that token."""

@@ -73,19 +73,23 @@ class Replication:
             return standing, revision
 
     def is_synced(self) -> bool:
-        """Whether the whole state was here once, so that decisions can be made."""
+        """Whether the whole state was here once and the control plane knows this log, so that decisions can be made."""
         with self._store.read() as txn:
-            return txn.replica.state() is not None
+            state = txn.replica.state()
+            return state is not None and txn.replica.acknowledged() == state.follower_id
 
     def require_ready(self) -> None:
         """Raise Unavailable, saying why, unless decisions can be made."""
         with self._store.read() as txn:
             state, link, fault = txn.replica.state(), txn.replica.link(), txn.replica.fault()
+            acknowledged = txn.replica.acknowledged()
         if state is None:
             why = "" if link is None or link.error is None else f": {link.error}"
             raise Unavailable(f"this server has nothing of its control plane yet{why}")
         if fault is not None:
             raise Unavailable(f"this server must not decide until someone has looked: {fault}")
+        if acknowledged != state.follower_id:
+            raise Unavailable("the control plane has not taken the audit log of this server yet")
 
     def link(self) -> Link:
         """Return how it stands between this server and its control plane."""

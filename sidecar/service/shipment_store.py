@@ -1,7 +1,8 @@
 """What the use cases need of a store for the audit logs that followers have shipped: those of one tenant.
 
 Each follower's store has a log of its own, told apart by ``origin``: one token has several of them where it was given
-to several followers, or where a follower began anew with an empty data directory.
+to several followers, or where a follower began anew with an empty data directory. A token to which budgets are assigned
+has one: it is bound.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """Why records of a follower were refused that cannot be what its log says, and since when."""
+    """Why records of the log ``origin`` were refused that cannot be what it says, and since when."""
 
     reason: str
     at_us: int
+    origin: str
 
 
 class Follower(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,12 @@ class Shipments(Protocol):
 
     def followers(self, *, after: int = 0) -> "Iterator[Listed[Follower]]":
         """Yield the followers in the order in which they were first heard of, from the one after that place."""
+
+    def bind(self, token_id: str) -> None:
+        """Note that budgets are assigned to a follower, which has one log at most from now on."""
+
+    def is_bound(self, token_id: str) -> bool:
+        """Whether budgets are assigned to a follower, or were."""
 
     def log(self, token_id: str, origin: str) -> ShippedLog | None:
         """Return a log of a follower."""

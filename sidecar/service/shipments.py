@@ -124,7 +124,9 @@ class Receiver:
         follower = _seen(tenant, caller, now_us)
         log = tenant.shipments.log(follower.token_id, batch.origin)
         head = _head(tenant, log, batch.origin)
-        reason = part.reason if isinstance(part, Fault) else _contradiction(tenant, log, head, batch, part)
+        reason = None if log is not None else _other_log(tenant, follower.token_id)
+        if reason is None:
+            reason = part.reason if isinstance(part, Fault) else _contradiction(tenant, log, head, batch, part)
         if reason is not None:
             return _raise_alarm(tenant, follower, log, batch.origin, reason, now_us)
         if not isinstance(part, Part):
@@ -142,7 +144,7 @@ class Receiver:
                 if ended.seq >= head.next_index:
                     self._apply_ending(txn, tenant, follower.token_id, ended, now_us)
             log = replace(log, alarm=None)  # its records follow each other after all
-            if follower.alarm is not None:
+            if follower.alarm is not None and follower.alarm.origin == batch.origin:
                 tenant.shipments.keep_follower(replace(follower, alarm=None))
         _keep_standing(tenant, log, batch, now_us)
         return Receipt(max(head.next_index, part.to_seq), len(new))
@@ -174,6 +176,21 @@ def _seen(tenant: TenantTransaction, caller: Caller, now_us: int) -> Follower:
 
 def _head(tenant: TenantTransaction, log: ShippedLog | None, origin: str) -> Head:
     return Head(0, genesis(origin), 0) if log is None else tenant.shipments.reader(log).head()
+
+
+def _other_log(tenant: TenantTransaction, token_id: str) -> str | None:
+    """Return why a log that nothing is known of must not be one more of a follower, None where it may.
+
+    INVARIANT: what decides on a budget is one log (I8). A second one has not counted what the first one has spent,
+    whether two servers have one token or one server has lost its data.
+    """
+    if not tenant.shipments.is_bound(token_id):
+        return None
+    present = next(iter(tenant.shipments.logs(token_id, 1)), None)
+    if present is None:
+        return None
+    known = f"budgets are assigned to this token, and log `{present.origin}` was taken with it"
+    return f"{known}: a second log would spend them again, expected a token of its own"
 
 
 def _contradiction(
@@ -221,7 +238,7 @@ def _raise_alarm(
     known = follower.alarm if log is None else log.alarm
     if known is not None:
         return _Refused(reason, is_new=False)
-    alarm = Alarm(reason, now_us)
+    alarm = Alarm(reason, now_us, origin)
     if log is None:
         tenant.shipments.keep_follower(replace(follower, alarm=alarm))
     else:

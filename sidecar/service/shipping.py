@@ -54,10 +54,11 @@ class Parcel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the control plane answers."""
+    """What the control plane answers: ``follower_id`` is the token that it was asked with."""
 
     next_seq: int
     received: int
+    follower_id: str
 
 
 class _Log(NamedTuple):
@@ -182,8 +183,9 @@ class Shipping:
         is_taken = parcel.to_seq > parcel.from_seq or told.next_seq == parcel.head
         with self._store.read() as txn:
             is_news = txn.replica.shipped() != told.next_seq or (is_taken and txn.replica.fault() is not None)
+            is_news |= told.next_seq > 0 and txn.replica.acknowledged() != told.follower_id
         if is_news:
-            await self._store.write(lambda txn: _keep(txn, told.next_seq, is_taken=is_taken))
+            await self._store.write(lambda txn: _keep(txn, told, is_taken=is_taken))
 
     async def refused(self, reason: str) -> None:
         """Take note that the control plane does not take this log: nothing is decided until it does."""
@@ -195,8 +197,10 @@ class Shipping:
         await self._store.write(work)
 
 
-def _keep(txn: Transaction, next_seq: int, *, is_taken: bool) -> None:
-    txn.replica.keep_shipped(next_seq)
+def _keep(txn: Transaction, told: Answer, *, is_taken: bool) -> None:
+    txn.replica.keep_shipped(told.next_seq)
+    if told.next_seq:
+        txn.replica.acknowledge(told.follower_id)
     fault = txn.replica.fault()
     if is_taken and fault is not None and fault.startswith(FAULT):
         txn.replica.keep_fault(None)

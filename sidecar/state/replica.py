@@ -17,6 +17,7 @@ _LINK: Final = b"link"
 _FAULT: Final = b"fault"
 _STAGING: Final = b"staging"
 _SHIPPED: Final = b"shipped"
+_ACKNOWLEDGED: Final = b"acknowledged"
 
 _state: Final = msgspec.msgpack.Decoder(ReplicaState)
 _contact: Final = msgspec.msgpack.Decoder(Contact)
@@ -122,6 +123,15 @@ class Replica:
     def keep_shipped(self, index: int) -> None:
         """Note that index."""
         self._txn.put(_SHIPPED, U64.pack(index), db=self._rows)
+
+    def acknowledged(self) -> str | None:
+        """Return the token under which the control plane has taken records of this log, None where it never did."""
+        data = self._txn.get(_ACKNOWLEDGED, db=self._rows)
+        return None if data is None else bytes(data).decode()
+
+    def acknowledge(self, token_id: str) -> None:
+        """Note that token."""
+        self._txn.put(_ACKNOWLEDGED, token_id.encode(), db=self._rows)
 
     def _get(self, key: bytes, decoder: msgspec.msgpack.Decoder[T]) -> T | None:
         data = self._txn.get(key, db=self._rows)

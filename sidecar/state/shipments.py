@@ -25,8 +25,9 @@ FOLLOWER: Final = b"\x01"
 PLACE: Final = b"\x02"
 LOG: Final = b"\x03"
 ORIGIN: Final = b"\x04"
+BOUND: Final = b"\x05"
 """Kinds of rows of ``followers``, behind the tenant: by place, the place by token, logs by token and number, the number
-by token and origin."""
+by token and origin, and tokens to which budgets are assigned, without a content."""
 
 LOG_NUMBER: Final = Struct(">I")
 
@@ -99,6 +100,15 @@ class Shipments:
             while found and bytes(cursor.key()).startswith(prefix):
                 yield Listed(U64.unpack(bytes(cursor.key())[len(prefix) :])[0], _follower(bytes(cursor.value())))
                 found = cursor.next()
+
+    def bind(self, token_id: str) -> None:
+        """Note that budgets are assigned to a follower, which has one log at most from now on."""
+        self._txn.put(self._prefix + BOUND + token_key(token_id), b"", db=self._rows)
+
+    def is_bound(self, token_id: str) -> bool:
+        """Whether budgets are assigned to a follower, or were."""
+        token = ulid_bytes(token_id, "tok")
+        return token is not None and self._txn.get(self._prefix + BOUND + token, db=self._rows) is not None
 
     def log(self, token_id: str, origin: str) -> ShippedLog | None:
         """Return a log of a follower."""

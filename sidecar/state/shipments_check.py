@@ -13,7 +13,7 @@ from sidecar.service.shipment_store import Follower, ReportedUsage, ShippedLog
 from sidecar.state.codec import U32, U32_MAX, U64, decode, short_hash
 from sidecar.state.environment import Table, Txn
 from sidecar.state.rows import every_row, tenant_rows
-from sidecar.state.shipments import FOLLOWER, LOG, LOG_NUMBER, ORIGIN, PLACE, Shipments, token_key
+from sidecar.state.shipments import BOUND, FOLLOWER, LOG, LOG_NUMBER, ORIGIN, PLACE, Shipments, token_key
 
 _follower: Final = msgspec.msgpack.Decoder(Follower)
 _log: Final = msgspec.msgpack.Decoder(ShippedLog)
@@ -39,6 +39,9 @@ def check_shipments(txn: Txn, tables: dict[str, Table], tenant: Tenant, shipment
                     listed.add(ORIGIN + key[1 : 1 + _TOKEN_BYTES] + short_hash(log.origin) + key[1 + _TOKEN_BYTES :])
                     if key[1:] != token_key(log.token_id) + LOG_NUMBER.pack(log.number):
                         yield f"a shipped log of `{log.token_id}` lies in the place of another"
+                case kind if kind == BOUND:
+                    if len(key) != 1 + _TOKEN_BYTES or value:
+                        yield "a row about a follower with budgets of its own names no token"
                 case _:
                     found.add(key + value)
         except StoreUnusable as error:
@@ -47,6 +50,10 @@ def check_shipments(txn: Txn, tables: dict[str, Table], tenant: Tenant, shipment
         yield "the followers and their logs are not those that are found by token and name"
     for log in logs:
         yield from _check_log(txn, tables, tenant, shipments, log)
+    yield from _check_usages(txn, tables, tenant)
+
+
+def _check_usages(txn: Txn, tables: dict[str, Table], tenant: Tenant) -> Iterator[str]:
     for key, value in tenant_rows(txn, tables["shipped_usage"], tenant.number):
         try:
             decode(value, _usage)

@@ -45,6 +45,7 @@ def keep(door: Door, *, fault: str | None = None, link: Link | None = None) -> N
 
     def work(txn: Transaction) -> None:
         txn.replica.keep_state(STATE)
+        txn.replica.acknowledge(STATE.follower_id)
         txn.replica.keep_contact(Contact(Instant("another run", 0, 0), head=4))
         txn.replica.keep_fault(fault)
         txn.replica.keep_link(link or Link(is_connected=True))

@@ -236,6 +236,7 @@ class ServiceStage:
 
         def keep(txn: Transaction) -> None:
             txn.replica.keep_state(state)
+            txn.replica.acknowledge(state.follower_id)
             txn.replica.keep_contact(contact)
 
         self._run(self._store.write(keep))

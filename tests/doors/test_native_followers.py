@@ -124,7 +124,11 @@ def test_a_long_body_is_read_like_a_short_one(house: House) -> None:
     bodies = records(house, 60, filling='ü"' * 3_000)
     whole = shipment(bodies)
     assert len(json.dumps(whole)) > APART_BYTES
-    assert house.door.ok("POST", PATH, whole, token=made["token"]) == {"next_seq": 60, "received": 60}
+    assert house.door.ok("POST", PATH, whole, token=made["token"]) == {
+        "next_seq": 60,
+        "received": 60,
+        "follower_id": made["token_id"],
+    }
     wrong = house.door.call("POST", PATH, whole | {"more": 1}, token=made["token"])
     check_refusal(wrong, 400, "more")
     assert house.ok("GET", f"/v1/audit/verify?follower_id={made['token_id']}")["valid"] is True

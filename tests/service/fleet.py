@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import orjson
 from msgspec.structs import replace
 
@@ -106,11 +107,12 @@ class Fleet:
         return self.above.desk.authenticate(minted.text, self.above.now_us)
 
     def follow(self, follower_id: str, revision: int = 3) -> None:
-        """Let the follower have followed with a token."""
+        """Let the follower have followed with a token, with which its log is known."""
         state = ReplicaState(
             tenant_id="t_one", origin="", follower_id=follower_id, scope=None, revision=revision, files_digest=""
         )
         self.below.write(lambda txn: txn.replica.keep_state(state))
+        self.below.write(lambda txn: txn.replica.acknowledge(follower_id))
         self.below.write(lambda txn: txn.replica.keep_contact(Contact(GIVEN, revision)))
 
     def restarted(self) -> Shipping:
@@ -175,7 +177,7 @@ class Fleet:
     def deliver(self, parcel: Parcel) -> bytes:
         """Give a parcel to the control plane as its door would; returns the answer."""
         taken = self.send(batch_of(parcel))
-        return orjson.dumps({"next_seq": taken.next_seq, "received": taken.received})
+        return orjson.dumps({**msgspec.to_builtins(taken), "follower_id": self.caller.name})
 
     def ship(self) -> int:
         """Ship until there is nothing to ship; returns how many parcels it took."""

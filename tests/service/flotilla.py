@@ -260,6 +260,7 @@ class FollowerWorld:
             wanted = self.following.wanted()
         assert isinstance(wanted, WantsPage)
         self.world.run(self.following.take_page(self.fleet.page(self.caller, wanted.since), self.instant()))
+        self.world.write(lambda txn: txn.replica.acknowledge(self.caller.name))  # what it ships is taken here
 
     def ship(self, most: int = APART) -> None:
         """Have the control plane take the next endings of this follower's log."""

@@ -46,6 +46,7 @@ class Follower:
             files_digest="",
         )
         self.world.write(lambda txn: txn.replica.keep_state(state))
+        self.world.write(lambda txn: txn.replica.acknowledge(state.follower_id))
 
     def instant(self) -> Instant:
         """Return this moment on the clocks of the machine."""

@@ -54,6 +54,7 @@ def test_age_skew_and_lag_are_as_of_now(world: World, replication: Replication) 
     def keep(txn: Transaction) -> None:
         txn.replica.keep_state(a_state(tenant.tenant_id))
         txn.replica.keep_contact(Contact(ASKED, head=4, skew_us=SECOND))
+        txn.replica.acknowledge(a_state(tenant.tenant_id).follower_id)
         txn.replica.keep_shipped(1)
 
     world.write(keep)
@@ -100,6 +101,12 @@ def test_readiness_says_what_is_missing(world: World, replication: Replication) 
     with pytest.raises(Unavailable, match=r"yet: the control plane answers 401$"):
         replication.require_ready()
     world.write(lambda txn: txn.replica.keep_state(a_state("t_gone")))
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="has not taken the audit log of this server yet"):
+            replication.require_ready()
+        assert not replication.is_synced()
+        world.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
+    world.write(lambda txn: txn.replica.acknowledge(a_state("t_gone").follower_id))
     replication.require_ready()
     assert replication.told()[1] is None
     world.write(lambda txn: txn.replica.keep_fault("the log was set back"))

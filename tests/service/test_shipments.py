@@ -13,11 +13,12 @@ from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated, 
 from sidecar.core.log_entries import link, text_of
 from sidecar.core.windows import Period
 from sidecar.service.audit import AuditFilter
+from sidecar.service.budget_changes import BudgetDraft
 from sidecar.service.followers import LOGS_SHOWN_MAX, LogName
 from sidecar.service.paging import PageRequest
 from sidecar.service.shipments import Batch, Receipt, UsageReport
 from sidecar.service.shipping import Parcel
-from tests.service.builders import OPERATOR, SECOND, World, payment, tool_call
+from tests.service.builders import OPERATOR, SECOND, World, limit, payment, tool_call
 from tests.service.fleet import Fleet
 from tests.service.mailroom import Mailroom
 
@@ -221,20 +222,84 @@ def test_an_alarm_is_told_in_the_log_and_by_webhook_and_is_over_with_the_next_go
     assert fleet.alarm() is None
 
 
+# --- One log for a token that budgets are assigned to -----------------------------------------------------------------
+
+
+def fresh_log(fleet: Fleet, folder: Path) -> Batch:
+    """All records of another server with the same token, such as one that lost its data."""
+    with World(folder, now_us=fleet.below.now_us + SECOND) as anew:
+        anew.tenant()
+        with anew.look() as part:
+            records = tuple(body for _, body in part.audit.read(0, 100))
+            status = replace(fleet.batch().status, head=len(records))
+            return replace(fleet.batch(), origin=part.audit.origin, records=records, status=status)
+
+
+def own_budget(fleet: Fleet) -> BudgetDraft:
+    """A budget on which the follower alone decides."""
+    return replace(limit("100.00", "ann"), follower_id=fleet.caller.name)
+
+
+def test_a_token_that_budgets_are_assigned_to_has_one_log(fleet: Fleet, tmp_path: Path) -> None:
+    """A second server with it has not counted what the first has spent; not even its questions are answered."""
+    fleet.above.budget(own_budget(fleet))
+    second = fresh_log(fleet, tmp_path / "anew")
+    fleet.ship()
+    for batch in (second, replace(second, records=())):
+        with pytest.raises(Conflict, match=f"and log `{fleet.origin}` was taken with it"):
+            fleet.send(batch)
+    assert fleet.stored(second.origin) == ()
+    assert fleet.above.kinds().count("follower_alarm") == fleet.counts.alarms == 1
+    assert fleet.alarm() is not None
+    assert fleet.send(second, fleet.token("another")).received == len(second.records)
+
+
+def test_the_first_log_is_the_one_whichever_server_it_is_of(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.above.budget(own_budget(fleet))
+    first = fresh_log(fleet, tmp_path / "anew")
+    assert fleet.send(replace(first, records=())) == Receipt(0, 0)
+    assert fleet.send(first).received == len(first.records)
+    with pytest.raises(Conflict, match=f"log `{first.origin}` was taken with it"):
+        fleet.ship()
+
+
+def test_the_rule_outlives_the_budget(fleet: Fleet, tmp_path: Path) -> None:
+    """What was held is still settled by whoever decided, who may not have heard of its end."""
+    fleet.ship()
+    budget = fleet.above.budget(own_budget(fleet)).budget
+    fleet.above.run(fleet.above.treasurer.delete(OPERATOR, "t_one", budget.budget_id, fleet.above.now_us))
+    with pytest.raises(Conflict, match="a second log would spend them again"):
+        fleet.send(fresh_log(fleet, tmp_path / "anew"))
+
+
+def test_no_budget_is_assigned_to_a_token_of_several_logs(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.ship()
+    fleet.send(fresh_log(fleet, tmp_path / "anew"))
+    with pytest.raises(Conflict, match="has sent several logs, expected one"):
+        fleet.above.budget(own_budget(fleet))
+
+
+def test_an_alarm_about_one_log_is_not_over_with_a_record_of_another(fleet: Fleet, tmp_path: Path) -> None:
+    """Or two servers with one token would raise it again and again."""
+    fleet.above.budget(own_budget(fleet))
+    second = fresh_log(fleet, tmp_path / "anew")
+    for start in range(3):
+        fleet.send(fleet.batch(start, start + 1))
+        with pytest.raises(Conflict):
+            fleet.send(second)
+    assert fleet.above.kinds().count("follower_alarm") == fleet.counts.alarms == 1
+
+
 # --- Looking ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_follower_that_begins_anew_has_a_new_log_and_the_old_one_stays(fleet: Fleet, tmp_path: Path) -> None:
     fleet.ship()
     old, bodies = fleet.origin, fleet.bodies()
-    with World(tmp_path / "anew", now_us=fleet.below.now_us + SECOND) as anew:
-        anew.tenant()
-        with anew.look() as part:
-            fresh = tuple(body for _, body in part.audit.read(0, 100))
-            origin = part.audit.origin
+    second = fresh_log(fleet, tmp_path / "anew")
+    fresh, origin = second.records, second.origin
     assert origin != old
-    status = replace(fleet.batch().status, head=len(fresh))
-    fleet.send(replace(fleet.batch(), origin=origin, records=fresh, status=status))
+    fleet.send(second)
     assert (fleet.stored(origin), fleet.stored(old)) == (fresh, bodies)
     name = fleet.caller.name
     assert fleet.verified(LogName(name))[:2] == (True, len(fresh))

@@ -27,7 +27,11 @@ def taken(fleet: Fleet, next_seq: int, parcel: Parcel | None = None) -> None:
     """Let the control plane answer what a follower takes note of."""
     parcel = parcel or fleet.shipping.question()
     assert parcel is not None
-    fleet.below.run(fleet.shipping.received(parcel, orjson.dumps({"next_seq": next_seq, "received": 0})))
+    fleet.below.run(
+        fleet.shipping.received(
+            parcel, orjson.dumps({"next_seq": next_seq, "received": 0, "follower_id": fleet.caller.name})
+        )
+    )
 
 
 def parcel_of(fleet: Fleet) -> Parcel:
@@ -170,3 +174,21 @@ def test_a_question_whose_answer_is_that_all_is_there_ends_the_fault(fleet: Flee
     assert fleet.fault() is not None
     taken(fleet, len(fleet.bodies()))
     assert fleet.fault() is None
+
+
+def test_nothing_is_decided_before_the_control_plane_knows_the_log(fleet: Fleet) -> None:
+    """Another server may have the token: only what its first record was taken of may decide on what is assigned to it."""
+    fleet.below.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
+    with pytest.raises(Unavailable, match="has not taken the audit log of this server yet"):
+        fleet.below.decide(tool_call("ann"))
+    taken(fleet, 0)
+    with pytest.raises(Unavailable):
+        fleet.below.decide(tool_call("ann"))
+    fleet.ship()
+    fleet.below.decide(tool_call("ann"))
+    fleet.below.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
+    fleet.ship()
+    fleet.below.decide(tool_call("ann"))
+    fleet.below.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
+    taken(fleet, len(fleet.bodies()))  # it was known already what it has
+    fleet.below.decide(tool_call("ann"))

@@ -11,7 +11,7 @@ from sidecar.core.errors import StoreUnusable
 from sidecar.service.shipment_store import Alarm, Follower, ReportedUsage, ShippedLog
 from sidecar.state.boot import check_store
 from sidecar.state.codec import TENANT_U64, U32, encode
-from sidecar.state.shipments import FOLLOWER, LOG, ORIGIN, PLACE, token_key
+from sidecar.state.shipments import BOUND, FOLLOWER, LOG, ORIGIN, PLACE, token_key
 from tests.service.builders import OPERATOR, World, payment
 from tests.service.fleet import Fleet
 
@@ -85,6 +85,16 @@ def test_a_row_in_another_place_is_found(fleet: Fleet, kind: bytes) -> None:
     assert changed(fleet, kind, lambda key, value: (key[:-1] + bytes((key[-1] ^ 9,)), value)) != []
 
 
+@pytest.mark.parametrize(("key", "value"), [(b"\x01" * 15, b""), (b"\x01" * 16, b"x")])
+def test_a_token_that_is_bound_is_one(fleet: Fleet, key: bytes, value: bytes) -> None:
+    with fleet.above.look() as part:
+        prefix = U32.pack(part.tenant.number) + BOUND
+    put(fleet, "followers", prefix + b"\x01" * 16, b"")
+    assert fleet.above.faults() == []
+    put(fleet, "followers", prefix + key, value)
+    assert fleet.above.faults() == ["records: a row about a follower with budgets of its own names no token"]
+
+
 def test_two_logs_of_one_number_are_found(fleet: Fleet) -> None:
     key = next(key for key in rows(fleet, "followers") if key[4:5] == LOG)
     put(fleet, "followers", key[:5] + b"\x01" * 16 + key[-4:], rows(fleet, "followers")[key])
@@ -117,6 +127,7 @@ def test_what_is_no_token_has_no_log(fleet: Fleet) -> None:
         assert part.shipments.logs("tok_none", 9) == []
         assert part.shipments.log("tok_none", fleet.origin) is None
         assert part.shipments.usage("") is None
+        assert not part.shipments.is_bound("tok_none")
     with pytest.raises(StoreUnusable, match="no id of a token"):
         token_key("tok_none")
 
@@ -130,7 +141,7 @@ def test_rows_are_read_as_they_were_written(world_of_rows: World) -> None:
     def work_of(token_id: str) -> None:
         def keep(txn):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
             shipments = txn.of(tenant).shipments
-            alarm = Alarm("x", 3)
+            alarm = Alarm("x", 3, "sidecar.local/x")
             shipments.keep_follower(Follower(token_id=token_id, name="n", scope=None, since_us=1, alarm=alarm))
             for name in ("a", "b"):
                 log = shipments.open_log(token_id, f"sidecar.local/{name}", 2)

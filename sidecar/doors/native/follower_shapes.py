@@ -45,10 +45,11 @@ class ShipmentBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Received(TypedDict):
-    """The first record that is not here yet, and how many were new."""
+    """The first record that is not here yet, how many were new, and the token that was called with."""
 
     next_seq: Annotated[int, Meta(ge=0)]
     received: Annotated[int, Meta(ge=0)]
+    follower_id: str
 
 
 class RaisedAlarm(TypedDict):

@@ -56,7 +56,11 @@ class FollowerCalls:
         """Take in audit records of a follower, for which this call is."""
         body = cast("follower_shapes.ShipmentBody", ask.body)
         taken = await self._receiver.receive(ask.caller, ask.tenant_id(), batch(body), ask.now_us)
-        document: follower_shapes.Received = {"next_seq": taken.next_seq, "received": taken.received}
+        document: follower_shapes.Received = {
+            "next_seq": taken.next_seq,
+            "received": taken.received,
+            "follower_id": ask.caller.name,
+        }
         return json_answer(document)
 
     async def list_followers(self, ask: Ask) -> Answer:

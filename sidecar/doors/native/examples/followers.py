@@ -45,7 +45,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
                     "records": [_RECORD],
                     "status": {"revision": 5, "age_ms": 250, "head": 2},
                 },
-                {"next_seq": 1, "received": 1},
+                {"next_seq": 1, "received": 1, "follower_id": TOKEN_ID},
             ),
         ),
         "GET /v1/followers": (Example("The only follower", answer=page(_FOLLOWER)),),
