@@ -130,9 +130,11 @@ def follower_of(
         return None
     replication = Replication(store, snapshots, instant, url)
     plane = ControlPlane(url, token)
-    following = Following(store, snapshots, vet, lambda: log_id(new_id, clock()), clock, instant)
-    loop = FollowLoop(plane, following, replication, instant, least_age(settings.max_staleness), count)
     shipper = Shipper(Shipping(store, instant), plane, Pace(time.monotonic, asyncio.sleep, random.random))
+    following = Following(
+        store, snapshots, vet, lambda: log_id(new_id, clock()), clock, instant, confirm_log=shipper.confirm
+    )
+    loop = FollowLoop(plane, following, replication, instant, least_age(settings.max_staleness), count)
     delegate = RemoteDelegate(plane)
     cancelling = Cancelling(Canceller(store, delegate), clock)
     return Follower(replication, plane, Delegation(store, delegate), (loop, shipper, cancelling))

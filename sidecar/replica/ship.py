@@ -58,6 +58,7 @@ class Shipper:
         self._plane = plane
         self._pace = pace
         self._asked_at: float | None = None
+        self._is_confirmed = False
         self._failures = 0
         self._failure = ""
 
@@ -90,6 +91,26 @@ class Shipper:
             self._failures, self._failure = 0, ""
         return LOOK_SECONDS if sent is None or sent.to_seq == sent.head else 0.0
 
+    async def confirm(self) -> None:
+        """Have the control plane say, once in the life of this process, whether this log goes on from what it has.
+
+        What it says is kept: a store that was set back while nobody ran has a fault when this returns. Raises
+        SidecarError where nothing was said.
+        """
+        if self._is_confirmed:
+            return
+        try:
+            for pack in (self._shipping.question, self._shipping.parcel):  # the second tells where both went on
+                parcel = await asyncio.to_thread(pack)
+                if parcel is not None:
+                    await self._post(parcel)
+        except SidecarError as error:
+            if getattr(error, "status", None) == _CONFLICT:
+                await self._shipping.refused(error.message)
+            elif not isinstance(error, Conflict):  # which is noted already
+                raise
+        self._is_confirmed = True
+
     async def _ship(self) -> Parcel | None:
         now = self._pace.clock()
         parcel = None if self._asked_at is None else await asyncio.to_thread(self._shipping.parcel)
@@ -99,10 +120,13 @@ class Shipper:
             parcel = await asyncio.to_thread(self._shipping.question)
         if parcel is None:
             return None
-        answer = await self._plane.post(PATH, parcel.body, POST_SECONDS)
-        await self._shipping.received(parcel, answer)
+        await self._post(parcel)
         self._asked_at = now
         return parcel
+
+    async def _post(self, parcel: Parcel) -> None:
+        answer = await self._plane.post(PATH, parcel.body, POST_SECONDS)
+        await self._shipping.received(parcel, answer)
 
     async def _refuse(self, reason: str) -> None:
         try:

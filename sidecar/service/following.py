@@ -5,7 +5,7 @@ brings the records, the policy files, the revision and the audit record of it, s
 What comes in parts waits beside the records, where no decision looks.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -51,6 +51,10 @@ was not the answer to what is wanted, but an older one that came once more.
 """
 
 
+async def _as_it_is() -> None:
+    """Ask nobody about the log."""
+
+
 class Following:
     """Applies what one control plane tells of one tenant. One at a time may do so in a store."""
 
@@ -62,10 +66,13 @@ class Following:
         new_log_id: Callable[[], str],
         clock: Callable[[], int],
         instant: Callable[[], Instant],
+        *,
+        confirm_log: Callable[[], Awaitable[None]] = _as_it_is,
     ) -> None:
         """Work on ``store``.
 
         ``new_log_id`` names the log that a new store gets, ``clock`` is the time of records, ``instant`` that of data.
+        ``confirm_log`` is awaited before data becomes fresh: a store that was set back is to know it before it decides.
         """
         self._store = store
         self._inspection = Inspection(store, Doorkeeper(store, snapshots, vet))
@@ -74,6 +81,7 @@ class Following:
         self._new_log_id = new_log_id
         self._clock = clock
         self._instant = instant
+        self._confirm_log = confirm_log
 
     def wanted(self) -> Wanted:
         """Return what to ask the control plane for next, as the store says it."""
@@ -102,6 +110,8 @@ class Following:
             return "ignored"
         _require_next(page, wanted.since)
         files = _files_of(kept, page) if page.is_last else None
+        if page.is_last:
+            await self._confirm_log()
         if kept.staging is None and page.is_last:
             changes = await self._stage.news(kept.tenant, page.changes)
             return await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))

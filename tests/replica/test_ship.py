@@ -195,3 +195,49 @@ def test_whatever_is_thrown_does_not_end_it(stage: Stage, monkeypatch: pytest.Mo
         stage.fleet.below.run(stage.shipper.run())
     assert stage.fleet.stored() == stage.fleet.bodies()
     assert len(stage.slept) == 5
+
+
+def confirm(stage: Stage) -> None:
+    """Let the loop that follows have the log confirmed."""
+    stage.fleet.below.run(stage.shipper.confirm())
+
+
+def test_a_log_is_confirmed_once_in_the_life_of_a_process(stage: Stage) -> None:
+    """Also before anything was followed, when there is none."""
+    confirm(stage)
+    asked = len(stage.line.posted)
+    assert asked == 2
+    confirm(stage)
+    assert len(stage.line.posted) == asked
+    stage.shipper = stage.begun()
+    confirm(stage)
+    assert len(stage.line.posted) == asked + 1
+    assert stage.fleet.stored() == stage.fleet.bodies()
+
+
+def test_what_was_not_confirmed_is_asked_again(stage: Stage) -> None:
+    stage.line.failures = [Unavailable("nobody"), Refusal(503)]
+    for _ in range(2):
+        with pytest.raises(SidecarError):
+            confirm(stage)
+    confirm(stage)
+    assert len(stage.line.posted) == 4
+    assert stage.fleet.fault() is None
+
+
+@pytest.mark.parametrize("decided", [0, 5])
+def test_a_store_that_was_set_back_knows_it_before_its_data_is_fresh(
+    stage: Stage, tmp_path: Path, decided: int
+) -> None:
+    """Also where it decided since, so that its log is as long again."""
+    stage.turns(2)
+    with Fleet(tmp_path / "restored") as restored:
+        restored.follow(stage.fleet.caller.name)
+        for _ in range(decided):
+            restored.below.now_us += 1
+            restored.below.decide(payment("1.00", "ann"))
+        behind = Stage(restored)
+        behind.line = stage.line
+        behind.shipper = behind.begun()
+        confirm(behind)
+        assert restored.fault() is not None

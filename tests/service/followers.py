@@ -138,7 +138,12 @@ class Follower(World):
 
     def take(self, page: Page) -> Taken:
         """Take a page that was asked for just now."""
-        return self.run(self.following.take_page(page, self.instant()))
+        taken = self.run(self.following.take_page(page, self.instant()))
+        with self.store.read() as txn:
+            is_acknowledged = txn.replica.acknowledged() == self.caller.name
+        if not is_acknowledged:  # nothing is shipped, as if all were
+            self.write(lambda txn: txn.replica.acknowledge(self.caller.name))
+        return taken
 
     def take_lines(self, lines: Iterable[bytes]) -> None:
         """Take the lines of a snapshot."""

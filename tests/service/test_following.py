@@ -25,6 +25,7 @@ from sidecar.service.following_policies import Doorkeeper
 from sidecar.service.tenants import TenantPatch
 from sidecar.service.treasury import CardDesk
 from tests.service.builders import OPERATOR, SECOND, World, codes, limit, only_schemas, payment, tool_call
+from tests.service.flotilla import trusting
 from tests.service.followers import Follower, followed_digest, follower_token, forget_changes, revision_of
 from tests.service.histories import chronicle, prove
 
@@ -638,3 +639,36 @@ def test_a_limit_that_was_lowered_bounds_what_is_decided_here(follower: Follower
 def without_services(schema: str) -> str:
     """The schema with another name for the type of services."""
     return re.sub(r"\bService\b", "Servant", schema)
+
+
+def test_no_data_is_fresh_before_the_log_is_confirmed(follower: Follower) -> None:
+    """Or a store that was set back would decide before it knows; what may not follow here confirms nothing."""
+    follower.sync()
+    asked: list[int] = []
+
+    async def confirm() -> None:
+        asked.append(follower.now_us)
+        if len(asked) == 1:
+            raise Unavailable("cut off")
+
+    page = follower.page()
+    here = follower.following
+    follower.following = type(here)(
+        follower.store,
+        follower.snapshots,
+        trusting,
+        lambda: "unused",
+        lambda: follower.now_us,
+        follower.instant,
+        confirm_log=confirm,
+    )
+    with follower.store.read() as txn:
+        before = txn.replica.contact()
+    with pytest.raises(Unavailable, match="cut off"):
+        follower.take(page)
+    with pytest.raises(FeedRefused):
+        follower.take(msgspec.structs.replace(page, origin="sidecar.local/another"))
+    with follower.store.read() as txn:
+        assert txn.replica.contact() == before
+    assert follower.take(page) == "confirmed"
+    assert len(asked) == 2

@@ -177,7 +177,7 @@ def test_a_question_whose_answer_is_that_all_is_there_ends_the_fault(fleet: Flee
 
 
 def test_nothing_is_decided_before_the_control_plane_knows_the_log(fleet: Fleet) -> None:
-    """Another server may have the token: only what its first record was taken of may decide on what is assigned to it."""
+    """Another server may have the token: only one of them may decide on what is assigned to it."""
     fleet.below.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
     with pytest.raises(Unavailable, match="has not taken the audit log of this server yet"):
         fleet.below.decide(tool_call("ann"))
