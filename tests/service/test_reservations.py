@@ -8,6 +8,7 @@ import pytest
 from sidecar.core.access import Caller
 from sidecar.core.delegation import HOLD_GRACE_SECONDS, Word
 from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from sidecar.core.history import Ended
 from tests.service.builders import OPERATOR, SECOND, codes, payment, tool_call
 from tests.service.flotilla import Fleet
 
@@ -25,6 +26,21 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 def decision_id(fleet: Fleet) -> str:
     """An id as a follower makes it."""
     return fleet.followers[0].world.ids("dec", fleet.plane.now_us)
+
+
+def settled_in_full(decision_id: str, amount_minor: int, now_us: int) -> Ended:
+    """A follower's word that all is settled."""
+    return Ended(
+        seq=1,
+        kind="settle",
+        decision_id=decision_id,
+        ts_us=now_us,
+        identity="bob",
+        state="settled",
+        measures=(("amount", amount_minor, 0, amount_minor, 0),),
+        by="tok_agent",
+        currency="CAD",
+    )
 
 
 def test_the_same_decision_is_asked_for_twice_and_held_once(fleet: Fleet, decision_id: str) -> None:
@@ -128,7 +144,7 @@ def test_a_follower_cannot_cancel_what_was_settled(fleet: Fleet, decision_id: st
     budget_id, count = fleet.budget(100), fleet.budget(5, dimension="count")
     plane, caller = fleet.plane, fleet.callers[0]
     plane.run(fleet.reservations.reserve(caller, None, decision_id, payment("40", "bob"), plane.now_us))
-    plane.settle(decision_id)
+    fleet.followers[0].tell(settled_in_full(decision_id, 4_000, plane.now_us))
     plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
     counted = plane.ids("dec", plane.now_us)
     plane.run(fleet.reservations.reserve(caller, None, counted, tool_call("bob"), plane.now_us))
