@@ -77,13 +77,14 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, rename={"checks": "budget_
 class Referral(msgspec.Struct, frozen=True, kw_only=True):
     """A request that a follower referred to its control plane: its ``word``, or the ``trouble`` that there was.
 
-    ``is_answered`` is False where no answer came at all.
+    ``is_answered`` is False where no answer came at all, ``is_sent`` where it certainly never left this server.
     """
 
     decision_id: str
     word: Word | None = None
     trouble: str | None = None
     is_answered: bool = True
+    is_sent: bool = True
 
     @property
     def is_granted(self) -> bool:

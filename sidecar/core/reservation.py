@@ -4,8 +4,7 @@
       │ ├──release────────▶ released
       │ └──expire─────────▶ expired ──settle, final──▶ settled, late
       └──settle, not final: stays held (or expired, late), the part moves
-
-    held, or only counted ──withdraw──▶ released, and not counted: nobody was told of the permit
+      or only counted ──withdraw──▶ released, and not counted: nobody was told of the permit
 
 Every transition is a pure function from one reservation to the next one and the ``Posting`` per claim that the ledger
 books in the same transaction. A reservation ends once: the same ending again changes nothing, a conflicting one raises
@@ -221,7 +220,7 @@ def release(reservation: Reservation) -> Transition:
 def withdraw(reservation: Reservation) -> Transition:
     """Free all that is held, and what was counted, of a permit that nobody was told of.
 
-    Where anything of it was settled, somebody was, and it stays counted. Nothing changes once it has ended.
+    Where a part was settled, somebody was, and it stays counted. Nothing changes once it has ended.
     """
     if reservation.state != ("held" if reservation.is_visible else "settled"):
         return Transition(reservation, changed=False)

@@ -369,3 +369,14 @@ def test_a_follower_shows_the_usage_of_what_it_decides_on_and_of_nothing_else(fl
 
     assert shown(one.world) == [True, False, True]
     assert shown(fleet.plane) == [False, False, False]
+
+
+def test_what_was_never_sent_leaves_nothing_to_cancel(fleet: Fleet, one: FollowerWorld) -> None:
+    """However much is asked while the control plane is down, it is not asked to forget it one by one afterwards."""
+    fleet.budget(100)
+    one.line.fault = "unsent"
+    assert codes(one.world.decide(payment("1", "bob"))) == ["replica_stale"]
+    assert one.intents() == []
+    one.line.fault = "cut"
+    assert codes(one.world.decide(payment("1", "bob"))) == ["replica_stale"]
+    assert len(one.intents()) == 1
