@@ -2,7 +2,8 @@
 
 A budget with a ``follower_id`` is decided by that follower alone; every other one at the control plane, which a
 follower asks in the course of a decision. Nobody else may decide on either: what cannot be asked is denied, so the sum
-of what all servers permit stays within each limit (I8).
+of what all servers permit stays within each limit (I8). A limit per transaction adds up to nothing, so each server
+decides on it alone.
 """
 
 from typing import Final, Literal
@@ -32,6 +33,9 @@ class Seat(msgspec.Struct, frozen=True):
     at: str | None = None
     asker: str | None = None
 
+
+_WITHOUT_EFFECT: Final = frozenset({"deny", "track"})
+"""What exceeding a budget can come to that nobody else hears of: neither a suspension nor an announcement."""
 
 HOME: Final = Seat()
 """A server that follows nobody."""
@@ -73,13 +77,14 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, rename={"checks": "budget_
 class Referral(msgspec.Struct, frozen=True, kw_only=True):
     """A request that a follower referred to its control plane: its ``word``, or the ``trouble`` that there was.
 
-    ``is_answered`` is False where no answer came at all.
+    ``is_answered`` is False where no answer came at all, ``is_sent`` where it certainly never left this server.
     """
 
     decision_id: str
     word: Word | None = None
     trouble: str | None = None
     is_answered: bool = True
+    is_sent: bool = True
 
     @property
     def is_granted(self) -> bool:
@@ -89,6 +94,8 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
 
 def place_of(budget: Budget, seat: Seat) -> Place:
     """Return who decides on ``budget``, seen from ``seat``."""
+    if budget.period == "per_transaction" and budget.on_exceeded in _WITHOUT_EFFECT:
+        return "here"
     follower_id = budget.follower_id
     if follower_id == seat.at:
         return "here"

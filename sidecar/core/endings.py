@@ -9,7 +9,7 @@ import msgspec
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.errors import Conflict
 from sidecar.core.history import Ended
-from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle
+from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle, withdraw
 
 
 def ending(reservation: Reservation, ended: Ended) -> Transition:
@@ -18,7 +18,8 @@ def ending(reservation: Reservation, ended: Ended) -> Transition:
     A hold for a follower may expire at the word of this follower before it would here.
     """
     if ended.kind == "release":
-        return release(reservation)
+        is_counted = all(name != COUNT or settled for name, _, _, settled, _ in ended.measures)
+        return release(reservation) if is_counted else withdraw(reservation)
     if ended.kind == "expire":
         at_word = reservation.follower_id is not None and ended.by == reservation.follower_id
         return expire(reservation, reservation.expires_at_us if at_word else ended.ts_us)

@@ -235,8 +235,8 @@ def opening(event: Event) -> Opened:
 
 
 def may_reopen(body: bytes) -> bool:
-    """Whether a record could be about a hold that had ended before: a refund, or what was settled late."""
-    return b'"type":"refund"' in body or b'"late":true' in body
+    """Whether a record could be about a hold that had ended before: a refund, what was settled late, or withdrawn."""
+    return b'"type":"refund"' in body or b'"late":true' in body or b'["count",1,0,0,0]' in body
 
 
 def digest(address: str) -> bytes:

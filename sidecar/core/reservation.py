@@ -4,6 +4,7 @@
       │ ├──release────────▶ released
       │ └──expire─────────▶ expired ──settle, final──▶ settled, late
       └──settle, not final: stays held (or expired, late), the part moves
+      or only counted ──withdraw──▶ released, and not counted: nobody was told of the permit
 
 Every transition is a pure function from one reservation to the next one and the ``Posting`` per claim that the ledger
 books in the same transaction. A reservation ends once: the same ending again changes nothing, a conflicting one raises
@@ -214,6 +215,20 @@ def release(reservation: Reservation) -> Transition:
     if not reservation.is_visible or reservation.state != "held":
         raise Conflict(_ended(reservation))
     return _book(reservation, _freed(reservation, "released"))
+
+
+def withdraw(reservation: Reservation) -> Transition:
+    """Free all that is held, and what was counted, of a permit that nobody was told of.
+
+    Where a part was settled, somebody was, and it stays counted. Nothing changes once it has ended.
+    """
+    if reservation.state != ("held" if reservation.is_visible else "settled"):
+        return Transition(reservation, changed=False)
+    freed = _freed(reservation, "released")
+    counted = freed.measures.get(COUNT)
+    if counted is not None and not any(measure.settled for _, measure in _open(freed)):
+        freed = msgspec.structs.replace(freed, measures={**freed.measures, COUNT: Measure(counted.asked, 0)})
+    return _book(reservation, freed)
 
 
 def expire(reservation: Reservation, now_us: int) -> Transition:

@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from sidecar.core.errors import SidecarError
-from sidecar.service.intents import Canceller
+from sidecar.service.intents import CANCELLED_MAX, Canceller
 
 log: Final = structlog.get_logger("sidecar.follow")
 
@@ -59,4 +59,4 @@ class Cancelling:
         self._failures, self._told = 0, None
         if cancelled:
             log.info("reservations_cancelled", count=cancelled)
-        return TICK_SECONDS
+        return TICK_SECONDS if cancelled < CANCELLED_MAX else 0.0  # more of them wait

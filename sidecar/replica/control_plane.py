@@ -59,13 +59,15 @@ _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 class Unreachable(Unavailable):
     """The control plane gave no answer, or none that says anything: it may be asked again.
 
-    ``retry_after_seconds`` is when, where it said so. Whether what was asked was done is not known.
+    ``retry_after_seconds`` is when, where it said so. Whether what was asked was done is not known where it
+    ``was_sent``, or may have been.
     """
 
-    def __init__(self, message: str, *, retry_after_seconds: int | None = None) -> None:
-        """Keep the sentence and the pause."""
+    def __init__(self, message: str, *, retry_after_seconds: int | None = None, was_sent: bool = True) -> None:
+        """Keep the sentence, the pause and how far it came."""
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.was_sent = was_sent
 
 
 class Rejected(SidecarError):
@@ -179,7 +181,8 @@ def _network() -> Iterator[None]:
         raise Unreachable("the control plane does not answer in time") from error
     except (httpx.HTTPError, httpx.StreamError, OSError) as error:
         said = shown(str(error)) or type(error).__name__
-        raise Unreachable(f"the control plane cannot be reached: {said}") from error
+        was_sent = not isinstance(error, httpx.ConnectError)
+        raise Unreachable(f"the control plane cannot be reached: {said}", was_sent=was_sent) from error
 
 
 async def _require_good(response: httpx.Response) -> None:

@@ -7,7 +7,8 @@ import msgspec
 from sidecar.core.delegation import Word
 from sidecar.core.errors import NotFound, Unavailable
 from sidecar.core.model import AuthorizeRequest
-from sidecar.replica.control_plane import Rejected
+from sidecar.replica.control_plane import Rejected, Unreachable
+from sidecar.service.delegation import NotSent
 
 PATH: Final = "/v1/reservations"
 
@@ -34,9 +35,17 @@ class RemoteDelegate:
         self._control_plane = control_plane
 
     async def reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
-        """Have a request decided. Raises Unavailable for no answer that says anything, Rejected for a refusal."""
+        """Have a request decided.
+
+        Raises NotSent without a connection, Unavailable for no answer that says anything, Rejected for a refusal.
+        """
         body = b'{"decision_id":"%b","request":%b}' % (decision_id.encode(), request.canonical())
-        answer = await self._control_plane.post(PATH, body, TIMEOUT_SECONDS)
+        try:
+            answer = await self._control_plane.post(PATH, body, TIMEOUT_SECONDS)
+        except Unreachable as error:
+            if error.was_sent:
+                raise
+            raise NotSent(error.message) from error
         try:
             word = _word.decode(answer)
         except msgspec.DecodeError as error:

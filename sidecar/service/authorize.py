@@ -146,8 +146,9 @@ class Authorizer:
             part = txn.of(tenant_of(txn, caller, tenant_id))
             proposal = self.propose(txn, part, caller, request, now_us)
             freshly = self.look(txn, part, request, now_us, proposal)
-            decision = rehearsed(part, proposal, request, now_us, freshly, self.seat(txn))
-            grounds = weigh(part, proposal, request, now_us) if explain else None
+            seat = self.seat(txn)
+            decision = rehearsed(part, proposal, request, now_us, freshly, seat)
+            grounds = weigh(part, proposal, request, now_us, seat) if explain else None
         return Answered(decision, grounds=grounds)
 
     def propose(
@@ -225,7 +226,7 @@ class Authorizer:
         referral = None if call.referral is None else confirmed(txn, call.referral)
         judgement = judge(part, proposal, request, now_us, freshly, seat=call.seat, referral=referral)
         findings, allowed = judgement.findings, judgement.allowed
-        grounds = weigh(part, proposal, request, now_us) if call.explain else None
+        grounds = weigh(part, proposal, request, now_us, call.seat, referral) if call.explain else None
         decision_id = call.decision_id or self._new_id("dec", now_us)
         placed = book_permit(part, decision_id, request, findings, now_us, call.seat) if allowed else None
         visible = placed is not None and placed.reservation.is_visible

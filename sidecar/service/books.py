@@ -106,7 +106,7 @@ class Books:
             self.counters.book(posting)
 
     def _keep(self, reservation: Reservation) -> None:
-        if reservation.state == "held" or (reservation.is_visible and reservation.decision_id in self._reopened):
+        if reservation.state == "held" or reservation.decision_id in self._reopened:
             self._open[reservation.decision_id] = reservation
         else:
             self._open.pop(reservation.decision_id, None)

@@ -54,7 +54,8 @@ class BudgetPatch(msgspec.Struct, frozen=True):
 class Metered(msgspec.Struct, frozen=True):
     """A budget with what its present window has used; ``warnings`` are told when it is made.
 
-    ``reported_at_us`` is when its follower told that usage, None where that is not told but known.
+    ``reported_at_us`` is when its follower told that usage, None where that is not told but known. Where it
+    ``is_elsewhere``, a follower shows a budget whose usage only the server knows that decides on it.
     """
 
     tenant_id: str
@@ -63,6 +64,7 @@ class Metered(msgspec.Struct, frozen=True):
     usage: Usage
     warnings: tuple[str, ...] = ()
     reported_at_us: int | None = None
+    is_elsewhere: bool = False
 
 
 def patch_budget(

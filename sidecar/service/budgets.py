@@ -6,6 +6,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.budget import AMOUNT, Budget, card_owner
+from sidecar.core.delegation import Seat, place_of
 from sidecar.core.directory import IdentityChain, walk
 from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
@@ -92,10 +93,10 @@ class Treasurer:
                 raise ValidationFailed(f"the schema knows no action `{action}`", field=f"actions[{index}]")
 
     def get(self, caller: Caller, tenant_id: str | None, budget_id: str, now_us: int) -> Metered:
-        """Return a budget with its usage. Raises NotFound."""
+        """Return a budget with its usage, as far as that is known on this server. Raises NotFound."""
         with self._store.read() as txn:
             part = txn.of(tenant_of(txn, caller, tenant_id))
-            return metered(part, _reached(part, caller, budget_id), now_us)
+            return _seen_here(txn, metered(part, _reached(part, caller, budget_id), now_us))
 
     def listed(
         self, caller: Caller, tenant_id: str | None, wanted: BudgetFilter, request: PageRequest, now_us: int
@@ -108,7 +109,8 @@ class Treasurer:
                 page = budgets_within(part, caller, request)
             else:
                 page = page_of(part.budgets.owned(owner, after=request.after), request)
-            return Page(tuple(metered(part, budget, now_us) for budget in page.values), page.next_after)
+            seen = tuple(_seen_here(txn, metered(part, budget, now_us)) for budget in page.values)
+            return Page(seen, page.next_after)
 
     async def change(
         self, caller: Caller, tenant_id: str | None, budget_id: str, patch: BudgetPatch, now_us: int
@@ -247,3 +249,11 @@ def _is_reached(part: TenantTransaction, caller: Caller, budget: Budget) -> bool
     card = None if budget.card_id is None else part.cards.get(budget.card_id)
     holder = budget.identity_id if card is None else card.identity_id
     return holder is not None and caller.reaches(walk(holder, part.identities.get))
+
+
+def _seen_here(txn: Transaction, found: Metered) -> Metered:
+    """Return a budget as this server can show it: a follower knows no usage but that of what it decides on."""
+    state = txn.replica.state()
+    if state is None or place_of(found.budget, Seat(at=state.follower_id)) == "here":
+        return found
+    return msgspec.structs.replace(found, is_elsewhere=True)

@@ -75,14 +75,16 @@ def consult(
 def _joined(view: View, own: Findings, referral: Referral) -> Findings:
     """Return what the budgets here and those of the control plane say, in the order in which the view has them.
 
-    Its word holds for all of them: it knows of those that were made or deleted since.
+    Its word holds for all of them: it knows of those that were made or deleted since, and what it says of a limit per
+    transaction, on which both decide, is newer.
     """
     word = referral.word
     if word is None:
-        said = (reasons.no_word(referral.trouble or "nobody knows why"),)
-        return msgspec.structs.replace(own, denials=(*own.denials, *said))
+        silence = reasons.no_word(referral.trouble or "nobody knows why")
+        return msgspec.structs.replace(own, denials=(*own.denials, silence))
     places = {budget.budget_id: place for place, budget in enumerate(view.budgets)}
-    checks = sorted((*own.checks, *word.checks), key=lambda check: places.get(check.budget_id, len(places)))
+    said = {check.budget_id: check for check in (*own.checks, *word.checks)}
+    checks = sorted(said.values(), key=lambda check: places.get(check.budget_id, len(places)))
     denials = own.denials if word.granted else (*own.denials, *word.reasons)
     return Findings(own.claimed, tuple(checks), denials)
 

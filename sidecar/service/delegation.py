@@ -16,14 +16,18 @@ from sidecar.service.delegation_store import Intent
 from sidecar.service.store import Store, Transaction
 
 
+class NotSent(Unavailable):
+    """The control plane cannot hold anything of a request, since there was no connection to send it on."""
+
+
 class Delegate(Protocol):
     """The control plane, as far as it decides for a follower."""
 
     async def reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
         """Have a request decided under this decision's id, with what the control plane's budgets hold for it.
 
-        Raises Unavailable where no answer came: whether something is held is not known then. Raises another
-        SidecarError where it was refused.
+        Raises NotSent where it was not even sent, Unavailable where no answer came: whether something is held is not
+        known then. Raises another SidecarError where it was refused.
         """
 
     async def cancel(self, decision_id: str) -> None:
@@ -51,8 +55,12 @@ class Delegation:
         try:
             word = await self._delegate.reserve(decision_id, request)
         except SidecarError as error:
-            is_answered = not isinstance(error, Unavailable)
-            return Referral(decision_id=decision_id, trouble=error.message, is_answered=is_answered)
+            return Referral(
+                decision_id=decision_id,
+                trouble=error.message,
+                is_answered=not isinstance(error, Unavailable),
+                is_sent=not isinstance(error, NotSent),
+            )
         return Referral(decision_id=decision_id, word=word)
 
 
@@ -86,7 +94,7 @@ def close(txn: Transaction, referral: Referral, *, is_used: bool) -> None:
     intent = txn.intents.find(referral.decision_id)
     if intent is None or intent.is_abandoned:
         return
-    if is_used or (referral.word is not None and not referral.word.granted):
+    if is_used or not referral.is_sent or (referral.word is not None and not referral.word.granted):
         txn.intents.forget(referral.decision_id)
     else:
         txn.intents.keep(msgspec.structs.replace(intent, is_abandoned=True))

@@ -13,6 +13,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.budget import Claim, Usage, asked_of
+from sidecar.core.delegation import HOME, Referral, Seat, place_of
 from sidecar.core.directory import IdentityChain, Mode
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.explanation import UNMATCHED_MAX, Entity, PolicyVerdicts, asking, judge
@@ -49,13 +50,17 @@ CURABLE: Final = frozenset(
 
 
 class Grounds(msgspec.Struct, frozen=True):
-    """What one decision rested on."""
+    """What one decision rested on.
+
+    ``knows_budgets`` is False where some are decided on another machine: of those only what it said is known.
+    """
 
     proposal: Proposal
     request: AuthorizeRequest
     standings: Standings
     mode: Mode
     now_us: int
+    knows_budgets: bool = True
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -71,12 +76,31 @@ class Explanation(msgspec.Struct, frozen=True):
     nearest_sought: bool
 
 
-def weigh(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest, now_us: int) -> Grounds:
-    """Return what explains a decision, read in its transaction before anything is claimed; it changes nothing."""
+def weigh(
+    part: TenantTransaction,
+    proposal: Proposal,
+    request: AuthorizeRequest,
+    now_us: int,
+    seat: Seat = HOME,
+    referral: Referral | None = None,
+) -> Grounds:
+    """Return what explains a decision, read in its transaction before anything is claimed; it changes nothing.
+
+    ``seat`` is where it is decided, ``referral`` what came of asking the control plane: what it did not say of a budget
+    that is decided elsewhere is left out.
+    """
     view = proposal.view
+    word = None if referral is None else referral.word
+    told = {} if word is None else {share.budget_id: Usage(share.settled, share.held) for share in word.shares}
     rows = []
+    knows_budgets = True
     for budget in view.budgets[:BUDGETS_STOOD_MAX]:
         window = window_at(budget.period, now_us, view.zone)
+        if place_of(budget, seat) != "here":
+            knows_budgets = False
+            if budget.budget_id in told:
+                rows.append(Standing(budget, window, told[budget.budget_id]))
+            continue
         usage = Usage() if window is None else part.ledger.usage_in(budget, window)
         asked = asked_of(budget, request)
         frees_us = None
@@ -85,14 +109,14 @@ def weigh(part: TenantTransaction, proposal: Proposal, request: AuthorizeRequest
             frees_us = part.ledger.frees_at(Claim(budget, window, asked), needed) if needed > 0 else None
         rows.append(Standing(budget, window, usage, frees_us))
     standings = Standings(request, tuple(rows), view.policies.schema.model.actions, view.zone)
-    return Grounds(proposal, request, standings, part.tenant.mode, now_us)
+    return Grounds(proposal, request, standings, part.tenant.mode, now_us, knows_budgets)
 
 
 def explain(caller: Caller, grounds: Grounds, decision: Decision, *, seek_nearest: bool = True) -> Explanation:
     """Return why ``decision`` came out as it did, with nothing that ``caller`` must not see.
 
     The nearest requests are sought on a denial that another request could be spared, unless more policies reach the
-    identity than can be tried in time, or ``seek_nearest`` is false.
+    identity than can be tried in time, a budget is decided elsewhere, or ``seek_nearest`` is false.
     """
     asked = grounds.proposal.asked
     seek = None
@@ -115,8 +139,11 @@ def explain(caller: Caller, grounds: Grounds, decision: Decision, *, seek_neares
 
 
 def _is_curable(grounds: Grounds, decision: Decision) -> bool:
-    """Whether another request could be permitted: nobody was blocked before, and none by this decision."""
-    if not all(reason.code in CURABLE for reason in decision.reasons):
+    """Whether another request could be permitted, as far as is known here.
+
+    Nobody was blocked before, and none by this decision.
+    """
+    if not grounds.knows_budgets or not all(reason.code in CURABLE for reason in decision.reasons):
         return False
     refusing = {check.budget_id for check in decision.budget_checks if not check.allowed}
     budgets = grounds.proposal.view.budgets

@@ -102,6 +102,7 @@ class Following:
         review_page(page)
         kept = self._kept()
         require_same(kept, page.origin, page.tenant.tenant_id)
+        _require_same_follower(kept, page)
         if page.is_compacted or _is_other_source(kept, page):
             await self.begin_anew()
             return "compacted"
@@ -213,6 +214,20 @@ def require_same(kept: Kept, origin: str, tenant_id: str) -> None:
         raise FeedRefused(
             f"this data directory follows {here}, and what came is of tenant `{tenant_id}` of the log `{origin}`;"
             " use an empty one"
+        )
+
+
+def _require_same_follower(kept: Kept, page: Page) -> None:
+    """Raise FeedRefused where the control plane knows the token as another follower than the one that decided here.
+
+    What it holds for decisions of this data directory ends by the word of that follower alone, and what was used of
+    budgets that are decided here was that follower's to use.
+    """
+    state = kept.state
+    if state is not None and state.follower_id != page.follower_id:
+        raise FeedRefused(
+            f"this data directory is that of the follower `{state.follower_id}`, and the token that of"
+            f" `{page.follower_id}`; rotate the first one's token, or use an empty data directory"
         )
 
 

@@ -16,7 +16,7 @@ from sidecar.core.directory import walk
 from sidecar.core.errors import Conflict, Forbidden, NotFound
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.reasons import no_word
-from sidecar.core.reservation import release
+from sidecar.core.reservation import withdraw
 from sidecar.service.access import part_of, require_alive, tenant_of
 from sidecar.service.authorize import Answered, Authorizer, Call
 from sidecar.service.delegation_store import Delegated
@@ -73,7 +73,7 @@ class Reservations:
         return await self._store.write(work)
 
     async def cancel(self, caller: Caller, tenant_id: str | None, decision_id: str, now_us: int) -> None:
-        """Release what is held for a decision of a follower, or see to it that a late request holds nothing.
+        """Give back what a decision of a follower holds and counts, or see to it that a late request holds nothing.
 
         A second time changes nothing. Raises Forbidden, NotFound for a decision that is not this follower's.
         """
@@ -93,8 +93,8 @@ def _cancel(part: TenantTransaction, caller: Caller, decision_id: str, now_us: i
         raise NotFound(f"unknown decision `{decision_id}`", field="decision_id")
     part.delegations.keep(msgspec.structs.replace(found, is_cancelled=True))
     reservation = part.ledger.reservation(decision_id)
-    if reservation is not None and reservation.is_visible and reservation.state == "held":
-        book(part, "release", release(reservation), caller.name, now_us)
+    if reservation is not None:
+        book(part, "release", withdraw(reservation), caller.name, now_us)
 
 
 def _known(part: TenantTransaction, caller: Caller, decision_id: str, asked: bytes) -> Word | None:

@@ -4,7 +4,8 @@ Each is one transaction of the transition, its postings and its audit record. No
 that moved must be recorded, and a hold that ends frees some.
 
 A follower ends no hold by a time that its control plane does not vouch for (DESIGN rule 3): what is due waits, and what
-settles it meanwhile is not late.
+settles it meanwhile is not late. What a control plane holds for a follower is ended by that follower's word
+(``sidecar.service.remote_endings``), and by a caller here only once the follower can say nothing any more.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from sidecar.core.access import Caller
 from sidecar.core.audit import Body
 from sidecar.core.budget import AMOUNT, COUNT
 from sidecar.core.directory import walk
-from sidecar.core.errors import Forbidden, NotFound, StoreUnusable, ValidationFailed
+from sidecar.core.errors import Conflict, Forbidden, NotFound, StoreUnusable, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.model import Decision
 from sidecar.core.money import Major
@@ -77,8 +78,9 @@ class Settler:
     ) -> Done[Reservation]:
         """Settle what ``wanted`` names.
 
-        Raises Conflict where the reservation's state excludes it or more than is held is named, Forbidden where an
-        agent settles less than is held, NotFound, ValidationFailed, IdempotencyConflict.
+        Raises Conflict where the reservation's state excludes it, where it is held for a follower, and where more than
+        is held is named, Forbidden where an agent settles less than is held, NotFound, ValidationFailed,
+        IdempotencyConflict.
         """
 
         def change(reservation: Reservation) -> Transition:
@@ -131,6 +133,7 @@ class Settler:
             reservation = found.reservation
             if reservation is None:
                 raise NotFound(f"decision `{decision_id}` holds no amount or quantity")
+            _require_ours(part, reservation, now_us)
             end = end_hold if self._may_expire(txn, now_us) else end_undue
             return once(part, key, now_us, Reservation, lambda: end(part, kind, change, reservation, caller, now_us))
 
@@ -238,6 +241,17 @@ def _expire_due(txn: Transaction, now_us: int) -> int:
         if room <= 0:
             break
     return ended
+
+
+def _require_ours(part: TenantTransaction, reservation: Reservation, now_us: int) -> None:
+    """Raise Conflict for what is held for a follower that can still say what became of it.
+
+    Ended here as well, it would be told twice: what was freed here could be spent there.
+    """
+    follower_id = reservation.follower_id
+    token = None if follower_id is None else part.tokens.get(follower_id)
+    if token is not None and token.is_alive(now_us):
+        raise Conflict(f"`{reservation.decision_id}` was decided by the follower `{follower_id}`: end it there")
 
 
 def _require_freeing(caller: Caller) -> None:

@@ -7,7 +7,7 @@ from sidecar.core.delegation import Word
 from sidecar.core.endings import ending, followed
 from sidecar.core.errors import Conflict
 from sidecar.core.history import Ended, Ending
-from sidecar.core.reservation import Reservation, Transition, place, refund, release, settle
+from sidecar.core.reservation import Reservation, Transition, place, refund, release, settle, withdraw
 
 FOLLOWER = "tok_1"
 
@@ -125,3 +125,15 @@ def test_what_was_ended_otherwise_here_is_a_conflict(here: Reservation, kind: En
     """Whoever did it."""
     with pytest.raises(Conflict):
         followed(here, told(kind, there), FOLLOWER)
+
+
+def test_a_release_that_gives_back_what_was_counted_is_read_as_such() -> None:
+    """Its record says that nothing is counted any more, where a release by hand leaves the count."""
+    for transition, counted in ((withdraw(hold()), 0), (release(hold()), 1)):
+        measures = tuple(
+            (name, m.asked, m.held, m.settled, m.refunded)
+            for name, m in sorted(transition.reservation.measures.items())
+        )
+        record = replace(told("release", transition), measures=measures)
+        assert ending(hold(), record) == transition
+        assert transition.reservation.measures["count"].settled == counted

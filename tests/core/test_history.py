@@ -119,9 +119,12 @@ def test_a_decision_refers_to_what_it_was_made_from_and_a_change_to_what_came_of
     assert list(addresses(DELETED)) == []
 
 
-def test_a_refund_and_a_late_settlement_are_seen_in_the_bytes() -> None:
+def test_what_is_heard_of_a_hold_after_its_end_is_seen_in_the_bytes() -> None:
+    """A refund, a late settlement, and what was counted and is given back."""
     assert may_reopen(body("refund", decision="dec_a"))
     assert may_reopen(body("settle", late=True))
+    assert may_reopen(body("release", measures=[["count", 1, 0, 0, 0]]))
+    assert not may_reopen(body("release", measures=[["count", 1, 0, 1, 0]]))
     assert not may_reopen(body("settle", decision='"late":true'))
 
 

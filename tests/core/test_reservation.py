@@ -11,7 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim
 from sidecar.core.errors import Conflict
-from sidecar.core.reservation import HeldClaim, Measure, Reservation, Transition, expire, place, refund, release, settle
+from sidecar.core.reservation import (
+    HeldClaim,
+    Measure,
+    Reservation,
+    Transition,
+    expire,
+    place,
+    refund,
+    release,
+    settle,
+    withdraw,
+)
 from sidecar.core.windows import PERIODS, window_at, zone
 from tests.core.builders import NOON_US, budget
 
@@ -467,3 +478,17 @@ def test_quantities_are_not_refunded() -> None:
     reservation = settle(placed({"tokens": 50}).reservation, None, final=True).reservation
     with pytest.raises(Conflict, match="holds no amount"):
         refund(reservation, 0)
+
+
+def test_what_nobody_was_told_of_is_withdrawn_with_its_count() -> None:
+    """Once; and where something was settled, somebody was told of it, so that it stays counted."""
+    for asked in ({AMOUNT: 100, COUNT: 1}, {COUNT: 1}):
+        held = placed(asked).reservation
+        withdrawn = withdraw(held).reservation
+        assert withdrawn.state == "released"
+        assert {(measure.held, measure.settled) for measure in withdrawn.measures.values()} == {(0, 0)}
+        assert not withdraw(withdrawn).changed
+    part = settle(placed({AMOUNT: 100, COUNT: 1}).reservation, {AMOUNT: 10}, final=False).reservation
+    left = withdraw(part).reservation
+    assert (left.measures[AMOUNT], left.measures[COUNT]) == (Measure(100, 0, 10), Measure(1, 0, 1))
+    assert not withdraw(settle(part, None, final=True).reservation).changed

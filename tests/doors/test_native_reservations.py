@@ -11,8 +11,9 @@ import pytest
 from sidecar.core.audit import encode_hash
 from sidecar.core.errors import NotFound, Unavailable
 from sidecar.core.model import AuthorizeRequest, ResourceRef
-from sidecar.replica.control_plane import Rejected
+from sidecar.replica.control_plane import Rejected, Unreachable
 from sidecar.replica.reservations import RemoteDelegate
+from sidecar.service.delegation import NotSent
 from tests.doors.door import NOON_US, Door
 
 T = TypeVar("T")
@@ -166,6 +167,22 @@ def test_an_answer_that_says_nothing_of_this_decision_is_none(answer: bytes) -> 
 
     with pytest.raises(Unavailable):
         driven(RemoteDelegate(Strange()).reserve(DECISION, REQUEST))
+
+
+@pytest.mark.parametrize("was_sent", [True, False])
+def test_what_had_no_connection_was_never_sent(*, was_sent: bool) -> None:
+    """Of anything else that fails is not known whether it was done."""
+
+    class Silent:
+        """No control plane at all."""
+
+        async def post(self, _path: str, _body: bytes, _timeout_seconds: float) -> bytes:
+            """Fail."""
+            raise Unreachable("gone", was_sent=was_sent)
+
+    with pytest.raises(Unavailable, match="gone") as caught:
+        driven(RemoteDelegate(Silent()).reserve(DECISION, REQUEST))
+    assert isinstance(caught.value, NotSent) is not was_sent
 
 
 @pytest.mark.parametrize(

@@ -400,6 +400,7 @@ def test_a_budget_is_answered_with_its_usage(door: Door) -> None:
         "on_exceeded": "deny",
         "on_expiry": "release",
         "account_id": None,
+        "follower_id": None,
         "notify_at": 0.5,
         "usage": usage,
         "warnings": [],

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.core.errors import SidecarError, Unavailable
 from sidecar.replica.cancelling import BACKOFF_SECONDS_MAX, TICK_SECONDS, Cancelling
+from sidecar.service.intents import CANCELLED_MAX
 
 T = TypeVar("T")
 
@@ -45,6 +46,10 @@ def test_it_looks_again_after_a_tick() -> None:
     loop = loop_of(canceller)
     assert [ran(loop.step()) for _ in range(2)] == [TICK_SECONDS, TICK_SECONDS]
     assert canceller.asked == [7, 7]
+
+
+def test_it_looks_again_at_once_where_more_than_a_turn_waits() -> None:
+    assert ran(loop_of(Scripted(CANCELLED_MAX)).step()) == 0
 
 
 def test_it_backs_off_while_it_fails_and_says_so_once() -> None:

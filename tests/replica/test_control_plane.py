@@ -210,6 +210,8 @@ def test_what_the_network_does_may_be_tried_again(
     with pytest.raises(Unreachable) as caught:
         asked(answering, call)
     assert (caught.value.message, caught.value.retry_after_seconds) == (sentence, None)
+    never = isinstance(error, httpx.ConnectError | AttributeError)  # there was no connection, so nothing came there
+    assert caught.value.was_sent is not never
 
 
 def test_a_call_ends_in_time_whatever_the_other_side_does() -> None:

@@ -23,7 +23,7 @@ from sidecar.core.staleness import Instant, StalenessLimits
 from sidecar.core.windows import Period
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
-from sidecar.service.delegation import Delegation
+from sidecar.service.delegation import Delegation, NotSent
 from sidecar.service.following import Following, WantsPage
 from sidecar.service.freshness import Freshness
 from sidecar.service.intents import Canceller
@@ -34,7 +34,7 @@ from sidecar.service.tokens import TokenDraft
 from tests.service.builders import NOON, OPERATOR, World, limit
 from tests.service.histories import chronicle, prove
 
-Fault = Literal["none", "cut", "lost", "late", "twice", "refused"]
+Fault = Literal["none", "cut", "unsent", "lost", "late", "twice", "refused"]
 LIMITS = StalenessLimits({"default": 3_600})
 APART = 1_000_000
 
@@ -57,6 +57,8 @@ class Line:
         match self.fault:
             case "cut":
                 raise Unavailable("cut off")
+            case "unsent":
+                raise NotSent("no connection")
             case "late":
                 self.late.append((decision_id, request))
                 raise Unavailable("too slow")

@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import msgspec
+
 from sidecar.core.access import Caller
 from sidecar.core.delegation import Word
 from sidecar.core.directory import Tenant
@@ -66,6 +68,7 @@ class Follower(World):
         """Know nothing yet."""
         self.control = control
         self.caller = follower_token(control, identity_id)
+        self.follower_id = self.caller.name
         self.vetted_files: list[tuple[PolicyFiles, PolicyFiles | None, list[str]]] = []
         super().__init__(folder, now_us=control.now_us, map_size=map_size, beside=control)
         self.ids.made = 1_000_000  # so that no decision here has the id of one there
@@ -105,7 +108,10 @@ class Follower(World):
     # --- What is asked and told -----------------------------------------------------------------------------------
 
     def page(self, since: int | None = None) -> Page:
-        """What the control plane answers to what is wanted, or to another question, once it went over the wire."""
+        """What the control plane answers to what is wanted, or to another question, once it went over the wire.
+
+        It is told to the same follower whichever token asks, as a token of another scope may.
+        """
         wanted = self.following.wanted()
         digest = wanted.files_digest if isinstance(wanted, WantsPage) else None
         if since is None:
@@ -113,7 +119,7 @@ class Follower(World):
             since = wanted.since
         self.control.now_us += 1
         page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest), self.control.now_us))
-        return read_page(write_page(page))
+        return read_page(write_page(msgspec.structs.replace(page, follower_id=self.follower_id)))
 
     def lines(self, begun: Begun | None = None) -> list[bytes]:
         """The snapshot from a place on, each line without its end."""

@@ -6,8 +6,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.core.errors import Unavailable
+from sidecar.core.money import Major
 from sidecar.service.authorize import Authorizer, Call
+from sidecar.service.budget_changes import BudgetPatch
+from sidecar.service.budgets import BudgetFilter
 from sidecar.service.delegation import Delegation
+from sidecar.service.explain import explain
+from sidecar.service.paging import PageRequest
 from tests.service.builders import OPERATOR, World, codes, key_for, only_schemas, payment, tool_call
 from tests.service.flotilla import Fleet, FollowerWorld
 from tests.service.histories import chronicle, retried
@@ -299,3 +304,79 @@ def test_by_other_files_what_the_control_plane_was_not_asked_is_let_pass(fleet: 
     one.world.decide(payment("60", "bob"))
     comparison = retried(chronicle(one.world), only_schemas('@id("no")\nforbid (principal, action, resource);'))
     assert comparison is not None
+
+
+def test_a_limit_per_transaction_is_decided_here_without_a_word_from_anybody(fleet: Fleet, one: FollowerWorld) -> None:
+    """It adds up to nothing, so nobody has to be asked, whoever else decides on it too."""
+    budget_id = fleet.budget(50, period="per_transaction")
+    one.line.fault = "cut"
+    permit = one.world.decide(payment("50", "bob"))
+    assert permit.allowed
+    assert [check.budget_id for check in permit.budget_checks] == [budget_id]
+    assert codes(one.world.decide(payment("51", "bob"))) == ["per_transaction_limit"]
+    assert one.line.asked == 0
+    one.world.settle(permit.decision_id or "", "10")
+    assert one.world.used(budget_id) == (0, 0)
+
+
+def test_a_limit_per_transaction_beside_a_budget_of_the_control_plane_is_checked_by_both(
+    fleet: Fleet, one: FollowerWorld
+) -> None:
+    """It is shown once, as the control plane has it: it may have been lowered there meanwhile."""
+    single, daily = fleet.budget(50, period="per_transaction"), fleet.budget(100)
+    permit = one.world.decide(payment("40", "bob"))
+    assert permit.allowed
+    assert [(check.budget_id, check.remaining) for check in permit.budget_checks] == [(single, 5_000), (daily, 10_000)]
+    lowered = BudgetPatch(Major("10"), None, None, None)
+    plane = fleet.plane
+    plane.run(plane.treasurer.change(OPERATOR, "t_one", single, lowered, plane.now_us))
+    denial = one.world.decide(payment("40", "bob"))
+    assert codes(denial) == ["per_transaction_limit"]
+    assert [(check.budget_id, check.allowed) for check in denial.budget_checks] == [(single, False), (daily, True)]
+    one.sync()
+    asked = one.line.asked
+    assert codes(one.world.decide(payment("40", "bob"))) == ["per_transaction_limit"]
+    assert one.line.asked == asked
+
+
+def test_what_is_explained_of_a_budget_of_the_control_plane_is_what_it_said(fleet: Fleet, one: FollowerWorld) -> None:
+    """Its own counters say nothing of it: without a word it is left out, and no nearest request is sought by them."""
+    daily, own = fleet.budget(100), fleet.budget(100, "bob", follower=0)
+    fleet.plane.decide(payment("90", "ann"))
+    asked, now_us, decide = payment("40", "bob"), one.world.now_us, one.world.authorizer
+    explained = one.world.run(decide.authorize(OPERATOR, "t_one", asked, None, now_us, explain=True))
+    assert codes(explained.decision) == ["budget_exceeded"]
+    rehearsed = decide.rehearse(OPERATOR, "t_one", asked, now_us, explain=True)
+    assert codes(rehearsed.decision) == ["replica_stale"]
+    told = []
+    for answered in (explained, rehearsed):
+        assert answered.grounds is not None
+        found = explain(OPERATOR, answered.grounds, answered.decision)
+        assert (found.nearest, found.nearest_sought) == (None, False)
+        told.append([(check.budget_id, check.remaining) for check in found.budgets])
+    assert told == [[(own, 10_000), (daily, 1_000)], [(own, 10_000)]]
+
+
+def test_a_follower_shows_the_usage_of_what_it_decides_on_and_of_nothing_else(fleet: Fleet, one: FollowerWorld) -> None:
+    """Its counters of the others say nothing, which is not the same as that nothing is used."""
+    daily, own, other = fleet.budget(100), fleet.budget(100, follower=0), fleet.budget(100, "bob", follower=1)
+
+    def shown(world: World) -> list[bool]:
+        found = [world.treasurer.get(OPERATOR, "t_one", each, world.now_us) for each in (daily, own, other)]
+        ann = world.treasurer.listed(OPERATOR, "t_one", BudgetFilter("ann"), PageRequest(), world.now_us)
+        assert list(ann.values) == found[:2]
+        return [each.is_elsewhere for each in found]
+
+    assert shown(one.world) == [True, False, True]
+    assert shown(fleet.plane) == [False, False, False]
+
+
+def test_what_was_never_sent_leaves_nothing_to_cancel(fleet: Fleet, one: FollowerWorld) -> None:
+    """However much is asked while the control plane is down, it is not asked to forget it one by one afterwards."""
+    fleet.budget(100)
+    one.line.fault = "unsent"
+    assert codes(one.world.decide(payment("1", "bob"))) == ["replica_stale"]
+    assert one.intents() == []
+    one.line.fault = "cut"
+    assert codes(one.world.decide(payment("1", "bob"))) == ["replica_stale"]
+    assert len(one.intents()) == 1

@@ -332,10 +332,11 @@ def test_what_another_control_plane_tells_is_refused(follower: Follower, tmp_pat
     follower.sync()
     page, lines = follower.page(), follower.lines()
     for wrong in (
+        msgspec.structs.replace(page, follower_id="tok_another"),
         msgspec.structs.replace(page, origin="another"),
         msgspec.structs.replace(page, tenant=msgspec.structs.replace(page.tenant, tenant_id="t_two")),
     ):
-        with pytest.raises(FeedRefused, match="use an empty one"):
+        with pytest.raises(FeedRefused, match="use an empty"):
             follower.take(wrong)
     with pytest.raises(FeedRefused, match="use an empty one"):
         follower.take_lines(changed(lines, 0, b"t_one", b"t_two"))

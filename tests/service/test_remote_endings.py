@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from sidecar.core.delegation import HOLD_GRACE_SECONDS
+from sidecar.core.errors import Conflict
 from sidecar.core.history import Ended, read_event
 from sidecar.core.model import Decision
-from tests.service.builders import SECOND, payment, tool_call
+from tests.service.builders import OPERATOR, SECOND, payment, tool_call
 from tests.service.flotilla import Fleet, FollowerWorld
 
 WEEK = 604_800 * SECOND
@@ -40,6 +41,32 @@ def permit(one: FollowerWorld, amount: str = "40") -> str:
     decision: Decision = one.world.decide(payment(amount, "bob"))
     assert decision.allowed
     return decision.decision_id or ""
+
+
+def revoke(fleet: Fleet, one: FollowerWorld) -> None:
+    """Revoke a follower's token."""
+    fleet.plane.run(fleet.plane.desk.revoke(OPERATOR, "t_one", one.caller.name, fleet.plane.now_us))
+
+
+def test_a_hold_of_a_follower_is_not_ended_at_the_control_plane_as_well(
+    fleet: Fleet, one: FollowerWorld, remote: str
+) -> None:
+    """Freed there and settled here, the same money would be spent twice. Only who can say nothing more is passed by."""
+    decision_id = permit(one)
+    plane = fleet.plane
+    for end in (plane.settle, plane.release, lambda each: plane.refund(each, "1")):
+        with pytest.raises(Conflict, match=f"decided by the follower `{one.caller.name}`: end it there"):
+            end(decision_id)
+    assert plane.used(remote) == (0, 4_000)
+    one.world.settle(decision_id, "10")
+    one.ship()
+    assert plane.used(remote) == (1_000, 0)
+    with pytest.raises(Conflict):
+        plane.refund(decision_id, "1")
+    lost = permit(one)
+    revoke(fleet, one)
+    plane.release(lost)
+    assert plane.used(remote) == (1_000, 0)
 
 
 def test_a_settlement_in_parts_a_refund_and_all_of_it_twice(fleet: Fleet, one: FollowerWorld, remote: str) -> None:
@@ -120,6 +147,7 @@ def test_what_somebody_ended_otherwise_at_the_control_plane_is_recorded_as_a_con
 ) -> None:
     """Nothing of the hold is changed, and the rest of the log goes on."""
     released, expired, settled = (permit(one, "10") for _ in range(3))
+    revoke(fleet, one)
     for decision_id in (released, expired):
         fleet.plane.release(decision_id)
     fleet.plane.settle(settled, "10")

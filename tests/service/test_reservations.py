@@ -8,6 +8,9 @@ import pytest
 from sidecar.core.access import Caller
 from sidecar.core.delegation import HOLD_GRACE_SECONDS, Word
 from sidecar.core.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from sidecar.core.history import Ended
+from sidecar.core.model import AuthorizeRequest
+from sidecar.core.windows import Period
 from tests.service.builders import OPERATOR, SECOND, codes, payment, tool_call
 from tests.service.flotilla import Fleet
 
@@ -25,6 +28,21 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 def decision_id(fleet: Fleet) -> str:
     """An id as a follower makes it."""
     return fleet.followers[0].world.ids("dec", fleet.plane.now_us)
+
+
+def settled_in_full(decision_id: str, amount_minor: int, now_us: int) -> Ended:
+    """A follower's word that all is settled."""
+    return Ended(
+        seq=1,
+        kind="settle",
+        decision_id=decision_id,
+        ts_us=now_us,
+        identity="bob",
+        state="settled",
+        measures=(("amount", amount_minor, 0, amount_minor, 0),),
+        by="tok_agent",
+        currency="CAD",
+    )
 
 
 def test_the_same_decision_is_asked_for_twice_and_held_once(fleet: Fleet, decision_id: str) -> None:
@@ -124,16 +142,30 @@ def test_a_cancellation_that_comes_first_keeps_the_later_call_from_holding_anyth
 
 
 def test_a_follower_cannot_cancel_what_was_settled(fleet: Fleet, decision_id: str) -> None:
-    """It is acknowledged and changes nothing; so is a permit that only counted, which stays counted."""
+    """It is acknowledged and changes nothing: what was counted with it stays counted too."""
     budget_id, count = fleet.budget(100), fleet.budget(5, dimension="count")
     plane, caller = fleet.plane, fleet.callers[0]
     plane.run(fleet.reservations.reserve(caller, None, decision_id, payment("40", "bob"), plane.now_us))
-    plane.settle(decision_id)
+    fleet.followers[0].tell(settled_in_full(decision_id, 4_000, plane.now_us))
     plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
-    counted = plane.ids("dec", plane.now_us)
-    plane.run(fleet.reservations.reserve(caller, None, counted, tool_call("bob"), plane.now_us))
-    plane.run(fleet.reservations.cancel(caller, None, counted, plane.now_us))
-    assert (plane.used(budget_id), plane.used(count)) == ((4_000, 0), (2, 0))
+    assert (plane.used(budget_id), plane.used(count)) == ((4_000, 0), (1, 0))
+
+
+@pytest.mark.parametrize("period", ["daily", "rolling_24h", "total"])
+@pytest.mark.parametrize("request_", [payment("40", "bob"), tool_call("bob")])
+def test_what_is_cancelled_is_not_counted_either(
+    fleet: Fleet, decision_id: str, request_: AuthorizeRequest, period: Period
+) -> None:
+    """Nobody was permitted anything, with an amount beside the count or without; a second time changes nothing."""
+    count = fleet.budget(1, period=period, dimension="count")
+    plane, caller = fleet.plane, fleet.callers[0]
+    assert plane.run(fleet.reservations.reserve(caller, None, decision_id, request_, plane.now_us)).granted
+    assert codes(plane.decide(tool_call("bob"))) == ["budget_exceeded"]
+    for _ in range(2):
+        plane.run(fleet.reservations.cancel(caller, None, decision_id, plane.now_us))
+    assert plane.used(count) == (0, 0)
+    assert plane.kinds().count("release") == 1
+    assert plane.decide(tool_call("bob")).allowed
 
 
 def test_the_followers_own_budgets_are_left_out_and_those_of_others_stand_against_it(

@@ -153,7 +153,7 @@ class Budget(TypedDict):
     account_id: str | None
     follower_id: Annotated[str | None, Meta(description="the follower's token that alone decides on it")]
     notify_at: Exact
-    usage: Usage
+    usage: Annotated[Usage | None, Meta(description="null at a follower that does not decide on it")]
     warnings: tuple[str, ...]
     created_at: Instant
     updated_at: Changed

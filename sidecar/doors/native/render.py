@@ -125,7 +125,7 @@ def budget(metered: Metered) -> answers.Budget:
         "account_id": value.account_id,
         "follower_id": value.follower_id,
         "notify_at": _share(value),
-        "usage": _usage(metered),
+        "usage": None if metered.is_elsewhere else _usage(metered),
         "warnings": metered.warnings,
         "created_at": utc_text(value.created_at_us),
         "updated_at": instant(value.updated_at_us),
