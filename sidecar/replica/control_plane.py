@@ -97,15 +97,18 @@ class ControlPlane:
             transport=transport,
         )
 
-    async def page(self, since: int, files_digest: str | None, wait_seconds: int) -> bytes:
+    async def page(
+        self, since: int, files_digest: str | None, wait_seconds: int, answer_seconds: float = ANSWER_SECONDS
+    ) -> bytes:
         """Return the page of changes since a revision, which may take ``wait_seconds`` while there is nothing new.
 
-        ``files_digest`` is that of the policy files that are known here. Raises Unreachable and Rejected.
+        Beside them it may take ``answer_seconds`` to begin, and between two parts. ``files_digest`` is that of the
+        policy files that are known here. Raises Unreachable and Rejected.
         """
         asked: dict[str, str | int] = {"since": since, "wait": wait_seconds}
         if files_digest is not None:
             asked["files"] = files_digest
-        waits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=wait_seconds + ANSWER_SECONDS)
+        waits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=wait_seconds + answer_seconds)
         request = self._client.build_request("GET", "/v1/changes", params=asked, timeout=waits)
         return await self._answer(request, wait_seconds + PAGE_SECONDS, PAGE_BYTES_MAX)
 
