@@ -41,6 +41,10 @@ BACKOFF_SECONDS_MIN: Final = 0.25
 BACKOFF_SECONDS_MAX: Final = 15.0
 """Bounds of the pause after a failure. It is drawn from zero up to a limit that doubles with each (full jitter)."""
 
+PAUSES_OF_LIMIT: Final = 2
+"""How many of the longest pauses that a control plane can ask for fit into the least age that is allowed: one answer
+that asks for more, as of a proxy before one that restarts, must not make everything old."""
+
 PAUSE_SECONDS_MIN: Final = 0.05
 """The least pause after a failure: a draw near zero must not make it a loop without any."""
 
@@ -90,6 +94,7 @@ class Follower:
         self._wait_seconds = min(WAIT_SECONDS_MAX, least_age_seconds // WAITS_OF_LIMIT)
         self._idle_seconds = min(IDLE_SECONDS, least_age_seconds / WAITS_OF_LIMIT)
         self._answer_seconds = max(ANSWER_SECONDS_MIN, least_age_seconds / WAITS_OF_LIMIT)
+        self._asked_seconds_max = max(BACKOFF_SECONDS_MAX, least_age_seconds / PAUSES_OF_LIMIT)
         self._failures = 0
         self._link = Link(is_connected=False)
         self._told: tuple[str, str] | None = None
@@ -207,4 +212,4 @@ class Follower:
         self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
         drawn = max(PAUSE_SECONDS_MIN, limit * self._draw())
         asked_for = error.retry_after_seconds if isinstance(error, Unreachable) else None
-        return drawn if asked_for is None else asked_for + drawn
+        return drawn if asked_for is None else min(asked_for, self._asked_seconds_max) + drawn

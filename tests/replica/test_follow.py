@@ -14,7 +14,7 @@ from sidecar.core.errors import PolicyInvalid, Unavailable
 from sidecar.core.feed import FeedRefused, Page, TenantProfile, write_page
 from sidecar.core.staleness import Instant
 from sidecar.replica import follow as module
-from sidecar.replica.control_plane import ControlPlane
+from sidecar.replica.control_plane import RETRY_AFTER_SECONDS_MAX, ControlPlane
 from sidecar.replica.follow import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, PAUSE_SECONDS_MIN, Follower
 from sidecar.service.feed_store import Link
 from sidecar.service.following import Following, Taken, Wanted, WantsPage, WantsSnapshot
@@ -260,6 +260,15 @@ def test_a_pause_that_the_control_plane_asks_for_is_kept(stage: Stage) -> None:
     stage.answer = httpx.Response(429, headers={"Retry-After": "20"})
     assert stage.step(drawn=1.0) == 20 + BACKOFF_SECONDS_MIN
     assert stage.step(drawn=0.5) == 20 + BACKOFF_SECONDS_MIN
+
+
+@pytest.mark.parametrize(("least", "longest"), [(4, BACKOFF_SECONDS_MAX), (60, 30), (3_600, RETRY_AFTER_SECONDS_MAX)])
+def test_a_pause_that_is_asked_for_makes_nothing_old(world: World, least: int, longest: float) -> None:
+    """A proxy that says `come back in ten minutes` while the control plane restarts is asked again in time."""
+    stage = Stage(world, least)
+    stage.answer = httpx.Response(503, headers={"Retry-After": "600"})
+    assert stage.step(drawn=1.0) == longest + BACKOFF_SECONDS_MIN
+    world.run(stage.plane.close())
 
 
 # --- What goes wrong --------------------------------------------------------------------------------------------------
