@@ -170,7 +170,8 @@ def _answered(call: Call, refuse: Function) -> Call:
         return call
     if name in FEED:
         return msgspec.structs.replace(call, run=_refuse_feed, is_open=True)
-    return msgspec.structs.replace(call, run=refuse)
+    # Whatever the body is: who hears that it is wrong would mend it and try again.
+    return msgspec.structs.replace(call, run=refuse, request=object)
 
 
 async def _refuse_feed(_ask: Ask) -> Answer:

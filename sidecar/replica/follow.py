@@ -48,7 +48,8 @@ that asks for more, as of a proxy before one that restarts, must not make everyt
 PAUSE_SECONDS_MIN: Final = 0.05
 """The least pause after a failure: a draw near zero must not make it a loop without any."""
 
-REFUSALS_OF_TOKEN: Final = frozenset({401, 403})
+UNKNOWN_TOKEN: Final = 401
+REFUSALS_OF_TOKEN: Final = frozenset({UNKNOWN_TOKEN, 403})
 REFUSALS_OF_CURSOR: Final = frozenset({400, 409})
 """What a control plane answers where a snapshot cannot go on; a 404 may be that of a proxy before one that restarts,
 for which nothing of what has come is to be dropped."""
@@ -186,7 +187,7 @@ class Follower:
             self._is_caught_up = outcome not in {"staged", "compacted"}
             return
         self._is_caught_up = False
-        told = outcome, "" if outcome == "unreachable" else error.message  # lost is lost, in whatever way
+        told = outcome, _kind(outcome, error)
         if self._told == told:
             return
         self._told = told
@@ -213,3 +214,9 @@ class Follower:
         drawn = max(PAUSE_SECONDS_MIN, limit * self._draw())
         asked_for = error.retry_after_seconds if isinstance(error, Unreachable) else None
         return drawn if asked_for is None else min(asked_for, self._asked_seconds_max) + drawn
+
+
+def _kind(outcome: Outcome, error: SidecarError) -> str:
+    """Return what tells one failure from another of its outcome: lost is lost, unknown unknown, in any words."""
+    is_one = outcome == "unreachable" or (isinstance(error, Rejected) and error.status == UNKNOWN_TOKEN)
+    return "" if is_one else error.message

@@ -78,8 +78,9 @@ def test_a_follower_decides_and_shows_and_refuses_everything_else_by_name(door: 
 
 def test_a_refusal_names_whom_to_ask(door: Door) -> None:
     keep(door)
-    answer = door.call("POST", "/v1/tenants", {"name": "Acme"})
-    assert URL in check_refusal(answer, 403)
+    bodies: tuple[object, ...] = ({"name": "Acme", "root": {"id": "dana"}}, {"nobody": "knows"}, [], None)
+    for body in bodies:
+        assert URL in check_refusal(door.call("POST", "/v1/tenants", body), 403)
 
 
 @pytest.mark.parametrize("path", ["/v1/changes?since=0&wait=5", "/v1/snapshot"])

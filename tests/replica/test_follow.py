@@ -341,6 +341,7 @@ def test_each_change_is_told_once_in_the_log(stage: Stage) -> None:
     assert steps(3, good, "applied") == ["info control_plane_caught_up"]
     assert steps(3, good) == []
     assert steps(3, httpx.Response(401, json={"error": "expired"})) == ["error control_plane_refuses_token"]
+    assert steps(3, httpx.Response(401, json={"error": "unknown"})) == []
     assert steps(3, httpx.Response(403)) == ["error control_plane_refuses_token"]
     assert steps(3, httpx.Response(409)) == ["warning feed_not_taken"]
     assert steps(3, good) == ["info control_plane_connected", "info control_plane_caught_up"]
