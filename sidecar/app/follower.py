@@ -17,7 +17,7 @@ import structlog
 from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, Forbidden, Unauthenticated, Unavailable
 from sidecar.core.staleness import Instant, StalenessLimits
-from sidecar.doors.wire.endpoint import Ask, Call
+from sidecar.doors.wire.endpoint import Ask, Call, Function
 from sidecar.doors.wire.http import Answer
 from sidecar.replica.cancelling import Cancelling
 from sidecar.replica.control_plane import ControlPlane
@@ -70,6 +70,9 @@ SERVED: Final = frozenset(
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""
+
+FEED: Final = frozenset({"GET /v1/changes", "GET /v1/snapshot"})
+"""What another follower would ask first. It must hear why there is nothing, though its token is not known here."""
 
 
 class Work(Protocol):
@@ -160,11 +163,22 @@ def calls_of(follower: Follower | None, calls: Iterable[Call]) -> tuple[Call, ..
     if follower is None:
         return tuple(calls)
     refuse = partial(_refuse, follower.replication.control_plane)
-    return tuple(call if _is_served(call) else msgspec.structs.replace(call, run=refuse) for call in calls)
+    return tuple(_answered(call, refuse) for call in calls)
 
 
-def _is_served(call: Call) -> bool:
-    return call.is_open or f"{call.method} {call.path}" in SERVED
+def _answered(call: Call, refuse: Function) -> Call:
+    name = f"{call.method} {call.path}"
+    if call.is_open or name in SERVED:
+        return call
+    if name in FEED:
+        return msgspec.structs.replace(call, run=_refuse_feed, is_open=True)
+    # Whatever the body is: who hears that it is wrong would mend it and try again.
+    return msgspec.structs.replace(call, run=refuse, request=object)
+
+
+async def _refuse_feed(_ask: Ask) -> Answer:
+    """Refuse without the address, which is for those who have a token."""
+    raise Forbidden("this server is a follower itself, which cannot be followed: name its control plane instead")
 
 
 async def _refuse(control_plane: str, _ask: Ask) -> Answer:

@@ -19,7 +19,7 @@ from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, SERVER_LOCK, try_l
 from sidecar.app.shadowing import load_shadow, require_shadow
 from sidecar.app.trial import trial_in
 from sidecar.core.errors import ConfigurationInvalid, StoreUnusable
-from sidecar.replica.control_plane import is_this_machine
+from sidecar.replica.control_plane import is_this_machine, trusted
 from sidecar.replica.files import read_files, read_policies
 from sidecar.replica.watched import content_of
 from sidecar.service.policy_store import Tried
@@ -101,6 +101,7 @@ def _follow(settings: Settings, control_plane: str) -> None:
     """Create or check the store of a follower; its policy files come from the control plane."""
     if settings.shadow_policies is not None:
         raise ConfigurationInvalid("`--shadow-policies` cannot be used with `--control-plane`")
+    trusted()
     if not control_plane.startswith("https:") and not is_this_machine(control_plane):
         log.warning("control_plane_not_encrypted", url=control_plane)
     if settings.store.exists():

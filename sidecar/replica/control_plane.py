@@ -9,12 +9,13 @@ from asyncio import timeout
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from ipaddress import ip_address
+from ssl import SSLContext
 from typing import Final
 
 import httpx
 import orjson
 
-from sidecar.core.errors import SidecarError, Unavailable
+from sidecar.core.errors import ConfigurationInvalid, SidecarError, Unavailable
 
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take to come about."""
@@ -94,20 +95,23 @@ class ControlPlane:
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=CONNECTIONS_MAX, keepalive_expiry=IDLE_SECONDS),
             follow_redirects=False,  # the token is for this server
-            verify=True if transport is not None else httpx.create_ssl_context(),
+            verify=True if transport is not None else trusted(),
             trust_env=not is_this_machine(self.url),
             transport=transport,
         )
 
-    async def page(self, since: int, files_digest: str | None, wait_seconds: int) -> bytes:
+    async def page(
+        self, since: int, files_digest: str | None, wait_seconds: int, answer_seconds: float = ANSWER_SECONDS
+    ) -> bytes:
         """Return the page of changes since a revision, which may take ``wait_seconds`` while there is nothing new.
 
-        ``files_digest`` is that of the policy files that are known here. Raises Unreachable and Rejected.
+        Beside them it may take ``answer_seconds`` to begin, and between two parts. ``files_digest`` is that of the
+        policy files that are known here. Raises Unreachable and Rejected.
         """
         asked: dict[str, str | int] = {"since": since, "wait": wait_seconds}
         if files_digest is not None:
             asked["files"] = files_digest
-        waits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=wait_seconds + ANSWER_SECONDS)
+        waits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=wait_seconds + answer_seconds)
         request = self._client.build_request("GET", "/v1/changes", params=asked, timeout=waits)
         return await self._answer(request, wait_seconds + PAGE_SECONDS, PAGE_BYTES_MAX)
 
@@ -161,6 +165,17 @@ class ControlPlane:
                     return await _body(response, bytes_max)
                 finally:
                     await response.aclose()
+
+
+def trusted() -> SSLContext:
+    """Return whom a control plane's certificate may be from: the usual ones, or those of ``SSL_CERT_FILE`` or ``_DIR``.
+
+    Raises ConfigurationInvalid where that file cannot be read.
+    """
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:  # of the file, or what is in it
+        raise ConfigurationInvalid(f"the certificates of `SSL_CERT_FILE` cannot be read: {error.strerror}") from error
 
 
 def is_this_machine(url: str) -> bool:

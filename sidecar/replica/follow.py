@@ -15,7 +15,7 @@ import structlog
 from sidecar.core.errors import SidecarError, ValidationFailed
 from sidecar.core.feed import read_page
 from sidecar.core.staleness import Instant
-from sidecar.replica.control_plane import ControlPlane, Rejected, Unreachable
+from sidecar.replica.control_plane import ANSWER_SECONDS, ControlPlane, Rejected, Unreachable
 from sidecar.service.feed_store import Link
 from sidecar.service.following import Following, WantsPage, WantsSnapshot
 from sidecar.service.replication import Replication
@@ -29,6 +29,11 @@ follower has goes up to twice this."""
 WAITS_OF_LIMIT: Final = 3
 """How many such waits fit into the least age that is allowed, so that a quiet control plane makes nothing old."""
 
+ANSWER_SECONDS_MIN: Final = 2.0
+"""How long the control plane may take at least, beside the wait, until it begins to answer. It may take a part of the
+least age that is allowed where that is more, so that a connection which was lost without a word is given up in time,
+and twice as long after each failure: one that is slow must be heard in the end."""
+
 IDLE_SECONDS: Final = 1.0
 """The pause after an answer that came at once and brought nothing, as from a control plane too busy to let one wait."""
 
@@ -36,10 +41,15 @@ BACKOFF_SECONDS_MIN: Final = 0.25
 BACKOFF_SECONDS_MAX: Final = 15.0
 """Bounds of the pause after a failure. It is drawn from zero up to a limit that doubles with each (full jitter)."""
 
+PAUSES_OF_LIMIT: Final = 2
+"""How many of the longest pauses that a control plane can ask for fit into the least age that is allowed: one answer
+that asks for more, as of a proxy before one that restarts, must not make everything old."""
+
 PAUSE_SECONDS_MIN: Final = 0.05
 """The least pause after a failure: a draw near zero must not make it a loop without any."""
 
-REFUSALS_OF_TOKEN: Final = frozenset({401, 403})
+UNKNOWN_TOKEN: Final = 401
+REFUSALS_OF_TOKEN: Final = frozenset({UNKNOWN_TOKEN, 403})
 REFUSALS_OF_CURSOR: Final = frozenset({400, 409})
 """What a control plane answers where a snapshot cannot go on; a 404 may be that of a proxy before one that restarts,
 for which nothing of what has come is to be dropped."""
@@ -84,11 +94,14 @@ class Follower:
         self._draw = draw
         self._wait_seconds = min(WAIT_SECONDS_MAX, least_age_seconds // WAITS_OF_LIMIT)
         self._idle_seconds = min(IDLE_SECONDS, least_age_seconds / WAITS_OF_LIMIT)
+        self._answer_seconds = max(ANSWER_SECONDS_MIN, least_age_seconds / WAITS_OF_LIMIT)
+        self._asked_seconds_max = max(BACKOFF_SECONDS_MAX, least_age_seconds / PAUSES_OF_LIMIT)
         self._failures = 0
         self._link = Link(is_connected=False)
         self._told: tuple[str, str] | None = None
         self._head = 0
         self._has_connected = self._is_caught_up = False
+        self._is_current = False  # whether the last answer left nothing to ask for but news
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -105,7 +118,8 @@ class Follower:
         self._count(outcome)
         await self._keep(self._link_after(outcome, error))
         self._tell(outcome, error)
-        return self._pause(outcome, error, asked)
+        was_current, self._is_current = self._is_current, outcome in {"applied", "confirmed"}
+        return self._pause(outcome, error, asked, is_first=self._is_current and not was_current)
 
     async def _outcome(self, asked: Instant) -> tuple[Outcome, SidecarError | None]:
         try:
@@ -123,7 +137,10 @@ class Follower:
     async def _ask(self, asked: Instant) -> Outcome:
         wanted = self._following.wanted()
         if isinstance(wanted, WantsPage):
-            page = read_page(await self._plane.page(wanted.since, wanted.files_digest, self._wait_seconds))
+            # At first, after a failure and behind a snapshot what is here is old: that nothing is newer must not wait.
+            wait = self._wait_seconds if self._is_current else 0
+            answer = min(ANSWER_SECONDS, self._answer_seconds * (1 << self._failures))
+            page = read_page(await self._plane.page(wanted.since, wanted.files_digest, wait, answer))
             self._head = page.head
             return await self._following.take_page(page, asked)
         return await self._take_snapshot(wanted)
@@ -170,9 +187,10 @@ class Follower:
             self._is_caught_up = outcome not in {"staged", "compacted"}
             return
         self._is_caught_up = False
-        if self._told == (outcome, error.message):
+        told = outcome, _kind(outcome, error)
+        if self._told == told:
             return
-        self._told = outcome, error.message
+        self._told = told
         if isinstance(error, Rejected) and error.status in REFUSALS_OF_TOKEN:
             log.error("control_plane_refuses_token", url=url, reason=error.message)
         elif outcome == "unreachable":
@@ -180,11 +198,14 @@ class Follower:
         else:
             log.warning("feed_not_taken", url=url, outcome=outcome, reason=error.message)
 
-    def _pause(self, outcome: Outcome, error: SidecarError | None, asked: Instant) -> float:
-        """Return how long to wait: not at all after news, else so that neither side is kept busy for nothing."""
+    def _pause(self, outcome: Outcome, error: SidecarError | None, asked: Instant, *, is_first: bool) -> float:
+        """Return how long to wait: not at all after news, else so that neither side is kept busy for nothing.
+
+        ``is_first`` says that the control plane was not asked to wait, and will be.
+        """
         if error is None:
             self._failures = 0
-            if outcome in {"applied", "staged"}:
+            if outcome in {"applied", "staged"} or is_first:
                 return 0.0
             waited = (self._instant().boottime_us - asked.boottime_us) / _MICRO
             return 0.0 if 2 * waited >= self._idle_seconds else self._idle_seconds
@@ -192,4 +213,10 @@ class Follower:
         self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
         drawn = max(PAUSE_SECONDS_MIN, limit * self._draw())
         asked_for = error.retry_after_seconds if isinstance(error, Unreachable) else None
-        return drawn if asked_for is None else asked_for + drawn
+        return drawn if asked_for is None else min(asked_for, self._asked_seconds_max) + drawn
+
+
+def _kind(outcome: Outcome, error: SidecarError) -> str:
+    """Return what tells one failure from another of its outcome: lost is lost, unknown unknown, in any words."""
+    is_one = outcome == "unreachable" or (isinstance(error, Rejected) and error.status == UNKNOWN_TOKEN)
+    return "" if is_one else error.message

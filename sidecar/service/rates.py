@@ -23,7 +23,8 @@ class Limiter:
         """Count a request of ``caller`` and return how it stands; None where no limit holds, as for the operator.
 
         All requests of a tenant's tokens count under the tenant's limit, those of one token under the token's as well,
-        and under that of the ``door``, if it has one.
+        and under that of the ``door``, if it has one. Those of a tenant's followers count under its limit once more, by
+        themselves: agents that use it up must not keep from followers what is revoked.
         """
         token = caller.token
         if token is None:
@@ -33,7 +34,8 @@ class Limiter:
             return None
         buckets: tuple[Bucket, ...] = ()
         if tenant_limit is not None:
-            buckets = (_bucket("tenant", str(token.tenant), tenant_limit),)
+            whose = f"{token.tenant}/followers" if caller.kind == "follower" else str(token.tenant)
+            buckets = (_bucket("tenant", whose, tenant_limit),)
         if token.rate_limit is not None:
             buckets = (*buckets, _bucket("token", token.token_id, token.rate_limit))
         if door is not None:

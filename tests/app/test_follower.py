@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from sidecar.app import follower as module
-from sidecar.app.follower import SERVED, FilesFollowed, OnDuty, least_age
+from sidecar.app.follower import FEED, SERVED, FilesFollowed, OnDuty, least_age
 from sidecar.core.errors import Conflict, Forbidden, StoreUnusable
 from sidecar.core.staleness import DEFAULT_LIMITS, Contact, Instant
 from sidecar.core.token_text import KEY_BYTES, SECRET_BYTES, mint
@@ -64,7 +64,7 @@ def calls(door: Door) -> dict[str, Call]:
 
 def test_a_follower_decides_and_shows_and_refuses_everything_else_by_name(door: Door) -> None:
     """Each call of every door, so that one that is added later is refused until someone lists it."""
-    refused: set[str] = set()
+    refused: set[str] = set(FEED)
     for name, call in calls(door).items():
         if call.run.__class__.__name__ == "partial":
             with pytest.raises(Forbidden, match=r"follows a control plane and only decides: ask `https://plane\.test`"):
@@ -79,8 +79,20 @@ def test_a_follower_decides_and_shows_and_refuses_everything_else_by_name(door: 
 
 def test_a_refusal_names_whom_to_ask(door: Door) -> None:
     keep(door)
-    answer = door.call("POST", "/v1/tenants", {"name": "Acme"})
-    assert URL in check_refusal(answer, 403)
+    bodies: tuple[object, ...] = ({"name": "Acme", "root": {"id": "dana"}}, {"nobody": "knows"}, [], None)
+    for body in bodies:
+        assert URL in check_refusal(door.call("POST", "/v1/tenants", body), 403)
+
+
+@pytest.mark.parametrize("path", ["/v1/changes?since=0&wait=5", "/v1/snapshot"])
+def test_a_follower_of_a_follower_hears_what_is_wrong_though_nobody_knows_its_token(door: Door, path: str) -> None:
+    """And not where the control plane is, which is for those who are known."""
+    for has_state in (False, True):
+        if has_state:
+            keep(door)
+        said = check_refusal(door.call("GET", path, token=TOKEN), 403)
+        assert "cannot be followed" in said
+        assert URL not in said
 
 
 def test_before_there_is_anything_only_the_operator_is_known(door: Door) -> None:

@@ -1,7 +1,9 @@
 """The manifests that run the sidecar beside an agent and as a control plane: valid, and of things that exist."""
 
+import re
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import kubernetes_validate
 import pytest
@@ -58,6 +60,26 @@ def test_a_container_may_write_to_its_volumes_only(manifest: dict[str, Any]) -> 
         assert context["runAsNonRoot"]
         assert not context["allowPrivilegeEscalation"]
         assert {"data", "tmp"} <= {mount["name"] for mount in container["volumeMounts"]}
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_a_probe_that_starts_a_program_may_take_longer_than_its_question(manifest: dict[str, Any]) -> None:
+    """Kubernetes gives it one second unless told otherwise, and would end a server because its node is busy."""
+    for container in containers(manifest):
+        for probe in (container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")):
+            if "exec" in probe:
+                asked = re.search(r"timeout=(\d+)", probe["exec"]["command"][-1])
+                assert asked is not None
+                assert probe["timeoutSeconds"] > int(asked[1])
+
+
+def test_a_follower_is_told_an_address_that_is_encrypted() -> None:
+    """The control plane's own port is not: TLS ends in front of it."""
+    (beside,) = containers(DOCUMENTS["agent-with-sidecar-StatefulSet"])
+    named = {variable["name"]: variable.get("value", "") for variable in beside["env"]}
+    address = urlsplit(named["SIDECAR_CONTROL_PLANE"])
+    assert address.scheme == "https"
+    assert not (address.hostname or "").endswith(".svc")
 
 
 @pytest.mark.parametrize(

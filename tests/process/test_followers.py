@@ -148,6 +148,20 @@ def test_a_follower_that_is_cut_off_decides_until_its_data_is_too_old_and_comes_
         assert "control_plane_connected" in events(pair.follower)
 
 
+def test_a_follower_of_a_follower_is_told_what_is_wrong(tmp_path: Path) -> None:
+    """It is never ready, and says whom not to follow, once."""
+    with paired(tmp_path) as pair:
+        token = follower_token(pair.operator, pair.acme)
+        port = free_port()
+        second = follower_of(tmp_path / "second", pair.follower.url, token, "--port", str(port))
+        with launched(second), Client(http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as waiting:
+            poll(lambda: is_alive(waiting), SECONDS)
+            poll(lambda: "cannot be followed" in waiting.call("GET", "/readyz").document["reason"], SECONDS)
+            assert events(second).count("control_plane_refuses_token") == 1
+            assert second.stop() == 0
+            assert second.ready_lines() == []
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_nothing_is_decided_before_there_is_anything_to_decide_by(tmp_path: Path, workers: str) -> None:
     """With a token that the control plane refuses the server lives, says why it is not ready, and can be ended."""

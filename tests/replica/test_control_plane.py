@@ -3,12 +3,13 @@
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
-from sidecar.core.errors import SidecarError
+from sidecar.core.errors import ConfigurationInvalid, SidecarError
 from sidecar.replica import control_plane as module
 from sidecar.replica.control_plane import (
     REASON_LENGTH_MAX,
@@ -298,6 +299,16 @@ def test_a_refusal_is_no_failure_of_the_network() -> None:
 )
 def test_which_addresses_are_this_machine(url: str, is_here: bool) -> None:  # noqa: FBT001 -- a column of a table
     assert is_this_machine(url) == is_here
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are set by whoever has a certificate authority of his own; what is in another file is not asked for."""
+    broken = tmp_path / "ca.pem"
+    broken.write_text("no certificate")
+    for file in (tmp_path / "none.pem", broken):
+        monkeypatch.setenv("SSL_CERT_FILE", str(file))
+        with pytest.raises(ConfigurationInvalid, match="SSL_CERT_FILE"):
+            module.trusted()
 
 
 def test_a_proxy_of_the_environment_is_not_between_two_servers_of_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:

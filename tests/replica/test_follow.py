@@ -14,7 +14,7 @@ from sidecar.core.errors import PolicyInvalid, Unavailable
 from sidecar.core.feed import FeedRefused, Page, TenantProfile, write_page
 from sidecar.core.staleness import Instant
 from sidecar.replica import follow as module
-from sidecar.replica.control_plane import ControlPlane
+from sidecar.replica.control_plane import RETRY_AFTER_SECONDS_MAX, ControlPlane
 from sidecar.replica.follow import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, PAUSE_SECONDS_MIN, Follower
 from sidecar.service.feed_store import Link
 from sidecar.service.following import Following, Taken, Wanted, WantsPage, WantsSnapshot
@@ -155,10 +155,51 @@ def events(run: Callable[[], object]) -> list[str]:
 
 
 def test_a_page_is_asked_for_as_it_is_wanted_and_its_age_counts_from_before_the_asking(stage: Stage) -> None:
+    stage.step()
     before = stage.instant()
     stage.step(wants=WantsPage(7, "ab12"))
-    assert str(stage.requests[0].url) == f"{URL}/v1/changes?since=7&wait=5&files=ab12"
-    assert stage.script.asked == [before]
+    assert str(stage.requests[-1].url) == f"{URL}/v1/changes?since=7&wait=5&files=ab12"
+    assert stage.script.asked[-1] == before
+
+
+@pytest.mark.parametrize(
+    ("takes", "answer"),
+    [
+        ("confirmed", httpx.ConnectError("gone")),
+        (FeedRefused("a gap"), httpx.Response(200, content=a_page())),
+        ("staged", httpx.Response(200, content=a_page())),
+    ],
+)
+def test_what_may_be_old_is_confirmed_without_a_wait_and_news_are_waited_for_at_once(
+    stage: Stage, takes: Taken | Exception, answer: httpx.Response | Exception
+) -> None:
+    """Else a server that was away, or cut off, would go on denying for as long as its control plane has no news."""
+    good = httpx.Response(200, content=a_page())
+    assert stage.step(takes_us=0) == 0
+    stage.step(takes=takes, answer=answer)
+    assert stage.step(takes="confirmed", answer=good) == 0
+    assert stage.step() == module.IDLE_SECONDS
+    assert [request.url.params["wait"] for request in stage.requests] == ["0", "5", "0", "5"]
+
+
+def test_a_page_behind_a_snapshot_is_not_waited_for(stage: Stage) -> None:
+    """What has come of a whole state holds only with the last page."""
+    stage.step()
+    stage.step(wants=WantsSnapshot(None), answer=httpx.Response(200, content=b"a\n"))
+    stage.step(wants=WantsPage(7, None), answer=httpx.Response(200, content=a_page()))
+    assert stage.requests[-1].url.params["wait"] == "0"
+
+
+@pytest.mark.parametrize(("least", "seconds"), [(1, [2, 4, 8, 15]), (9, [3, 6, 12, 15]), (60, [15, 15, 15, 15])])
+def test_a_control_plane_that_says_nothing_is_given_up_in_time_and_one_that_is_slow_is_heard(
+    world: World, least: int, seconds: list[float]
+) -> None:
+    """A connection that was lost without a word costs a part of the age that is allowed; failures cost patience."""
+    stage = Stage(world, least)
+    for _ in seconds:
+        stage.step(answer=httpx.ReadTimeout("silence"))
+    assert [request.extensions["timeout"]["read"] for request in stage.requests] == seconds
+    world.run(stage.plane.close())
 
 
 def test_a_snapshot_is_asked_for_from_where_it_goes_on(stage: Stage) -> None:
@@ -177,8 +218,9 @@ def test_a_quiet_control_plane_is_asked_often_enough_for_the_strictest_limit(
 ) -> None:
     """Twice the time that an answer may take, and a pause, stay below the age at which a decision is refused."""
     stage = Stage(world, least)
+    stage.step()
     pause = stage.step(takes_us=wait * SECOND)
-    assert stage.requests[0].url.params["wait"] == str(wait)
+    assert stage.requests[-1].url.params["wait"] == str(wait)
     assert 2 * wait + pause < least
     assert wait + pause > 0
     world.run(stage.plane.close())
@@ -195,6 +237,7 @@ def test_after_news_the_next_question_follows_at_once(stage: Stage, takes: Taken
 @pytest.mark.parametrize("takes", ["confirmed", "ignored", "compacted"])
 def test_an_answer_that_came_at_once_without_news_is_followed_by_a_pause(stage: Stage, takes: Taken) -> None:
     """A control plane that lets nobody wait, or a cache in between, is not asked in a tight loop."""
+    stage.step()
     assert stage.step(takes=takes, takes_us=0) == module.IDLE_SECONDS
     assert stage.step(takes=takes, takes_us=5 * SECOND) == 0
 
@@ -217,6 +260,15 @@ def test_a_pause_that_the_control_plane_asks_for_is_kept(stage: Stage) -> None:
     stage.answer = httpx.Response(429, headers={"Retry-After": "20"})
     assert stage.step(drawn=1.0) == 20 + BACKOFF_SECONDS_MIN
     assert stage.step(drawn=0.5) == 20 + BACKOFF_SECONDS_MIN
+
+
+@pytest.mark.parametrize(("least", "longest"), [(4, BACKOFF_SECONDS_MAX), (60, 30), (3_600, RETRY_AFTER_SECONDS_MAX)])
+def test_a_pause_that_is_asked_for_makes_nothing_old(world: World, least: int, longest: float) -> None:
+    """A proxy that says `come back in ten minutes` while the control plane restarts is asked again in time."""
+    stage = Stage(world, least)
+    stage.answer = httpx.Response(503, headers={"Retry-After": "600"})
+    assert stage.step(drawn=1.0) == longest + BACKOFF_SECONDS_MIN
+    world.run(stage.plane.close())
 
 
 # --- What goes wrong --------------------------------------------------------------------------------------------------
@@ -284,10 +336,12 @@ def test_each_change_is_told_once_in_the_log(stage: Stage) -> None:
         return events(lambda: [stage.step(answer=answer, takes=takes) for _ in range(times)])
 
     assert steps(3, httpx.ConnectError("refused")) == ["warning control_plane_lost"]
+    assert steps(3, httpx.ReadTimeout("silence")) == []  # lost it is already, in whatever way
     assert steps(3, good, "staged") == ["info control_plane_connected"]
     assert steps(3, good, "applied") == ["info control_plane_caught_up"]
     assert steps(3, good) == []
     assert steps(3, httpx.Response(401, json={"error": "expired"})) == ["error control_plane_refuses_token"]
+    assert steps(3, httpx.Response(401, json={"error": "unknown"})) == []
     assert steps(3, httpx.Response(403)) == ["error control_plane_refuses_token"]
     assert steps(3, httpx.Response(409)) == ["warning feed_not_taken"]
     assert steps(3, good) == ["info control_plane_connected", "info control_plane_caught_up"]

@@ -20,6 +20,7 @@ class Follower:
     def __init__(self, world: World, *, is_synced: bool = True, witness: Witness | None = None) -> None:
         """Begin in good time, with a state if it ``is_synced``, and without having heard anything."""
         self.world = world
+        world.only_says_it_follows = True  # its records are made here, as no follower's are
         self.boots = 1
         self.up_us = 500 * SECOND
         self.wall_us = self.true_us = world.now_us

@@ -71,6 +71,17 @@ def test_a_door_with_a_limit_of_its_own_gives_each_token_one_bucket_more(org: Wo
     assert limiter.admit(OPERATOR, 7, DoorLimit("tally", SLOW)) is None
 
 
+def test_agents_that_use_a_tenants_limit_up_keep_nothing_from_its_followers(org: World) -> None:
+    """All followers of a tenant have the same limit once more."""
+    draft = TokenDraft("beside", "follower", None, may_release=False, expires_at_us=None, rate_limit=FAST)
+    minted = org.run(org.desk.create(OPERATOR, "t_one", draft, org.now_us)).value
+    follower = org.desk.authenticate(minted.text, org.now_us)
+    token_key = f"token/{minted.token.token_id}/100/1"
+    expected = [("tenant", "tenant/1/followers/5/3600", SLOW), ("token", token_key, FAST)]
+    assert buckets(SLOW, follower) == expected
+    assert buckets(SLOW, caller(org, None, None)[0]) == [("tenant", "tenant/1/5/3600", SLOW)]
+
+
 def test_nothing_is_counted_where_no_limit_is_set(org: World) -> None:
     assert buckets(None, caller(org, None, None)[0]) is None
 
