@@ -8,12 +8,13 @@ the subtree downwards, so nothing costs more for what lies outside.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from sidecar.core.budget import owning_card
 from sidecar.core.directory import Identity, walk
 from sidecar.core.errors import NotFound
 from sidecar.core.feed import Change, FollowedToken
+from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.recent import Recent
 from sidecar.core.snapshot import TenantPolicies
@@ -67,6 +68,36 @@ def _lookers(policies: TenantPolicies) -> Iterator[Looker]:
             yield Looker(entry.unit.policy_id, entry.scope.principal.named, tuple(entry.unit.reaches))
 
 
+Find: TypeAlias = Callable[[str], Identity | None]
+
+
+class Bounds:
+    """Which identities are in a subtree or above it, remembered: parents never change."""
+
+    def __init__(self, top: str, above: Iterable[str]) -> None:
+        """Be about the subtree of ``top``, with those ``above`` it."""
+        self._above = frozenset(above)
+        self._below = dict.fromkeys(self._above, False) | {top: True}
+
+    def is_inside(self, identity_id: str, find: Find) -> bool:
+        """Whether an identity is in the subtree or above it. One that ``find`` does not find may become so."""
+        return identity_id in self._above or self.is_below(identity_id, find)
+
+    def is_below(self, identity_id: str, find: Find) -> bool:
+        """Whether an identity is in the subtree. One without an end to its chain may be so like one not found."""
+        passed: list[str] = []
+        at: str | None = identity_id
+        while at is not None and at not in self._below:
+            identity = find(at)
+            if identity is None or len(passed) == CHAIN_DEPTH_MAX:
+                return True
+            passed.append(at)
+            at = identity.parent_id
+        found = at is not None and self._below[at]
+        self._below.update(dict.fromkeys(passed, found))
+        return found
+
+
 class Scope:
     """What a follower is told, as one read transaction sees it."""
 
@@ -80,8 +111,7 @@ class Scope:
         self._known = lookers
         self.above: tuple[Identity, ...] = () if top is None else tuple(reversed(walk(top, part.identities.get)[1:]))
         """The identities above the subtree, the root first."""
-        self._above = frozenset(identity.identity_id for identity in self.above)
-        self._below = {} if top is None else dict.fromkeys(self._above, False) | {top: True}
+        self._bounds = None if top is None else Bounds(top, (identity.identity_id for identity in self.above))
 
     def sees(self, change: Change) -> bool:
         """Whether a record that exists is told."""
@@ -107,23 +137,11 @@ class Scope:
 
     def is_inside(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree or above it. One that does not exist may become so."""
-        return identity_id in self._above or self.is_below(identity_id)
+        return self._bounds is None or self._bounds.is_inside(identity_id, self._part.identities.get)
 
     def is_below(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree."""
-        if self.top is None:
-            return True
-        passed: list[str] = []
-        at: str | None = identity_id
-        while at is not None and at not in self._below:
-            identity = self._part.identities.get(at)
-            if identity is None:
-                return True
-            passed.append(at)
-            at = identity.parent_id
-        found = at is not None and self._below[at]
-        self._below.update(dict.fromkeys(passed, found))
-        return found
+        return self._bounds is None or self._bounds.is_below(identity_id, self._part.identities.get)
 
     @cached_property
     def outside(self) -> frozenset[str]:

@@ -13,7 +13,7 @@ from sidecar.state.replica import Replica
 from sidecar.state.rows import every_row
 from sidecar.state.transaction import Transaction
 
-_NAMES: Final = {b"state", b"contact", b"fault", b"link", b"staging", b"shipped"}
+_NAMES: Final = {b"state", b"contact", b"fault", b"link", b"staging", b"shipped", b"outside"}
 
 
 def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
@@ -29,6 +29,7 @@ def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
         "link": replica.link,
         "staging": replica.staging,
         "shipped": replica.shipped,
+        "outside": replica.outside,
     }
     unreadable = [name for name, read in readers.items() if not _can(read)]
     yield from (f"the row `{name}` of the replica cannot be read" for name in unreadable)

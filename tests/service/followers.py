@@ -82,12 +82,12 @@ class Follower(World):
     def page(self, since: int | None = None) -> Page:
         """What the control plane answers to what is wanted, or to another question, once it went over the wire."""
         wanted = self.following.wanted()
-        digest = wanted.files_digest if isinstance(wanted, WantsPage) else None
+        digest, mark = (wanted.files_digest, wanted.mark) if isinstance(wanted, WantsPage) else (None, None)
         if since is None:
             assert isinstance(wanted, WantsPage)
             since = wanted.since
         self.control.now_us += 1
-        page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest), self.control.now_us))
+        page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest, mark), self.control.now_us))
         return read_page(write_page(page))
 
     def lines(self, begun: Begun | None = None) -> list[bytes]:
@@ -99,7 +99,9 @@ class Follower(World):
             return at.digest
 
         async def read() -> bytes:
-            at = self.teller.begin(self.caller, None, begun, self.control.now_us)
+            wanted = self.following.wanted()
+            mark = wanted.mark if isinstance(wanted, WantsSnapshot) else None
+            at = self.teller.begin(self.caller, None, begun, self.control.now_us, mark)
             told = self.teller.lines(self.caller, at, write, lambda: self.control.now_us)
             return b"".join([each async for each in told])
 
