@@ -122,8 +122,12 @@ class World:
         map_size: int = MAP_SIZE,
         free_bytes_min: int = 0,
         shared: bool = False,
+        beside: "World | None" = None,
     ) -> None:
-        """Open or create the store and load the policy files, the shipped ones unless told."""
+        """Open or create the store and load the policy files, the shipped ones unless told.
+
+        What is ``beside`` another world runs on the same event loop, so that calls of one can await calls of the other.
+        """
         self.now_us = now_us
         self.broken: list[StoreUnusable] = []
         self.vetted: list[str] = []
@@ -141,7 +145,8 @@ class World:
         self.batches = BatchAuthorizer(self.store, self.authorizer)
         self.settler = Settler(self.store)
         self.auditor = Auditor(self.store)
-        self._runner = asyncio.Runner()
+        self.runner: asyncio.Runner = asyncio.Runner() if beside is None else beside.runner
+        self._owns_runner = beside is None
         self.load(shipped_files() if files is None else files)
 
     async def _vet(self, text: str, file: str) -> None:
@@ -158,13 +163,14 @@ class World:
     def close(self) -> None:
         """Finish what waits and close the store."""
         self.store.close()
-        self._runner.close()
+        if self._owns_runner:
+            self.runner.close()
 
     # --- Running ------------------------------------------------------------------------------------------------------
 
     def run(self, call: Coroutine[object, object, T]) -> T:
         """Await one call."""
-        return self._runner.run(call)
+        return self.runner.run(call)
 
     def together(self, *calls: Coroutine[object, object, T]) -> list[T | BaseException]:
         """Await several calls as one batch, in their order: each had read the store before the first was committed."""
@@ -172,7 +178,7 @@ class World:
         async def gathered() -> list[T | BaseException]:
             return await asyncio.gather(*calls, return_exceptions=True)
 
-        return self._runner.run(gathered())
+        return self.runner.run(gathered())
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """Run ``work`` in a transaction of its own."""

@@ -220,10 +220,8 @@ class FollowerWorld:
         """Follow the control plane of ``fleet`` with one of its tokens."""
         self.fleet = fleet
         self.caller = fleet.callers[number]
-        self.world = World(fleet.folder / f"follower{number}")
+        self.world = World(fleet.folder / f"follower{number}", beside=fleet.plane)
         self.world.ids.made = (number + 1) * APART  # so that no two stores make the same id
-        self.world._runner.close()
-        self.world._runner = fleet.plane._runner
         self.told = 0
         self.start()
         self.sync()

@@ -9,16 +9,21 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 from sidecar.core.access import Caller
+from sidecar.core.delegation import Word
 from sidecar.core.directory import Tenant
 from sidecar.core.feed import KINDS, FollowedToken, Page, read_page, state_digest, write_page
+from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy_files import check_files, check_records
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 from sidecar.core.staleness import Instant
+from sidecar.service.authorize import Authorizer
+from sidecar.service.delegation import Delegation
 from sidecar.service.feed import Asked, Audience, Publisher
 from sidecar.service.feed_snapshot import Begun, SnapshotTeller
 from sidecar.service.feed_store import ReplicaState, Staging
 from sidecar.service.feed_waiting import Waiting
 from sidecar.service.following import Following, Taken, WantsPage, WantsSnapshot
+from sidecar.service.reservations import Reservations
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.tokens import TokenDraft
 from sidecar.state.transaction import Transaction
@@ -34,6 +39,24 @@ def follower_token(control: World, identity_id: str | None = None) -> Caller:
     return control.desk.authenticate(minted.text, control.now_us)
 
 
+class Plane:
+    """The control plane of one follower, as far as it decides for it; nothing goes wrong on the way."""
+
+    def __init__(self, control: World, caller: Caller) -> None:
+        """Be ``control``, asked by ``caller``."""
+        self._control = control
+        self._caller = caller
+        self._reservations = Reservations(control.store, control.authorizer)
+
+    async def reserve(self, decision_id: str, request: AuthorizeRequest) -> Word:
+        """Decide, and hold what is granted."""
+        return await self._reservations.reserve(self._caller, None, decision_id, request, self._control.now_us)
+
+    async def cancel(self, decision_id: str) -> None:
+        """Release what is held."""
+        await self._reservations.cancel(self._caller, None, decision_id, self._control.now_us)
+
+
 class Follower(World):
     """A world that follows another one's tenant `t_one`, or the subtree of an identity in it."""
 
@@ -44,7 +67,8 @@ class Follower(World):
         self.control = control
         self.caller = follower_token(control, identity_id)
         self.vetted_files: list[tuple[PolicyFiles, PolicyFiles | None, list[str]]] = []
-        super().__init__(folder, now_us=control.now_us, map_size=map_size)
+        super().__init__(folder, now_us=control.now_us, map_size=map_size, beside=control)
+        self.ids.made = 1_000_000  # so that no decision here has the id of one there
         self.restart()
 
     def load(self, files: PolicyFiles) -> None:
@@ -62,7 +86,8 @@ class Follower(World):
         )
         self.teller = SnapshotTeller(self.control.store, audience, lambda: False)
         self.snapshots = Snapshots()
-        self.authorizer = type(self.authorizer)(self.store, self.snapshots, self.ids)
+        delegation = Delegation(self.store, Plane(self.control, self.caller))
+        self.authorizer = Authorizer(self.store, self.snapshots, self.ids, delegation=delegation)
         self.following = Following(
             self.store, self.snapshots, self._check, lambda: "followerlog", lambda: self.control.now_us, self.instant
         )

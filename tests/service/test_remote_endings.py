@@ -75,9 +75,8 @@ def test_a_release(fleet: Fleet, one: FollowerWorld, remote: str) -> None:
     assert fleet.plane.used(remote) == (0, 0)
 
 
-def test_a_hold_expires_at_the_control_plane_when_the_follower_says_so(
-    fleet: Fleet, one: FollowerWorld, remote: str
-) -> None:
+@pytest.mark.usefixtures("remote")
+def test_a_hold_expires_at_the_control_plane_when_the_follower_says_so(fleet: Fleet, one: FollowerWorld) -> None:
     """By its own clock the control plane would hold on for another week; late money is booked as late there too."""
     decision_id = permit(one)
     fleet.set_time(one.world.now_us + WEEK)
@@ -98,9 +97,8 @@ def test_a_hold_expires_at_the_control_plane_when_the_follower_says_so(
     assert (late.state, late.late, late.measures["amount"].settled) == ("settled", True, 4_000)
 
 
-def test_a_follower_that_is_cut_off_for_weeks_says_late_what_was_in_time(
-    fleet: Fleet, one: FollowerWorld, remote: str
-) -> None:
+@pytest.mark.usefixtures("remote")
+def test_a_follower_that_is_cut_off_for_weeks_says_late_what_was_in_time(fleet: Fleet, one: FollowerWorld) -> None:
     """The control plane gave up waiting after its week of grace; the money is booked all the same."""
     decision_id = permit(one)
     one.world.settle(decision_id, "10", final=False)
