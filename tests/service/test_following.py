@@ -11,6 +11,7 @@ from sidecar.core.budget import Budget
 from sidecar.core.directory import Identity
 from sidecar.core.errors import NotFound, PolicyInvalid, Unavailable
 from sidecar.core.feed import Change, FeedRefused, Page, write_change
+from sidecar.core.model import AuditMark
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyRecord, SourceFile
@@ -19,6 +20,7 @@ from sidecar.core.windows import Period
 from sidecar.replica.vetting import FeedVetting
 from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
+from sidecar.service.feed_mark import mark_of
 from sidecar.service.following import WantsPage, WantsSnapshot
 from sidecar.service.following_plan import Plan
 from sidecar.service.following_policies import Doorkeeper
@@ -60,6 +62,12 @@ def same(follower: Follower) -> bool:
     return (followed_digest(follower), revision_of(follower)) == (followed_digest(control), revision_of(control))
 
 
+def mark_in(control: World) -> AuditMark:
+    """The end of the control plane's log of the tenant."""
+    with control.look() as part:
+        return mark_of(part.audit)
+
+
 # --- The way of a change ----------------------------------------------------------------------------------------------
 
 
@@ -68,7 +76,7 @@ def test_a_first_start_takes_a_snapshot_and_the_page_behind_it(follower: Followe
     follower.take_lines(follower.wanted_lines())
     staging = follower.staging
     assert staging is not None
-    assert follower.following.wanted() == WantsPage(staging.since, None)
+    assert follower.following.wanted() == WantsPage(staging.since, None, mark_in(follower.control), is_staged=True)
     assert follower.state is None
     assert follower.take(follower.page()) == "applied"
     assert same(follower)
@@ -140,7 +148,9 @@ def test_a_revision_without_a_followed_change_is_reached_too(follower: Follower)
 def test_what_was_applied_survives_a_restart(follower: Follower) -> None:
     follower.sync()
     follower.restart()
-    assert follower.following.wanted() == WantsPage(revision_of(follower.control), follower.page().files_digest)
+    assert follower.following.wanted() == WantsPage(
+        revision_of(follower.control), follower.page().files_digest, mark_in(follower.control)
+    )
     assert follower.take(follower.page()) == "confirmed"
     assert follower.decide(payment("20", "bob")).allowed
 
@@ -224,8 +234,10 @@ def test_a_snapshot_replaces_what_it_does_not_tell_of(follower: Follower) -> Non
     control.run(control.legislator.delete(OPERATOR, "t_one", rule, control.now_us))
     control.identity("ann")
     forget_changes(control)
+    held = follower.state
+    assert held is not None
     assert follower.take(follower.page()) == "compacted"
-    assert follower.following.wanted() == WantsSnapshot(None)
+    assert follower.following.wanted() == WantsSnapshot(None, held.mark)
     assert follower.decide(payment("20", "bob")).allowed
     follower.sync()
     assert same(follower)
