@@ -7,7 +7,7 @@ What comes in parts waits beside the records, where no decision looks.
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -53,6 +53,9 @@ class WantsSnapshot(msgspec.Struct, frozen=True):
 
 
 Wanted: TypeAlias = WantsPage | WantsSnapshot
+
+SHORT_MAX: Final = 500
+"""Records that are applied on the event loop, in some tens of milliseconds; more are applied beside it."""
 
 Taken = Literal["applied", "confirmed", "staged", "compacted", "ignored"]
 """What became of a page.
@@ -175,7 +178,8 @@ class Following:
             now_us=self._clock(),
             outside=page.outside,
         )
-        await self._store.write(partial(switch, wanted=wanted), apart=True)
+        is_long = len(plan.changes) > SHORT_MAX
+        await self._store.write(partial(switch, wanted=wanted), apart=True, is_long=is_long)
         return "applied"
 
     def _tenant(self, kept: Kept, page: Page) -> Tenant:

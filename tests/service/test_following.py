@@ -1,6 +1,7 @@
 """A follower applies what a control plane tells whole or not at all, in order and never back."""
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +25,10 @@ from sidecar.service.feed_mark import mark_of
 from sidecar.service.following import WantsPage, WantsSnapshot
 from sidecar.service.following_plan import Plan
 from sidecar.service.following_policies import Doorkeeper
+from sidecar.service.following_switch import Switch, switch
 from sidecar.service.tenants import TenantPatch
 from sidecar.service.treasury import CardDesk
+from sidecar.state.transaction import Transaction
 from tests.service.builders import OPERATOR, SECOND, World, codes, limit, only_schemas, payment, tool_call
 from tests.service.followers import Follower, followed_digest, follower_token, forget_changes, revision_of
 from tests.service.histories import chronicle, prove
@@ -178,6 +181,23 @@ def test_more_than_one_list_of_records_tells_of_a_big_change(
     monkeypatch.setattr("sidecar.service.following_switch.RECORDS_MAX", 2)
     follower.sync()
     assert follower.kinds() == ["open", "followed", "followed", "followed"]
+    assert same(follower)
+
+
+def test_what_takes_long_is_applied_beside_the_loop(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a server that applies much still says that it lives."""
+    monkeypatch.setattr("sidecar.service.following.SHORT_MAX", 1)
+    threads: list[tuple[int, bool]] = []
+
+    def noting(txn: Transaction, wanted: Switch) -> None:
+        threads.append((len(wanted.plan.changes), threading.current_thread() is threading.main_thread()))
+        switch(txn, wanted)
+
+    monkeypatch.setattr("sidecar.service.following.switch", noting)
+    follower.sync()
+    follower.control.identity("ann")
+    follower.sync()
+    assert threads == [(5, False), (1, True)]
     assert same(follower)
 
 
@@ -552,7 +572,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, control: World) -
         write = follower.store.write
         full = Unavailable("the disk is full")
 
-        async def refused(work: object, *, apart: bool = False) -> object:  # noqa: ARG001 -- as a store takes them
+        async def refused(*_: object, **__: object) -> object:
             raise full
 
         follower.store.write = refused  # type: ignore[method-assign, assignment]
