@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 
 from sidecar.core.directory import Identity, Tenant
-from sidecar.core.feed import Change, Page
+from sidecar.core.feed import Change, FeedRefused, Page
 from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.service.following_intake import AT_ONCE
 from sidecar.service.following_plan import Key, Plan, Prospect
@@ -20,7 +20,7 @@ from sidecar.service.store import Store
 async def parted(store: Store, tenant: Tenant, page: Page, plan: Plan) -> Plan:
     """Return what is to be applied with the last ``page``: ``plan``, without whom there is no reason for.
 
-    Of these, who is in ``store`` goes.
+    Of these, who is in ``store`` goes. Raises FeedRefused where somebody is not there for whom there is a reason.
     """
     if page.scope is None or page.outside is None:
         return plan
@@ -29,6 +29,13 @@ async def parted(store: Store, tenant: Tenant, page: Page, plan: Plan) -> Plan:
     with store.read() as txn:
         known = txn.replica.outside()
         bounds = Bounds(page.scope, _above(page.scope, _find(Prospect(txn, txn.of(tenant), plan.changes))))
+    for some in parts(page.outside, AT_ONCE):
+        await asyncio.sleep(0)
+        with store.read() as txn:
+            find = _find(Prospect(txn, txn.of(tenant), plan.changes))
+            missing = next((each for each in some if find(each) is None), None)
+        if missing is not None:
+            raise FeedRefused(f"policies look into identity `{missing}`, which is not told: something is missing")
     doubtful = frozenset((*told, *known)) - frozenset(page.outside)
     for some in parts(sorted(doubtful), AT_ONCE):
         await asyncio.sleep(0)

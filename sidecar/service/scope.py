@@ -52,14 +52,19 @@ class Lookers:
         return kept[1]
 
     def named(
-        self, key: tuple[int, str], among: tuple[Looker, ...], work_out: Callable[[], frozenset[str]]
+        self, key: tuple[int, str], among: tuple[Looker, ...], work_out: Callable[[], tuple[frozenset[str], bool]]
     ) -> frozenset[str]:
-        """Return the ids that lookers of the subtree ``key`` name, worked out anew only where they are others now."""
+        """Return the ids that lookers of the subtree ``key`` name, worked out anew only where they are others now.
+
+        ``work_out`` returns them, and whether they stay for as long as the lookers do.
+        """
         kept = self._named.get(key)
-        if kept is None or kept[0] is not among:
-            kept = among, work_out()
-            self._named.keep(key, kept)
-        return kept[1]
+        if kept is not None and kept[0] is among:
+            return kept[1]
+        named, is_lasting = work_out()
+        if is_lasting:
+            self._named.keep(key, (among, named))
+        return named
 
 
 def _lookers(policies: TenantPolicies) -> Iterator[Looker]:
@@ -149,7 +154,7 @@ class Scope:
         if self.top is None:
             return frozenset()
         key = (self._part.tenant.number, self.top)
-        return self._chains(self._known.named(key, self._lookers, lambda: self._named_by(self._lookers)))
+        return self._chains(self._known.named(key, self._lookers, self._named_now))
 
     def looked_into(self, policy_ids: Collection[str]) -> frozenset[str]:
         """Return those that some of the policies look into, with all above these."""
@@ -160,6 +165,11 @@ class Scope:
     @cached_property
     def _lookers(self) -> tuple[Looker, ...]:
         return self._known.of(self._part.tenant.number, self._policies())
+
+    def _named_now(self) -> tuple[frozenset[str], bool]:
+        """Return the ids that lookers name, and whether that lasts: who does not exist yet may come to be outside."""
+        principals = {identity_id for looker in self._lookers for _, identity_id in looker.principals}
+        return self._named_by(self._lookers), all(map(self._part.identities.get, principals))
 
     def _named_by(self, lookers: Iterable[Looker]) -> frozenset[str]:
         """Return the ids that lookers name, of those that can mean somebody inside."""

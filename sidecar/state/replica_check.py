@@ -67,6 +67,9 @@ def _check_state(whole: Transaction, state: ReplicaState, contact: Contact | Non
     digest = whole.policy_files_digest()
     if digest is None or digest.hex() != state.files_digest:
         yield "the replica has other policy files than those that hold"
+    absent = next((each for each in whole.replica.outside() if whole.of(tenant).identities.get(each) is None), None)
+    if absent is not None:
+        yield f"the replica knows identity `{absent}` from outside, which is not there"
     if contact is not None and contact.head > state.revision:
         yield f"the replica was confirmed revision {contact.head}, and is at {state.revision}"
     size = whole.of(tenant).audit.head().next_index

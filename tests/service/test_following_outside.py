@@ -111,6 +111,25 @@ def test_another_scope_has_others_outside(follower: Follower) -> None:
     assert known(follower) == {"root", "ops", "dan"}
 
 
+def test_who_came_to_be_outside_is_no_reason_any_more(follower: Follower) -> None:
+    """A policy about somebody who may come to be inside is followed with whom it looks into, until that is known."""
+    control = follower.control
+    control.cedar(LOOKS.format("cleo").replace("in ?principal", '== Agent::"zed"'))
+    assert known(follower) == {"root", "bob", "ops", "cleo"}
+    control.identity("zed", "ops")
+    assert known(follower) == {"root", "bob"}
+
+
+def test_who_is_not_told_although_looked_into_is_missed(follower: Follower) -> None:
+    follower.sync()
+    follower.control.cedar(LOOKS.format("cleo"), "bob")
+    page = follower.page()
+    without = tuple(each for each in page.changes if each.id != "cleo")
+    with pytest.raises(FeedRefused, match="policies look into identity `cleo`, which is not told"):
+        follower.take(msgspec.structs.replace(page, changes=without))
+    assert known(follower) == {"root", "bob", "ops", "cleo"}
+
+
 def test_a_chain_without_an_end_is_left_to_whoever_looks_at_chains() -> None:
     """Nobody is dropped for it, and nothing turns in circles."""
     with_parent = {"a": "b", "b": "a"} | {f"n{each}": f"n{each + 1}" for each in range(CHAIN_DEPTH_MAX + 1)}
