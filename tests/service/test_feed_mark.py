@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from sidecar.core.errors import Conflict
+from sidecar.core.feed_snapshot import SnapshotEnd, read_line, write_line
 from sidecar.core.model import AuditMark
 from sidecar.service.feed_mark import mark_of, require_continued
 from sidecar.service.feed_snapshot import Begun
@@ -181,3 +182,16 @@ def test_a_state_from_before_there_were_marks_goes_on_with_the_next(backup: Back
     assert follower.take(follower.page()) == "confirmed"
     assert follower.state == marked
     assert follower.kinds() == ["open", "followed"]
+
+
+def test_a_control_plane_that_tells_no_marks_is_followed_without(backup: Backup) -> None:
+    """Nothing is asked for that it did not tell."""
+    follower = backup.follower
+    *lines, last = follower.wanted_lines()
+    end = read_line(last)
+    assert isinstance(end, SnapshotEnd)
+    follower.take_lines([*lines, write_line(msgspec.structs.replace(end, mark=None))])
+    assert follower.take(msgspec.structs.replace(follower.page(), mark=None)) == "applied"
+    wanted = follower.following.wanted()
+    assert isinstance(wanted, WantsPage)
+    assert wanted.mark is None
