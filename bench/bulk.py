@@ -85,7 +85,13 @@ class Bulk:
         """Give what was written so far."""
         yield self._transaction
 
-    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False) -> T:  # noqa: ARG002 -- the port
+    async def write(
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        apart: bool = False,  # noqa: ARG002 -- the port
+        is_long: bool = False,  # noqa: ARG002 -- the port
+    ) -> T:
         """Run ``work`` as ``do`` does; a failure ends the filling, so nothing is apart."""
         return self.do(work)
 

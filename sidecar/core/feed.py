@@ -6,6 +6,7 @@ lose what it does not know: a kind, a field or a format that is new to it is ref
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias, TypeVar, get_args
 
@@ -17,6 +18,8 @@ from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Mode
 from sidecar.core.errors import ValidationFailed
+from sidecar.core.log_entries import digest_of as log_digest_of
+from sidecar.core.model import AuditMark
 from sidecar.core.rates import RateLimit
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord
 
@@ -27,6 +30,8 @@ FORMAT: Final = 1
 
 PAGE_RECORDS_MAX: Final = 1_000
 """Records that one page tells of."""
+
+_MARK: Final = re.compile(r"(0|[1-9][0-9]{0,15}):([A-Za-z0-9_-]+)")
 
 RecordKind = Literal["identity", "policy", "budget", "card", "token"]
 
@@ -97,7 +102,11 @@ class PageHead(msgspec.Struct, frozen=True, kw_only=True):
     the token that it was asked with, None where that is no follower's; ``scope`` is the identity that the follower is
     limited to, None for the whole tenant. ``head`` is the tenant's revision when the page
     was made: more pages follow while ``to_revision`` is below it. ``files`` are the policy files, left out where the
-    asker has those of ``files_digest`` already. ``time_us`` is the control plane's clock.
+    asker has those of ``files_digest`` already. ``time_us`` is the control plane's clock. ``mark`` is where its log of
+    the tenant ended, by which a later answer shows that it continues this one.
+
+    ``outside`` are the identities beyond the scope and what is above it that there is reason to know, all of them; it
+    comes with a last page that tells anything, and whoever else was known for such a reason is to be forgotten.
     """
 
     origin: str
@@ -111,6 +120,8 @@ class PageHead(msgspec.Struct, frozen=True, kw_only=True):
     files_digest: str
     files: PolicyFiles | None = None
     is_compacted: bool = False
+    mark: AuditMark | None = None
+    outside: tuple[str, ...] | None = None
 
 
 class Page(PageHead, frozen=True, kw_only=True):
@@ -179,6 +190,19 @@ def read_page(body: bytes) -> Page:
     if head.files is not None and files_digest(head.files) != head.files_digest:
         raise FeedRefused("the policy files of the page are not those that it names")
     return Page(**msgspec.structs.asdict(head), changes=tuple(change_of(each) for each in changes))
+
+
+def mark_text(mark: AuditMark) -> str:
+    """Return how a question names the end of a log that its asker was told of."""
+    return f"{mark.seq}:{mark.hash}"
+
+
+def mark_of_text(text: str) -> AuditMark:
+    """Return the mark that a text names. Raises ValidationFailed."""
+    found = _MARK.fullmatch(text)
+    if found is None or log_digest_of(found[2]) is None:
+        raise ValidationFailed("`mark` is the number of a record and its hash, with a colon between", field="mark")
+    return AuditMark(int(found[1]), found[2])
 
 
 def object_of(body: bytes) -> dict[str, object]:

@@ -13,8 +13,9 @@ from sidecar.core.cards import Card
 from sidecar.core.currencies import places
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.feed import Change, FeedRefused, Followed, FollowedToken, Page
+from sidecar.core.feed import Change, FeedRefused, Followed, FollowedToken, Page, mark_of_text, mark_text
 from sidecar.core.ids import check_caller_id
+from sidecar.core.model import AuditMark
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import zone
 
@@ -33,6 +34,8 @@ def review_page(page: Page) -> None:
     """Raise FeedRefused, naming what and why, for a page that cannot be stored."""
     if page.follower_id is None:
         raise FeedRefused("the token that the control plane was asked with is none of a follower")
+    if page.mark is not None:
+        review_mark(page.mark)
     if page.is_compacted:
         return
     if not page.from_revision <= page.to_revision <= page.head:
@@ -40,11 +43,21 @@ def review_page(page: Page) -> None:
         raise FeedRefused(f"the page goes {told}, which is no order")
     if page.files is not None and not page.files.by_tenant.keys() <= {page.tenant.tenant_id}:
         raise FeedRefused("the page has policy files of another tenant")
+    if page.outside is not None and page.scope is None:
+        raise FeedRefused("the page tells what is outside of the whole tenant")
     try:
         zone(page.tenant.time_zone)
     except ValidationFailed as error:
         raise FeedRefused(f"the tenant: {error.message}") from error
     review_changes(page.changes, page.to_revision)
+
+
+def review_mark(mark: AuditMark) -> None:
+    """Raise FeedRefused for a mark that cannot be asked for."""
+    try:
+        mark_of_text(mark_text(mark))
+    except ValidationFailed as error:
+        raise FeedRefused("the end of the log that is told is none") from error
 
 
 def review_changes(changes: Iterable[Change], up_to: int) -> None:

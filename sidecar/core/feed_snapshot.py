@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from sidecar.core.feed import FORMAT, Change, change_of, converted, digest_of, object_of, require_format
+from sidecar.core.model import AuditMark
 
 MARK_EVERY: Final = 500
 """Records of a snapshot between two marks, from each of which it can go on."""
@@ -37,11 +38,15 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotEnd(msgspec.Struct, frozen=True, kw_only=True):
-    """The last line of a snapshot. A stream that ends without it was cut off."""
+    """The last line of a snapshot. A stream that ends without it was cut off.
+
+    ``mark`` is where the log of the tenant ended when the last record was told: a page behind it continues that log.
+    """
 
     revision: int
     records: int
     digest: str
+    mark: AuditMark | None = None
 
 
 SnapshotLine: TypeAlias = SnapshotHead | Mark | SnapshotEnd | Change

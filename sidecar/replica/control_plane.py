@@ -16,6 +16,8 @@ import httpx
 import orjson
 
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, Unavailable
+from sidecar.core.feed import mark_text
+from sidecar.core.model import AuditMark
 
 CONNECT_SECONDS: Final = 5.0
 """How long a connection may take to come about."""
@@ -101,27 +103,38 @@ class ControlPlane:
         )
 
     async def page(
-        self, since: int, files_digest: str | None, wait_seconds: int, answer_seconds: float = ANSWER_SECONDS
+        self,
+        since: int,
+        files_digest: str | None,
+        wait_seconds: int,
+        mark: AuditMark | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> bytes:
         """Return the page of changes since a revision, which may take ``wait_seconds`` while there is nothing new.
 
         Beside them it may take ``answer_seconds`` to begin, and between two parts. ``files_digest`` is that of the
-        policy files that are known here. Raises Unreachable and Rejected.
+        policy files that are known here, ``mark`` that of what was taken last. Raises Unreachable and Rejected.
         """
         asked: dict[str, str | int] = {"since": since, "wait": wait_seconds}
         if files_digest is not None:
             asked["files"] = files_digest
+        if mark is not None:
+            asked["mark"] = mark_text(mark)
         waits = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=wait_seconds + answer_seconds)
         request = self._client.build_request("GET", "/v1/changes", params=asked, timeout=waits)
         return await self._answer(request, wait_seconds + PAGE_SECONDS, PAGE_BYTES_MAX)
 
     @asynccontextmanager
-    async def snapshot(self, cursor: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def snapshot(self, cursor: str | None, mark: AuditMark | None = None) -> AsyncIterator[AsyncIterator[bytes]]:
         """Give the lines of a snapshot without their ends, from a cursor on or from its beginning.
+
+        ``mark`` is that of what holds here.
 
         What comes after the last end of a line is not given. Raises Unreachable and Rejected, also between two lines.
         """
         params = {} if cursor is None else {"cursor": cursor}
+        if mark is not None:
+            params["mark"] = mark_text(mark)
         request = self._client.build_request("GET", "/v1/snapshot", params=params)
         with _network():
             response = await self._sent(request)

@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 import structlog
 
 from sidecar.core.errors import SidecarError, ValidationFailed
-from sidecar.core.feed import read_page
+from sidecar.core.feed import Page, read_page
 from sidecar.core.staleness import Instant
 from sidecar.replica.control_plane import ANSWER_SECONDS, ControlPlane, Rejected, Unreachable
 from sidecar.service.feed_store import Link
@@ -50,7 +50,8 @@ PAUSE_SECONDS_MIN: Final = 0.05
 
 UNKNOWN_TOKEN: Final = 401
 REFUSALS_OF_TOKEN: Final = frozenset({UNKNOWN_TOKEN, 403})
-REFUSALS_OF_CURSOR: Final = frozenset({400, 409})
+CONFLICT: Final = 409
+REFUSALS_OF_CURSOR: Final = frozenset({400, CONFLICT})
 """What a control plane answers where a snapshot cannot go on; a 404 may be that of a proxy before one that restarts,
 for which nothing of what has come is to be dropped."""
 
@@ -137,17 +138,26 @@ class Follower:
     async def _ask(self, asked: Instant) -> Outcome:
         wanted = self._following.wanted()
         if isinstance(wanted, WantsPage):
-            # At first, after a failure and behind a snapshot what is here is old: that nothing is newer must not wait.
-            wait = self._wait_seconds if self._is_current else 0
-            answer = min(ANSWER_SECONDS, self._answer_seconds * (1 << self._failures))
-            page = read_page(await self._plane.page(wanted.since, wanted.files_digest, wait, answer))
+            page = await self._page(wanted)
             self._head = page.head
             return await self._following.take_page(page, asked)
         return await self._take_snapshot(wanted)
 
+    async def _page(self, wanted: WantsPage) -> Page:
+        # At first, after a failure and behind a snapshot what is here is old: that nothing is newer must not wait.
+        wait = self._wait_seconds if self._is_current else 0
+        answer = min(ANSWER_SECONDS, self._answer_seconds * (1 << self._failures))
+        try:
+            given = await self._plane.page(wanted.since, wanted.files_digest, wait, wanted.mark, answer)
+        except Rejected as error:
+            if wanted.is_staged and error.status == CONFLICT:
+                await self._following.begin_anew()  # what is staged is of a state that is there no more
+            raise
+        return read_page(given)
+
     async def _take_snapshot(self, wanted: WantsSnapshot) -> Outcome:
         try:
-            async with self._plane.snapshot(wanted.cursor) as lines:
+            async with self._plane.snapshot(wanted.cursor, wanted.mark) as lines:
                 await self._following.take_snapshot(lines)
         except Rejected as error:
             if wanted.cursor is not None and error.status in REFUSALS_OF_CURSOR:

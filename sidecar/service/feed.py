@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, Forbidden
 from sidecar.core.feed import Page, TenantProfile, files_digest, files_of
+from sidecar.core.model import AuditMark
 from sidecar.core.recent import Recent
 from sidecar.core.snapshot import CompiledFiles, PolicyFiles
 from sidecar.service.access import require_alive, tenant_of
+from sidecar.service.feed_mark import mark_of, require_continued
 from sidecar.service.feed_page import Gathered
 from sidecar.service.feed_waiting import Seen, Waiting
 from sidecar.service.scope import Lookers, Scope
@@ -37,11 +39,15 @@ class Reader(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Which page is asked for: of which tenant, after which revision, and by whom who has which policy files."""
+    """Which page is asked for: of which tenant, after which revision, and by whom who has which policy files.
+
+    ``mark`` is that of the last page or snapshot that the asker has taken, None where it had none.
+    """
 
     tenant_id: str | None
     since: int
     files_digest: str | None
+    mark: AuditMark | None = None
 
 
 class Audience:
@@ -98,7 +104,8 @@ class Publisher:
         Beside them come the identities outside of the follower's subtree that told policies look into, unchanged. The
         policy files come with the last page, where the asker has others. Where the changes are not all kept any more,
         the page is empty and says ``is_compacted``. Raises as ``Audience.reader``, and Conflict where the asker knows a
-        revision that this store has not reached, as when it was put back to an older state.
+        revision that this store has not reached, or a mark that is not of its log, as when it was put back to an older
+        state.
         """
         return (await self._made(caller, asked, now_us))[0]
 
@@ -116,6 +123,7 @@ class Publisher:
                 if asked.since > head:
                     message = f"revision `{asked.since}` is not reached here, the tenant is at `{head}`"
                     raise Conflict(message, field="since")
+                require_continued(reader.part.audit, asked.mark)
                 gathered.look(reader.part.feed, reader.scope, head)
                 rounds += 1
                 if gathered.to == head or gathered.is_full or gathered.is_compacted or rounds == ROUNDS_MAX:
@@ -130,6 +138,7 @@ class Publisher:
         are_told = gathered.to == head and asked.files_digest != digest and not gathered.is_compacted
         if are_told and reader.scope.top is not None:
             gathered.add_beside(feed, reader.scope.outside)
+        is_outside_told = reader.scope.top is not None and gathered.to == head and (are_told or head > asked.since)
         return Page(
             origin=reader.part.audit.origin,
             follower_id=reader.follower_id,
@@ -150,6 +159,8 @@ class Publisher:
             files_digest=digest,
             files=files if are_told else None,
             is_compacted=gathered.is_compacted,
+            mark=mark_of(reader.part.audit),
+            outside=tuple(sorted(reader.scope.outside)) if is_outside_told else None,
             changes=() if gathered.is_compacted else gathered.changes(),
         )
 

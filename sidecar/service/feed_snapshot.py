@@ -14,7 +14,9 @@ from sidecar.core.access import Caller
 from sidecar.core.errors import Conflict, Unavailable, ValidationFailed
 from sidecar.core.feed import write_change
 from sidecar.core.feed_snapshot import MARK_EVERY, Mark, SnapshotEnd, SnapshotHead, extended, snapshot_start, write_line
+from sidecar.core.model import AuditMark
 from sidecar.service.feed import Audience, Reader
+from sidecar.service.feed_mark import mark_of, require_continued
 from sidecar.service.feed_walk import START, Place, walk_from
 from sidecar.service.store import Store
 
@@ -28,7 +30,8 @@ ROUND_LOOKS: Final = 250
 class Begun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """How far a snapshot was told: what stands in a cursor.
 
-    ``tenant_id``, ``origin`` and ``scope`` are whose snapshot it is, ``revision`` the one at which it began.
+    ``tenant_id``, ``origin`` and ``scope`` are whose snapshot it is, ``revision`` the one at which it began, ``mark``
+    where the log ended when the last record was told.
     """
 
     tenant_id: str
@@ -38,6 +41,7 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     records: int
     digest: str
     place: Place
+    mark: AuditMark
 
 
 class SnapshotTeller:
@@ -49,23 +53,34 @@ class SnapshotTeller:
         self._audience = audience
         self._is_over = is_over
 
-    def begin(self, caller: Caller, tenant_id: str | None, begun: Begun | None, now_us: int) -> Begun:
+    def begin(
+        self,
+        caller: Caller,
+        tenant_id: str | None,
+        begun: Begun | None,
+        now_us: int,
+        mark: AuditMark | None = None,
+    ) -> Begun:
         """Return where a snapshot begins, or ``begun`` once it is known that it can go on from there.
 
-        Raises as ``Audience.reader``, ValidationFailed for what is no cursor of this snapshot, and Conflict where it
-        began too long ago for the change feed to complete it.
+        ``mark`` is that of what the asker has applied, None where it has nothing. Raises as ``Audience.reader``,
+        ValidationFailed for what is no cursor of this snapshot, and Conflict where it began too long ago for the change
+        feed to complete it, or where ``mark`` or that of ``begun`` is not of this log.
         """
         with self._store.read() as txn:
             reader = self._audience.reader(txn, caller, tenant_id, now_us)
             tenant = reader.part.tenant
-            origin, revision = reader.part.audit.origin, txn.tenants.revisions(tenant.number).entities
+            log = reader.part.audit
+            origin, revision = log.origin, txn.tenants.revisions(tenant.number).entities
+            require_continued(log, mark)
             if begun is None:
                 digest = snapshot_start(origin, reader.scope.top, revision)
-                return Begun(tenant.tenant_id, origin, reader.scope.top, revision, 0, digest, START)
+                return Begun(tenant.tenant_id, origin, reader.scope.top, revision, 0, digest, START, mark_of(log))
             named = (begun.tenant_id, begun.origin, begun.scope)
             if named != (tenant.tenant_id, origin, reader.scope.top) or begun.revision > revision:
                 raise ValidationFailed("the cursor is not one of this snapshot's", field="cursor")
             next(walk_from(reader.part, reader.scope, begun.place), None)
+            require_continued(log, begun.mark)
             _require_kept(reader, begun)
             return begun
 
@@ -104,6 +119,7 @@ def _round(reader: Reader, begun: Begun, write_cursor: Callable[[Begun], str]) -
     """Return the next lines, how far the snapshot is then told, and whether that is its end."""
     lines: list[bytes] = []
     began, ended = begun.records, True
+    begun = msgspec.structs.replace(begun, mark=mark_of(reader.part.audit))
     for looked, (change, place) in enumerate(walk_from(reader.part, reader.scope, begun.place)):
         if begun.records - began == ROUND_RECORDS or looked == ROUND_LOOKS:
             ended = False
@@ -118,7 +134,8 @@ def _round(reader: Reader, begun: Begun, write_cursor: Callable[[Begun], str]) -
         if records % MARK_EVERY == 0:
             lines.append(write_line(Mark(cursor=write_cursor(begun), records=records, digest=digest)))
     if ended:
-        lines.append(write_line(SnapshotEnd(revision=begun.revision, records=begun.records, digest=begun.digest)))
+        end = SnapshotEnd(revision=begun.revision, records=begun.records, digest=begun.digest, mark=begun.mark)
+        lines.append(write_line(end))
     return b"".join(line + b"\n" for line in lines), begun, ended
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from sidecar.core.feed import Change, RecordKind
+from sidecar.core.model import AuditMark
 from sidecar.core.staleness import Contact
 
 
@@ -58,7 +59,7 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
 
     ``origin`` names the control plane's log of the tenant, ``follower_id`` is the token that it follows with, ``scope``
     the identity that this is limited to. ``revision`` is the control plane's, ``files_told_us`` the time on its clock
-    at which it told of the policy files that are here.
+    at which it told of the policy files that are here; ``mark`` is where its log ended then, None where it did not say.
     """
 
     tenant_id: str
@@ -68,13 +69,15 @@ class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     files_digest: str
     files_told_us: int = 0
+    mark: AuditMark | None = None
 
 
 class Staging(msgspec.Struct, frozen=True, kw_only=True):
     """How far a state has come that is not applied yet; all of it is of one ``origin``, tenant and ``scope``.
 
     ``since`` is the revision from which on pages complete it, which grows with each page. Of a snapshot that is not
-    complete, ``cursor`` is where it goes on, and ``records`` and ``digest`` are what it has told.
+    complete, ``cursor`` is where it goes on, and ``records`` and ``digest`` are what it has told. ``mark`` is where the
+    control plane's log ended when it told the last of what is complete.
     """
 
     origin: str
@@ -87,6 +90,7 @@ class Staging(msgspec.Struct, frozen=True, kw_only=True):
     records: int = 0
     digest: str = ""
     is_complete: bool = False
+    mark: AuditMark | None = None
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,6 +125,12 @@ class Replica(Protocol):
 
     def keep_link(self, link: Link) -> None:
         """Note how it stands."""
+
+    def outside(self) -> tuple[str, ...]:
+        """Return the identities that are here although they are outside of what is followed."""
+
+    def keep_outside(self, identity_ids: tuple[str, ...]) -> None:
+        """Note these."""
 
     def fault(self) -> str | None:
         """Return why nothing more may be decided here until someone looks, None where all is well."""

@@ -7,7 +7,7 @@ What comes in parts waits beside the records, where no decision looks.
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -15,33 +15,47 @@ from sidecar.core.directory import Tenant
 from sidecar.core.feed import FeedRefused, Page
 from sidecar.core.feed_review import review_page
 from sidecar.core.feed_snapshot import SnapshotHead
+from sidecar.core.model import AuditMark
 from sidecar.core.snapshot import PolicyFiles
 from sidecar.core.staleness import Contact, Instant
 from sidecar.service.feed_store import ReplicaState
 from sidecar.service.following_inspection import Inspection
 from sidecar.service.following_intake import ANEW, Intake
+from sidecar.service.following_outside import parted
 from sidecar.service.following_plan import Plan, key_of
 from sidecar.service.following_policies import Doorkeeper, VetPolicies
 from sidecar.service.following_staging import Stage
 from sidecar.service.following_switch import Kept, Switch, kept_in, switch
 from sidecar.service.snapshots import Snapshots
-from sidecar.service.store import Store
+from sidecar.service.store import Store, Transaction
 
 
 class WantsPage(msgspec.Struct, frozen=True):
-    """A page from revision ``since`` on is to be asked for; ``files_digest`` names the policy files that are here."""
+    """A page from revision ``since`` on is to be asked for; ``files_digest`` names the policy files that are here.
+
+    ``mark`` is where the log that it continues ended. ``is_staged`` says that it continues what is not applied yet.
+    """
 
     since: int
     files_digest: str | None
+    mark: AuditMark | None = None
+    is_staged: bool = False
 
 
 class WantsSnapshot(msgspec.Struct, frozen=True):
-    """A snapshot is to be asked for, from its mark ``cursor`` on; None from its beginning."""
+    """A snapshot is to be asked for, from its mark ``cursor`` on; None from its beginning.
+
+    ``mark`` is where the log ended that it has to continue, None where nothing holds yet.
+    """
 
     cursor: str | None
+    mark: AuditMark | None = None
 
 
 Wanted: TypeAlias = WantsPage | WantsSnapshot
+
+SHORT_MAX: Final = 500
+"""Records that are applied on the event loop, in some tens of milliseconds; more are applied beside it."""
 
 Taken = Literal["applied", "confirmed", "staged", "compacted", "ignored"]
 """What became of a page.
@@ -157,10 +171,12 @@ class Following:
             revision=page.to_revision,
             files_digest=page.files_digest,
             files_told_us=page.time_us if files is not None or kept.state is None else kept.state.files_told_us,
+            mark=page.mark,
         )
+        plan = await parted(self._store, tenant, page, plan)
         contact = Contact(asked, page.head, self._skew_us(page, asked))
-        if not plan.changes and files is None and (state, tenant, None) == (kept.state, kept.tenant, kept.staging):
-            await self._store.write(lambda txn: txn.replica.keep_contact(contact))
+        if not plan.changes and files is None and _is_same(kept, state, tenant):
+            await self._store.write(partial(_confirm, state=state, contact=contact))
             return "confirmed"
         await self._inspection.require(tenant, plan, files)
         wanted = Switch(
@@ -171,8 +187,10 @@ class Following:
             state=state,
             contact=contact,
             now_us=self._clock(),
+            outside=page.outside,
         )
-        await self._store.write(partial(switch, wanted=wanted), apart=True)
+        is_long = len(plan.changes) > SHORT_MAX
+        await self._store.write(partial(switch, wanted=wanted), apart=True, is_long=is_long)
         return "applied"
 
     def _tenant(self, kept: Kept, page: Page) -> Tenant:
@@ -204,6 +222,20 @@ class Following:
         """Return how far the control plane's clock is from all moments at which it can have answered."""
         now_us = self._instant().wall_us
         return max(page.time_us - now_us, 0) or min(page.time_us - asked.wall_us, 0)
+
+
+def _is_same(kept: Kept, state: ReplicaState, tenant: Tenant) -> bool:
+    """Whether a state is the one that holds. Logs grow by what is not followed too."""
+    here = kept.state
+    is_same = here is not None and msgspec.structs.replace(state, mark=here.mark) == here
+    return is_same and (tenant, None) == (kept.tenant, kept.staging)
+
+
+def _confirm(txn: Transaction, state: ReplicaState, contact: Contact) -> None:
+    txn.replica.keep_contact(contact)
+    here = txn.replica.state()
+    if here is not None and here.mark is None:  # from before there were marks
+        txn.replica.keep_state(state)
 
 
 def require_same(kept: Kept, origin: str, tenant_id: str) -> None:
@@ -243,11 +275,14 @@ def _is_other_source(kept: Kept, page: Page) -> bool:
 def _wanted(kept: Kept) -> Wanted:
     state, staging = kept.state, kept.staging
     if staging is not None and not staging.is_complete:
-        return WantsSnapshot(staging.cursor)
-    if staging is None and state is None:
+        return WantsSnapshot(staging.cursor, None if state is None else state.mark)
+    if staging is not None:
+        # Behind a snapshot all is told: also what went beside the records meanwhile.
+        digest = None if state is None or staging.is_snapshot else state.files_digest
+        return WantsPage(staging.since, digest, staging.mark, is_staged=True)
+    if state is None:
         return WantsSnapshot(None)
-    since = staging.since if staging is not None else state.revision if state is not None else 0
-    return WantsPage(since, None if state is None else state.files_digest)
+    return WantsPage(state.revision, state.files_digest, state.mark)
 
 
 def _has_older_files(kept: Kept, page: Page) -> bool:

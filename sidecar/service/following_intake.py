@@ -12,8 +12,9 @@ from typing import Final, Protocol
 import msgspec
 
 from sidecar.core.feed import Change, FeedRefused
-from sidecar.core.feed_review import review_change
+from sidecar.core.feed_review import review_change, review_mark
 from sidecar.core.feed_snapshot import MARK_EVERY, Mark, SnapshotEnd, SnapshotHead, extended, read_line, snapshot_start
+from sidecar.core.model import AuditMark
 from sidecar.service.feed_store import Staging
 from sidecar.service.store import Store, Transaction
 
@@ -168,17 +169,26 @@ class _Reading:
     def at_end(self, end: SnapshotEnd) -> tuple[Staging, list[Change]]:
         """Return the last that is to be staged, as ``at_mark`` does."""
         self._require(end.records, end.digest)
+        if end.mark is not None:
+            review_mark(end.mark)
         if end.revision != self._staging.began:
             raise FeedRefused(f"the snapshot ends with revision {end.revision}, it began with {self._staging.began}")
-        return self._reached(is_complete=True)
+        return self._reached(is_complete=True, mark=end.mark)
 
     def _require(self, records: int, digest: str) -> None:
         if (records, digest) != (self._records, self._digest):
             raise FeedRefused("the snapshot is not what its digest says: a record is missing, doubled or changed")
 
-    def _reached(self, *, cursor: str | None = None, is_complete: bool = False) -> tuple[Staging, list[Change]]:
+    def _reached(
+        self, *, cursor: str | None = None, is_complete: bool = False, mark: AuditMark | None = None
+    ) -> tuple[Staging, list[Change]]:
         changes, self._changes = self._changes, []
         self._staging = msgspec.structs.replace(
-            self._staging, cursor=cursor, records=self._records, digest=self._digest, is_complete=is_complete
+            self._staging,
+            cursor=cursor,
+            records=self._records,
+            digest=self._digest,
+            is_complete=is_complete,
+            mark=mark,
         )
         return self._staging, changes

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +20,8 @@ from sidecar.service.following_intake import AT_ONCE, Intake
 from sidecar.service.following_plan import Key, differs, key_of
 from sidecar.service.following_switch import Kept
 from sidecar.service.store import Store, Transaction
+
+T = TypeVar("T")
 
 
 class Stage:
@@ -45,7 +48,7 @@ class Stage:
             )
         for some in parts(page.changes, MARK_EVERY):
             await self._store.write(partial(_stage, changes=some))
-        reached = msgspec.structs.replace(staging, since=page.to_revision, is_complete=True)
+        reached = msgspec.structs.replace(staging, since=page.to_revision, is_complete=True, mark=page.mark)
         await self._store.write(lambda txn: txn.replica.keep_staging(reached))
 
     async def differing(self, kept: Kept, page: Page) -> list[Change]:
@@ -111,8 +114,8 @@ def _stage(txn: Transaction, changes: Sequence[Change]) -> None:
     txn.replica.stage(changes)
 
 
-def parts(changes: Iterable[Change], most: int) -> Iterator[list[Change]]:
-    """Yield changes in lists of at most ``most``."""
-    left = iter(changes)
+def parts(found: Iterable[T], most: int) -> Iterator[list[T]]:
+    """Yield what was ``found`` in lists of at most ``most``."""
+    left = iter(found)
     while some := list(islice(left, most)):
         yield some

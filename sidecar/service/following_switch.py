@@ -44,7 +44,8 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     """All that one switch needs.
 
     ``tenant`` is how it is to be, ``plan`` all that differs, ``files`` those that are to hold from now on, None where
-    those that do stay. ``now_us`` is the time of its records.
+    those that do stay. ``now_us`` is the time of its records, ``outside`` who is known beyond the scope from
+    now on, None for the same as before.
     """
 
     kept: Kept
@@ -54,6 +55,7 @@ class Switch(msgspec.Struct, frozen=True, kw_only=True):
     state: ReplicaState
     contact: Contact
     now_us: int
+    outside: tuple[str, ...] | None = None
 
 
 def kept_in(txn: Transaction) -> Kept:
@@ -87,6 +89,8 @@ def switch(txn: Transaction, wanted: Switch) -> None:
     txn.replica.keep_state(wanted.state)
     txn.replica.keep_contact(wanted.contact)
     txn.replica.keep_staging(None)
+    if wanted.outside is not None:
+        txn.replica.keep_outside(wanted.outside)
     for begin in range(0, max(1, len(listed)), RECORDS_MAX):
         some = listed[begin : begin + RECORDS_MAX]
         body: Body = {

@@ -8,12 +8,13 @@ the subtree downwards, so nothing costs more for what lies outside.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from sidecar.core.budget import owning_card
 from sidecar.core.directory import Identity, walk
 from sidecar.core.errors import NotFound
 from sidecar.core.feed import Change, FollowedToken
+from sidecar.core.limits import CHAIN_DEPTH_MAX
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.recent import Recent
 from sidecar.core.snapshot import TenantPolicies
@@ -51,20 +52,55 @@ class Lookers:
         return kept[1]
 
     def named(
-        self, key: tuple[int, str], among: tuple[Looker, ...], work_out: Callable[[], frozenset[str]]
+        self, key: tuple[int, str], among: tuple[Looker, ...], work_out: Callable[[], tuple[frozenset[str], bool]]
     ) -> frozenset[str]:
-        """Return the ids that lookers of the subtree ``key`` name, worked out anew only where they are others now."""
+        """Return the ids that lookers of the subtree ``key`` name, worked out anew only where they are others now.
+
+        ``work_out`` returns them, and whether they stay for as long as the lookers do.
+        """
         kept = self._named.get(key)
-        if kept is None or kept[0] is not among:
-            kept = among, work_out()
-            self._named.keep(key, kept)
-        return kept[1]
+        if kept is not None and kept[0] is among:
+            return kept[1]
+        named, is_lasting = work_out()
+        if is_lasting:
+            self._named.keep(key, (among, named))
+        return named
 
 
 def _lookers(policies: TenantPolicies) -> Iterator[Looker]:
     for entry in policies.policies.entries:
         if entry.unit.reaches:
             yield Looker(entry.unit.policy_id, entry.scope.principal.named, tuple(entry.unit.reaches))
+
+
+Find: TypeAlias = Callable[[str], Identity | None]
+
+
+class Bounds:
+    """Which identities are in a subtree or above it, remembered: parents never change."""
+
+    def __init__(self, top: str, above: Iterable[str]) -> None:
+        """Be about the subtree of ``top``, with those ``above`` it."""
+        self._above = frozenset(above)
+        self._below = dict.fromkeys(self._above, False) | {top: True}
+
+    def is_inside(self, identity_id: str, find: Find) -> bool:
+        """Whether an identity is in the subtree or above it. One that ``find`` does not find may become so."""
+        return identity_id in self._above or self.is_below(identity_id, find)
+
+    def is_below(self, identity_id: str, find: Find) -> bool:
+        """Whether an identity is in the subtree. One without an end to its chain may be so like one not found."""
+        passed: list[str] = []
+        at: str | None = identity_id
+        while at is not None and at not in self._below:
+            identity = find(at)
+            if identity is None or len(passed) == CHAIN_DEPTH_MAX:
+                return True
+            passed.append(at)
+            at = identity.parent_id
+        found = at is not None and self._below[at]
+        self._below.update(dict.fromkeys(passed, found))
+        return found
 
 
 class Scope:
@@ -80,8 +116,7 @@ class Scope:
         self._known = lookers
         self.above: tuple[Identity, ...] = () if top is None else tuple(reversed(walk(top, part.identities.get)[1:]))
         """The identities above the subtree, the root first."""
-        self._above = frozenset(identity.identity_id for identity in self.above)
-        self._below = {} if top is None else dict.fromkeys(self._above, False) | {top: True}
+        self._bounds = None if top is None else Bounds(top, (identity.identity_id for identity in self.above))
 
     def sees(self, change: Change) -> bool:
         """Whether a record that exists is told."""
@@ -107,23 +142,11 @@ class Scope:
 
     def is_inside(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree or above it. One that does not exist may become so."""
-        return identity_id in self._above or self.is_below(identity_id)
+        return self._bounds is None or self._bounds.is_inside(identity_id, self._part.identities.get)
 
     def is_below(self, identity_id: str) -> bool:
         """Whether an identity is in the subtree."""
-        if self.top is None:
-            return True
-        passed: list[str] = []
-        at: str | None = identity_id
-        while at is not None and at not in self._below:
-            identity = self._part.identities.get(at)
-            if identity is None:
-                return True
-            passed.append(at)
-            at = identity.parent_id
-        found = at is not None and self._below[at]
-        self._below.update(dict.fromkeys(passed, found))
-        return found
+        return self._bounds is None or self._bounds.is_below(identity_id, self._part.identities.get)
 
     @cached_property
     def outside(self) -> frozenset[str]:
@@ -131,7 +154,7 @@ class Scope:
         if self.top is None:
             return frozenset()
         key = (self._part.tenant.number, self.top)
-        return self._chains(self._known.named(key, self._lookers, lambda: self._named_by(self._lookers)))
+        return self._chains(self._known.named(key, self._lookers, self._named_now))
 
     def looked_into(self, policy_ids: Collection[str]) -> frozenset[str]:
         """Return those that some of the policies look into, with all above these."""
@@ -142,6 +165,11 @@ class Scope:
     @cached_property
     def _lookers(self) -> tuple[Looker, ...]:
         return self._known.of(self._part.tenant.number, self._policies())
+
+    def _named_now(self) -> tuple[frozenset[str], bool]:
+        """Return the ids that lookers name, and whether that lasts: who does not exist yet may come to be outside."""
+        principals = {identity_id for looker in self._lookers for _, identity_id in looker.principals}
+        return self._named_by(self._lookers), all(map(self._part.identities.get, principals))
 
     def _named_by(self, lookers: Iterable[Looker]) -> frozenset[str]:
         """Return the ids that lookers name, of those that can mean somebody inside."""

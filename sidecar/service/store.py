@@ -289,9 +289,10 @@ class Store(Protocol):
     def require_room(self) -> None:
         """Raise Unavailable when so little room is left that only what ends a hold may still be written."""
 
-    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False, is_long: bool = False) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk.
 
         It may run twice, and beside the event loop: it changes nothing but the transaction and waits for nothing. When
-        it raises, what shares its transaction runs again unless it is ``apart``, as what often raises should be.
+        it raises, what shares its transaction runs again unless it is ``apart``, as what often raises should be. What
+        ``is_long`` is run beside the event loop and waited for however long it takes; other writes wait behind it.
         """

@@ -5,8 +5,9 @@ waiters told: **the return of ``commit()`` is the commit point**. Alone, a piece
 the batch is what arrived in the meantime. A caller that stops waiting changes nothing: its work stands or falls with
 the batch.
 
-A batch goes to a thread beside the loop where the loop would stand still for it: while commits take long, and while
-another process writes. What arrives meanwhile is the next batch (docs/decisions/0014, 0015).
+A batch goes to a thread beside the loop where the loop would stand still for it: while commits take long, while
+another process writes, and for work that says that it is long. What arrives meanwhile is the next batch
+(docs/decisions/0014, 0015).
 """
 
 import asyncio
@@ -70,21 +71,22 @@ class Committer:
         self._thread = threading.Thread(target=self._serve, name="committer", daemon=True)
         self._thread.start()
 
-    async def submit(self, run: Callable[[Transaction], T], *, apart: bool = False) -> T:
+    async def submit(self, run: Callable[[Transaction], T], *, apart: bool = False, is_long: bool = False) -> T:
         """Run ``run`` in a durable transaction and return its result once it is on disk.
 
         Where something in its batch fails, ``run`` is run again on the state from before it; what is ``apart`` has a
-        child transaction of its own and spoils only itself, which costs a little more. Raises what ``run`` raised,
-        with nothing of it kept; Unavailable when the store has no room, too much waits, or the outcome is unknown;
-        StoreUnusable once the store is broken. Only what goes beside the loop is given up after
-        ``state.work.WAIT_SECONDS_MAX``; a commit on the loop is waited for as long as the disk takes.
+        child transaction of its own and spoils only itself, which costs a little more. What ``is_long`` is run beside
+        the loop, and waited for however long it takes. Raises what ``run`` raised, with nothing of it kept; Unavailable
+        when the store has no room, too much waits, or the outcome is unknown; StoreUnusable once the store is broken.
+        Of the rest, only what goes beside the loop is given up after ``state.work.WAIT_SECONDS_MAX``; a commit on the
+        loop is waited for as long as the disk takes.
         """
         if self._broken is not None:
             raise self._broken
         if len(self._queue) >= QUEUE_MAX:
             raise Unavailable(f"over {QUEUE_MAX} requests wait for the store, nothing was changed")
         loop = asyncio.get_running_loop()
-        work = Work(run, loop.create_future(), apart=apart)
+        work = Work(run, loop.create_future(), apart=apart, is_long=is_long)
         self._queue.append(work)
         if self._loop is not loop:  # no turn is due; another loop's, which has ended, is not waited for
             self._loop = loop
@@ -134,7 +136,7 @@ class Committer:
         if self._is_closed:
             return
         batch = self._take()
-        if self._pace.is_slow or not self._may_enter():
+        if self._pace.is_slow or any(work.is_long for work in batch) or not self._may_enter():
             self._is_aside = True
             for work in batch:
                 limit(loop, work)

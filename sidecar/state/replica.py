@@ -18,11 +18,13 @@ _FAULT: Final = b"fault"
 _STAGING: Final = b"staging"
 _SHIPPED: Final = b"shipped"
 _ACKNOWLEDGED: Final = b"acknowledged"
+_OUTSIDE: Final = b"outside"
 
 _state: Final = msgspec.msgpack.Decoder(ReplicaState)
 _contact: Final = msgspec.msgpack.Decoder(Contact)
 _link: Final = msgspec.msgpack.Decoder(Link)
 _staging: Final = msgspec.msgpack.Decoder(Staging)
+_outside: Final = msgspec.msgpack.Decoder(tuple[str, ...])
 
 T = TypeVar("T")
 
@@ -59,6 +61,14 @@ class Replica:
     def keep_link(self, link: Link) -> None:
         """Note how it stands."""
         self._put(_LINK, link)
+
+    def outside(self) -> tuple[str, ...]:
+        """Return the identities that are here although they are outside of what is followed."""
+        return self._get(_OUTSIDE, _outside) or ()
+
+    def keep_outside(self, identity_ids: tuple[str, ...]) -> None:
+        """Note these."""
+        self._put(_OUTSIDE, identity_ids)
 
     def fault(self) -> str | None:
         """Return why nothing more may be decided here until someone looks, None where all is well."""

@@ -13,7 +13,7 @@ from sidecar.state.replica import Replica
 from sidecar.state.rows import every_row
 from sidecar.state.transaction import Transaction
 
-_NAMES: Final = {b"state", b"contact", b"fault", b"link", b"staging", b"shipped", b"acknowledged"}
+_NAMES: Final = {b"state", b"contact", b"fault", b"link", b"staging", b"shipped", b"acknowledged", b"outside"}
 
 
 def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
@@ -30,6 +30,7 @@ def check_replica(txn: Txn, tables: dict[str, Table]) -> Iterator[str]:
         "staging": replica.staging,
         "shipped": replica.shipped,
         "acknowledged": replica.acknowledged,
+        "outside": replica.outside,
     }
     unreadable = [name for name, read in readers.items() if not _can(read)]
     yield from (f"the row `{name}` of the replica cannot be read" for name in unreadable)
@@ -67,6 +68,9 @@ def _check_state(whole: Transaction, state: ReplicaState, contact: Contact | Non
     digest = whole.policy_files_digest()
     if digest is None or digest.hex() != state.files_digest:
         yield "the replica has other policy files than those that hold"
+    absent = next((each for each in whole.replica.outside() if whole.of(tenant).identities.get(each) is None), None)
+    if absent is not None:
+        yield f"the replica knows identity `{absent}` from outside, which is not there"
     if contact is not None and contact.head > state.revision:
         yield f"the replica was confirmed revision {contact.head}, and is at {state.revision}"
     size = whole.of(tenant).audit.head().next_index

@@ -68,9 +68,9 @@ class LmdbStore:
         """Give the committed state of this moment; nothing may be awaited inside."""
         return Reading(self._environment, self._fail)
 
-    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, apart: bool = False, is_long: bool = False) -> T:
         """Run ``work`` in a durable transaction and return its result once it is on disk."""
-        return await self._committer.submit(work, apart=apart)
+        return await self._committer.submit(work, apart=apart, is_long=is_long)
 
     def require_room(self) -> None:
         """Raise Unavailable when so little room is left that only what ends a hold may still be written."""

@@ -20,13 +20,15 @@ long as the disk does, and no timer runs (docs/decisions/0014).
 class Work(msgspec.Struct):
     """One piece of work and who waits for it.
 
-    ``apart`` asks for a transaction inside that of its batch. ``cause`` is what went wrong and ``error`` what the
+    ``apart`` asks for a transaction inside that of its batch. ``is_long`` says that the loop would stand still for it:
+    it is done beside the loop however long it takes. ``cause`` is what went wrong and ``error`` what the
     waiter is told of it; ``timer`` runs where it may take long.
     """
 
     run: Callable[[Transaction], object]
     future: asyncio.Future[object]
     apart: bool = False
+    is_long: bool = False
     timer: asyncio.TimerHandle | None = None
     outcome: object = None
     error: Exception | None = None
@@ -47,8 +49,11 @@ def resolve(works: list[Work]) -> None:
 
 
 def limit(loop: asyncio.AbstractEventLoop, work: Work) -> None:
-    """Let the waiter of ``work`` give up after a while, where another process or a slow disk may keep it waiting."""
-    if work.timer is None:
+    """Let the waiter of ``work`` give up after a while, where another process or a slow disk may keep it waiting.
+
+    Who knows that it takes long waits for its end.
+    """
+    if work.timer is None and not work.is_long:
         work.timer = loop.call_later(WAIT_SECONDS_MAX, _give_up, work)
 
 

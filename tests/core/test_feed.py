@@ -13,6 +13,7 @@ from sidecar.core.access import Former, Token
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity
+from sidecar.core.errors import ValidationFailed
 from sidecar.core.feed import (
     Change,
     FeedRefused,
@@ -21,12 +22,15 @@ from sidecar.core.feed import (
     TenantProfile,
     files_digest,
     files_of,
+    mark_of_text,
+    mark_text,
     read_change,
     read_page,
     state_digest,
     write_change,
     write_page,
 )
+from sidecar.core.model import AuditMark
 from sidecar.core.rates import RateLimit
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile
 
@@ -227,3 +231,14 @@ def test_two_states_have_one_digest_only_when_they_are_the_same() -> None:
     assert state_digest(CHANGES) != state_digest(CHANGES[1:])
     other = msgspec.structs.replace(CHANGES[0], value=msgspec.structs.replace(IDENTITY, status="suspended"))
     assert state_digest(CHANGES) != state_digest((other, *CHANGES[1:]))
+
+
+def test_a_mark_is_asked_for_as_it_was_told() -> None:
+    mark = AuditMark(12, "A" * 43)
+    assert mark_of_text(mark_text(mark)) == mark
+
+
+@pytest.mark.parametrize("text", ["", "3", ":", "3:", "03:" + "A" * 43, "-3:" + "A" * 43, "3:" + "A" * 42 + "B"])
+def test_what_names_no_record_is_no_mark(text: str) -> None:
+    with pytest.raises(ValidationFailed, match="the number of a record and its hash"):
+        mark_of_text(text)

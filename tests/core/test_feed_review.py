@@ -11,6 +11,7 @@ from sidecar.core.cards import Card, ExternalRef
 from sidecar.core.directory import Identity
 from sidecar.core.feed import Change, FeedRefused, FollowedToken, Page, TenantProfile
 from sidecar.core.feed_review import review_page
+from sidecar.core.model import AuditMark
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile
 
 ROOT = Identity(identity_id="root", parent_id=None, type="user", name="Root", created_at_us=1, revision=1)
@@ -149,6 +150,10 @@ def test_what_does_not_fit_itself_is_refused(change: Change, sentence: str) -> N
             "policy files of another tenant",
         ),
         ({"changes": (GONE, GONE)}, "policy `pol_2` comes twice"),
+        ({"outside": ("ann",)}, "what is outside of the whole tenant"),
+        ({"mark": AuditMark(3, "A")}, "the end of the log that is told is none"),
+        ({"mark": AuditMark(-3, "A" * 43)}, "the end of the log that is told is none"),
+        ({"mark": AuditMark(3, "A" * 43), "is_compacted": True, "follower_id": None}, "is none of a follower"),
     ],
 )
 def test_a_page_that_is_none_is_refused(fields: dict[str, Any], sentence: str) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from sidecar.core.feed import Change, FeedRefused, write_change
 from sidecar.core.feed_snapshot import Mark, SnapshotEnd, SnapshotHead, extended, read_line, snapshot_start, write_line
+from sidecar.core.model import AuditMark
 
 DIGEST = "a" * 64
 HEAD = SnapshotHead(origin="o", tenant_id="t", scope=None, revision=7, records=0, digest=DIGEST)
@@ -12,7 +13,13 @@ GONE = Change(kind="card", id="card_1", revision=3)
 
 
 @pytest.mark.parametrize(
-    "line", [HEAD, Mark(cursor="c", records=500, digest=DIGEST), SnapshotEnd(revision=7, records=501, digest=DIGEST)]
+    "line",
+    [
+        HEAD,
+        Mark(cursor="c", records=500, digest=DIGEST),
+        SnapshotEnd(revision=7, records=501, digest=DIGEST),
+        SnapshotEnd(revision=7, records=501, digest=DIGEST, mark=AuditMark(3, "A" * 43)),
+    ],
 )
 def test_a_line_is_read_as_it_was_written(line: SnapshotHead | Mark | SnapshotEnd) -> None:
     written = write_line(line)

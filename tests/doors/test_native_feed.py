@@ -106,6 +106,10 @@ def test_a_page_is_compressed_for_whoever_takes_that(house: House) -> None:
         ("?files=abc", "files"),
         ("?files=" + "A" * 64, "files"),
         ("?until=3", "until"),
+        ("?mark=", "mark"),
+        ("?mark=3", "mark"),
+        ("?mark=03:" + "A" * 43, "mark"),
+        ("?mark=3:" + "A" * 42 + "B", "mark"),
         ("?since=1&since=2", None),
     ],
 )

@@ -160,3 +160,28 @@ def test_hours_between_the_clocks_stop_decisions_until_they_agree(tmp_path: Path
         simulator.lift()
         pair.add("something newer")
         poll(lambda: pair.looks() == pair.pays() == [], SECONDS)
+
+
+def test_a_control_plane_that_was_restored_and_went_on_otherwise_is_refused(tmp_path: Path) -> None:
+    """Though it has the same address, the same tokens and a higher revision: what it says now is another story."""
+    with Following(tmp_path) as pair:
+        database = pair.plane.data_dir / "db" / "data.mdb"
+        pair.follower.start()
+        assert pair.plane.stop() == 0
+        backup = database.read_bytes()
+        pair.plane.start()
+        lost = pair.add("made after the backup")
+        poll(lambda: pair.knows(lost), SECONDS)
+        pair.plane.kill()
+        database.write_bytes(backup)
+        pair.plane.start()
+        others = [pair.add(f"made instead, {number}") for number in range(3)]
+        poll(
+            lambda: any("was restored or is another one" in each for each in reasons(pair.follower, "feed_not_taken")),
+            SECONDS,
+        )
+        assert pair.knows(lost)
+        assert not any(map(pair.knows, others))
+        assert "was restored or is another one" in pair.seen()["last_error"]
+        assert pair.follower.stop() == 0
+        check_at_rest(pair.follower.data_dir)

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from sidecar.core.errors import PolicyInvalid, Unavailable
 from sidecar.core.feed import FeedRefused, Page, TenantProfile, write_page
+from sidecar.core.model import AuditMark
 from sidecar.core.staleness import Instant
 from sidecar.replica import follow as module
 from sidecar.replica.control_plane import RETRY_AFTER_SECONDS_MAX, ControlPlane
@@ -157,8 +158,8 @@ def events(run: Callable[[], object]) -> list[str]:
 def test_a_page_is_asked_for_as_it_is_wanted_and_its_age_counts_from_before_the_asking(stage: Stage) -> None:
     stage.step()
     before = stage.instant()
-    stage.step(wants=WantsPage(7, "ab12"))
-    assert str(stage.requests[-1].url) == f"{URL}/v1/changes?since=7&wait=5&files=ab12"
+    stage.step(wants=WantsPage(7, "ab12", AuditMark(3, "Zm9v")))
+    assert str(stage.requests[-1].url) == f"{URL}/v1/changes?since=7&wait=5&files=ab12&mark=3%3AZm9v"
     assert stage.script.asked[-1] == before
 
 
@@ -206,8 +207,9 @@ def test_a_snapshot_is_asked_for_from_where_it_goes_on(stage: Stage) -> None:
     stage.answer = httpx.Response(200, content=b"a\nb\n")
     assert stage.step(wants=WantsSnapshot(None)) == 0
     stage.answer = httpx.Response(200, content=b"c\n")
-    assert stage.step(wants=WantsSnapshot("there")) == 0
-    assert [str(request.url) for request in stage.requests] == [f"{URL}/v1/snapshot", f"{URL}/v1/snapshot?cursor=there"]
+    assert stage.step(wants=WantsSnapshot("there", AuditMark(3, "Zm9v"))) == 0
+    further = f"{URL}/v1/snapshot?cursor=there&mark=3%3AZm9v"
+    assert [str(request.url) for request in stage.requests] == [f"{URL}/v1/snapshot", further]
     assert stage.script.lines == [b"a", b"b", b"c"]
     assert stage.counted == ["staged", "staged"]
 
@@ -314,6 +316,17 @@ def test_a_snapshot_that_cannot_go_on_is_begun_anew(stage: Stage, status: int) -
     stage.step(wants=WantsSnapshot("there"))
     assert stage.script.begun_anew == 1
     assert stage.counted == ["refused", "refused"]
+
+
+def test_what_is_staged_of_a_state_that_is_there_no_more_is_dropped(stage: Stage) -> None:
+    """What holds is kept whatever is answered."""
+    answer = httpx.Response(409, json={"error": "restored"})
+    stage.step(wants=WantsPage(7, None), answer=answer)
+    stage.step(wants=WantsPage(7, None, is_staged=True), answer=httpx.Response(403))
+    assert stage.script.begun_anew == 0
+    stage.step(wants=WantsPage(7, None, is_staged=True), answer=answer)
+    assert stage.script.begun_anew == 1
+    assert stage.counted == ["refused"] * 3
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,10 @@ FAULTS_IN_A_THOUSAND: Final = 400
 
 
 def test_a_hundred_followers_converge_after_random_faults(tmp_path: Path) -> None:
-    """Whatever each of them met, in the end those of one scope have the same records, and these are the right ones."""
+    """Whatever each of them met, in the end those of one scope have the same records, and these are the right ones.
+
+    They are those that a new follower gets, and no others.
+    """
     random, clock, vet = Random(7), SetClock(), VettingHere()
     with ExitStack() as held:
         runner = held.enter_context(asyncio.Runner())
@@ -50,6 +53,7 @@ def test_a_hundred_followers_converge_after_random_faults(tmp_path: Path) -> Non
         ]
         for follower in followers:
             held.enter_context(follower)
+        late = [house.follower_token(scope)[0] for scope in SCOPES]
         upheaval.note()
 
         async def step_all() -> None:
@@ -69,6 +73,14 @@ def test_a_hundred_followers_converge_after_random_faults(tmp_path: Path) -> Non
             runner.run(step_all())
             clock.now_us += MICRO
         check(upheaval, followers)
+        honest = Simulator(house.upstream)
+        for number, token in enumerate(late):
+            fresh = FollowerHouse(
+                tmp_path / f"fresh{number}", runner, clock, honest.transport, token, vet, number=FOLLOWERS + number
+            )
+            held.enter_context(fresh)
+            fresh.catch_up()
+            assert fresh.state().digest() == followers[number].state().digest()
 
 
 def check(upheaval: Upheaval, followers: list[FollowerHouse]) -> None:

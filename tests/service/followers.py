@@ -113,12 +113,12 @@ class Follower(World):
         It is told to the same follower whichever token asks, as a token of another scope may.
         """
         wanted = self.following.wanted()
-        digest = wanted.files_digest if isinstance(wanted, WantsPage) else None
+        digest, mark = (wanted.files_digest, wanted.mark) if isinstance(wanted, WantsPage) else (None, None)
         if since is None:
             assert isinstance(wanted, WantsPage)
             since = wanted.since
         self.control.now_us += 1
-        page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest), self.control.now_us))
+        page = self.control.run(self.publisher.page(self.caller, Asked(None, since, digest, mark), self.control.now_us))
         return read_page(write_page(msgspec.structs.replace(page, follower_id=self.follower_id)))
 
     def lines(self, begun: Begun | None = None) -> list[bytes]:
@@ -130,7 +130,9 @@ class Follower(World):
             return at.digest
 
         async def read() -> bytes:
-            at = self.teller.begin(self.caller, None, begun, self.control.now_us)
+            wanted = self.following.wanted()
+            mark = wanted.mark if isinstance(wanted, WantsSnapshot) else None
+            at = self.teller.begin(self.caller, None, begun, self.control.now_us, mark)
             told = self.teller.lines(self.caller, at, write, lambda: self.control.now_us)
             return b"".join([each async for each in told])
 

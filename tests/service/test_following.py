@@ -1,6 +1,7 @@
 """A follower applies what a control plane tells whole or not at all, in order and never back."""
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sidecar.core.budget import Budget
 from sidecar.core.directory import Identity
 from sidecar.core.errors import NotFound, PolicyInvalid, Unavailable
 from sidecar.core.feed import Change, FeedRefused, Page, write_change
+from sidecar.core.model import AuditMark
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
 from sidecar.core.snapshot import PolicyRecord, SourceFile
@@ -19,11 +21,14 @@ from sidecar.core.windows import Period
 from sidecar.replica.vetting import FeedVetting
 from sidecar.service.budget_changes import BudgetPatch
 from sidecar.service.card_drafts import CardDraft
+from sidecar.service.feed_mark import mark_of
 from sidecar.service.following import WantsPage, WantsSnapshot
 from sidecar.service.following_plan import Plan
 from sidecar.service.following_policies import Doorkeeper
+from sidecar.service.following_switch import Switch, switch
 from sidecar.service.tenants import TenantPatch
 from sidecar.service.treasury import CardDesk
+from sidecar.state.transaction import Transaction
 from tests.service.builders import OPERATOR, SECOND, World, codes, limit, only_schemas, payment, tool_call
 from tests.service.flotilla import trusting
 from tests.service.followers import Follower, followed_digest, follower_token, forget_changes, revision_of
@@ -61,6 +66,12 @@ def same(follower: Follower) -> bool:
     return (followed_digest(follower), revision_of(follower)) == (followed_digest(control), revision_of(control))
 
 
+def mark_in(control: World) -> AuditMark:
+    """The end of the control plane's log of the tenant."""
+    with control.look() as part:
+        return mark_of(part.audit)
+
+
 # --- The way of a change ----------------------------------------------------------------------------------------------
 
 
@@ -69,7 +80,7 @@ def test_a_first_start_takes_a_snapshot_and_the_page_behind_it(follower: Followe
     follower.take_lines(follower.wanted_lines())
     staging = follower.staging
     assert staging is not None
-    assert follower.following.wanted() == WantsPage(staging.since, None)
+    assert follower.following.wanted() == WantsPage(staging.since, None, mark_in(follower.control), is_staged=True)
     assert follower.state is None
     assert follower.take(follower.page()) == "applied"
     assert same(follower)
@@ -141,7 +152,9 @@ def test_a_revision_without_a_followed_change_is_reached_too(follower: Follower)
 def test_what_was_applied_survives_a_restart(follower: Follower) -> None:
     follower.sync()
     follower.restart()
-    assert follower.following.wanted() == WantsPage(revision_of(follower.control), follower.page().files_digest)
+    assert follower.following.wanted() == WantsPage(
+        revision_of(follower.control), follower.page().files_digest, mark_in(follower.control)
+    )
     assert follower.take(follower.page()) == "confirmed"
     assert follower.decide(payment("20", "bob")).allowed
 
@@ -169,6 +182,23 @@ def test_more_than_one_list_of_records_tells_of_a_big_change(
     monkeypatch.setattr("sidecar.service.following_switch.RECORDS_MAX", 2)
     follower.sync()
     assert follower.kinds() == ["open", "followed", "followed", "followed"]
+    assert same(follower)
+
+
+def test_what_takes_long_is_applied_beside_the_loop(follower: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a server that applies much still says that it lives."""
+    monkeypatch.setattr("sidecar.service.following.SHORT_MAX", 1)
+    threads: list[tuple[int, bool]] = []
+
+    def noting(txn: Transaction, wanted: Switch) -> None:
+        threads.append((len(wanted.plan.changes), threading.current_thread() is threading.main_thread()))
+        switch(txn, wanted)
+
+    monkeypatch.setattr("sidecar.service.following.switch", noting)
+    follower.sync()
+    follower.control.identity("ann")
+    follower.sync()
+    assert threads == [(5, False), (1, True)]
     assert same(follower)
 
 
@@ -225,8 +255,10 @@ def test_a_snapshot_replaces_what_it_does_not_tell_of(follower: Follower) -> Non
     control.run(control.legislator.delete(OPERATOR, "t_one", rule, control.now_us))
     control.identity("ann")
     forget_changes(control)
+    held = follower.state
+    assert held is not None
     assert follower.take(follower.page()) == "compacted"
-    assert follower.following.wanted() == WantsSnapshot(None)
+    assert follower.following.wanted() == WantsSnapshot(None, held.mark)
     assert follower.decide(payment("20", "bob")).allowed
     follower.sync()
     assert same(follower)
@@ -542,7 +574,7 @@ def test_a_full_disk_keeps_the_last_good_state(tmp_path: Path, control: World) -
         write = follower.store.write
         full = Unavailable("the disk is full")
 
-        async def refused(work: object, *, apart: bool = False) -> object:  # noqa: ARG001 -- as a store takes them
+        async def refused(*_: object, **__: object) -> object:
             raise full
 
         follower.store.write = refused  # type: ignore[method-assign, assignment]

@@ -571,6 +571,27 @@ def in_thread(_: Transaction) -> str:
     return threading.current_thread().name
 
 
+def test_long_work_is_done_beside_the_loop_and_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes meanwhile waits behind it no longer than behind any other work, and is done all the same."""
+    monkeypatch.setattr(work, "WAIT_SECONDS_MAX", 0.01)
+    may_end = threading.Event()
+
+    def take_long(_: Transaction) -> str:
+        assert may_end.wait(PATIENCE)
+        return threading.current_thread().name
+
+    async def call() -> tuple[str, str]:
+        long = asyncio.create_task(bench.committer.submit(take_long, is_long=True))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="did not answer within"):
+            await bench.committer.submit(add(1))
+        may_end.set()
+        return await long, await bench.committer.submit(in_thread)
+
+    assert run(call()) == ("committer", "MainThread")
+    assert bench.stored() == [1]
+
+
 @pytest.mark.parametrize("number", [1, BATCH_MAX])
 def test_a_slow_disk_sends_commits_aside_while_the_loop_goes_on_and_a_quick_one_brings_them_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int

@@ -96,6 +96,8 @@ def stage(key: bytes, value: bytes) -> Break:
         (put(b"link", b"x"), "the row `link` of the replica cannot be read"),
         (put(b"fault", b"\xff"), "the row `fault` of the replica cannot be read"),
         (put(b"shipped", b"x"), "the row `shipped` of the replica cannot be read"),
+        (put(b"outside", b"x"), "the row `outside` of the replica cannot be read"),
+        (put(b"outside", encode(["zed"])), "knows identity `zed` from outside, which is not there"),
         (put(b"shipped", U64.pack(99)), "the replica has shipped 99 records, its log has 3"),
         (put(b"contact", contact(99)), "the replica was confirmed revision 99, and is at"),
         (drop_state, "the replica follows nothing, and tells of a contact"),

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.feed import Page, write_page
+from sidecar.core.feed import Page, mark_of_text, write_page
+from sidecar.core.model import AuditMark
 from sidecar.doors.native.feed_answers import FeedPage
 from sidecar.doors.wire.compression import compressed
 from sidecar.doors.wire.endpoint import Ask, Call
@@ -47,7 +48,7 @@ class FeedCalls:
             method="GET",
             path="/v1/changes",
             run=self.get_changes,
-            query=frozenset({"since", "files", "wait"}),
+            query=frozenset({"since", "files", "wait", "mark"}),
             is_long=True,
             answer=FeedPage,
             further={304: None},
@@ -57,7 +58,7 @@ class FeedCalls:
             method="GET",
             path="/v1/snapshot",
             run=self.get_snapshot,
-            query=frozenset({"cursor"}),
+            query=frozenset({"cursor", "mark"}),
             is_long=True,
             answer=str,
             content_type=NDJSON,
@@ -68,9 +69,10 @@ class FeedCalls:
         """Tell what changed after a revision, or wait until something does.
 
         The answer has an `ETag`; with `If-None-Match`, what is the same is answered 304. A revision that is not reached
-        here is a 409.
+        here is a 409, and so is a `mark` (of the last page or snapshot that was taken) that the log does not have: this
+        server was restored from a backup, or is another one.
         """
-        asked = Asked(ask.tenant_id(), integer(ask.query, "since", default=0), _files_digest(ask))
+        asked = Asked(ask.tenant_id(), integer(ask.query, "since", default=0), _files_digest(ask), _mark(ask))
         wait = integer(ask.query, "wait", default=0)
         if wait > WAIT_SECONDS_MAX:
             raise ValidationFailed(f"a call waits for {WAIT_SECONDS_MAX} s at most", field="wait")
@@ -86,11 +88,11 @@ class FeedCalls:
 
         Between them are marks, whose `cursor` goes on there when the stream was cut off, and at its end a line that
         says so. What changed meanwhile is told by `GET /v1/changes` since the `revision` of the first line; a cursor
-        from before what is kept of the changes is a 409.
+        from before what is kept of the changes is a 409, and so is a `mark` that the log does not have.
         """
         cursor = ask.query.get("cursor")
         begun = None if cursor is None else read_cursor(cursor)
-        begun = self._teller.begin(ask.caller, ask.tenant_id(), begun, ask.now_us)
+        begun = self._teller.begin(ask.caller, ask.tenant_id(), begun, ask.now_us, _mark(ask))
         chunks = self._teller.lines(ask.caller, begun, write_cursor, self._clock)
         return compressed(Answer(200, content_type=NDJSON, chunks=chunks), _header(ask, b"accept-encoding"))
 
@@ -104,6 +106,11 @@ def _files_digest(ask: Ask) -> str | None:
     if text is not None and _DIGEST.fullmatch(text) is None:
         raise ValidationFailed("`files` is a SHA-256 in lower-case hexadecimal", field="files")
     return text
+
+
+def _mark(ask: Ask) -> AuditMark | None:
+    text = ask.query.get("mark")
+    return None if text is None else mark_of_text(text)
 
 
 def _entity_tag(page: Page) -> str:

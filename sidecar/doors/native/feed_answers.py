@@ -50,11 +50,20 @@ class HeldFiles(TypedDict):
     by_tenant: dict[str, list[PolicyFile]]
 
 
+class LogMark(TypedDict):
+    """A record of the log by its number, and its hash."""
+
+    seq: int
+    hash: str
+
+
 class FeedPage(TypedDict):
     """What changed after `from_revision` up to `to_revision`; more pages follow while that is below `head`.
 
     `origin` names the log of the tenant, and so the store. Where `is_compacted` is true, a snapshot is to be taken.
-    `files` come with the last page, and only where the asker has others. `digest` is that of all other fields, as JSON
+    `files` come with the last page, and only where the asker has others. `mark` is the newest record of the log, which
+    the next question names. `outside` are all identities beyond a subtree that its follower has reason to know; it
+    comes with a last page that tells anything. `digest` is that of all other fields, as JSON
     without spaces and with its keys in order.
     """
 
@@ -70,5 +79,7 @@ class FeedPage(TypedDict):
     files_digest: Digest
     files: HeldFiles | None
     is_compacted: bool
+    mark: LogMark | None
+    outside: list[str] | None
     changes: list[FeedChange]
     digest: Digest

@@ -71,6 +71,14 @@ IN_QUERY: Final[Mapping[str, object]] = MappingProxyType(
         "cursor": Annotated[str, Meta(description="the `next_cursor` of the page before")],
         "/v1/snapshot?cursor": Annotated[str, Meta(description="the `cursor` of the last mark that was read")],
         "since": Annotated[int, Meta(description="changes after this revision", extra_json_schema=_PLACE)],
+        "mark": Annotated[
+            str,
+            Meta(
+                description="`seq` and `hash`, with a colon between, of the `mark` of the last page or snapshot that"
+                " was taken: 409 where the log does not have that record any more",
+                pattern="^(0|[1-9][0-9]{0,15}):[A-Za-z0-9_-]{43}$",
+            ),
+        ],
         "files": Annotated[
             str, Meta(description="the `files_digest` of the policy files that are known", pattern="^[0-9a-f]{64}$")
         ],
