@@ -21,6 +21,15 @@ from sidecar.core.staleness import Contact, Instant
 from sidecar.service.feed_store import ReplicaState
 from sidecar.service.following_inspection import Inspection
 from sidecar.service.following_intake import ANEW, Intake
+from sidecar.service.following_order import (
+    files_of_page,
+    has_older_files,
+    is_other_source,
+    require_newer,
+    require_next,
+    require_same,
+    require_same_follower,
+)
 from sidecar.service.following_outside import parted
 from sidecar.service.following_plan import Plan, key_of
 from sidecar.service.following_policies import Doorkeeper, VetPolicies
@@ -116,15 +125,15 @@ class Following:
         review_page(page)
         kept = self._kept()
         require_same(kept, page.origin, page.tenant.tenant_id)
-        _require_same_follower(kept, page)
-        if page.is_compacted or _is_other_source(kept, page):
+        require_same_follower(kept, page)
+        if page.is_compacted or is_other_source(kept, page):
             await self.begin_anew()
             return "compacted"
         wanted = _wanted(kept)
-        if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since or _has_older_files(kept, page):
+        if isinstance(wanted, WantsSnapshot) or page.from_revision < wanted.since or has_older_files(kept, page):
             return "ignored"
-        _require_next(page, wanted.since)
-        files = _files_of(kept, page) if page.is_last else None
+        require_next(page, wanted.since)
+        files = files_of_page(kept, page) if page.is_last else None
         if page.is_last:
             await self._confirm_log()
         if kept.staging is None and page.is_last:
@@ -149,7 +158,7 @@ class Following:
 
         def accept(head: SnapshotHead) -> None:
             require_same(kept, head.origin, head.tenant_id)
-            _require_newer(kept, head.revision)
+            require_newer(kept, head.revision)
 
         await self._intake.take(lines, accept)
 
@@ -238,40 +247,6 @@ def _confirm(txn: Transaction, state: ReplicaState, contact: Contact) -> None:
         txn.replica.keep_state(state)
 
 
-def require_same(kept: Kept, origin: str, tenant_id: str) -> None:
-    """Raise FeedRefused for what comes from another control plane, or of another tenant, than what is here."""
-    state = kept.state
-    if state is not None and (state.origin, state.tenant_id) != (origin, tenant_id):
-        here = f"tenant `{state.tenant_id}` of the log `{state.origin}`"
-        raise FeedRefused(
-            f"this data directory follows {here}, and what came is of tenant `{tenant_id}` of the log `{origin}`;"
-            " use an empty one"
-        )
-
-
-def _require_same_follower(kept: Kept, page: Page) -> None:
-    """Raise FeedRefused where the control plane knows the token as another follower than the one that decided here.
-
-    What it holds for decisions of this data directory ends by the word of that follower alone, and what was used of
-    budgets that are decided here was that follower's to use.
-    """
-    state = kept.state
-    if state is not None and state.follower_id != page.follower_id:
-        raise FeedRefused(
-            f"this data directory is that of the follower `{state.follower_id}`, and the token that of"
-            f" `{page.follower_id}`; rotate the first one's token, or use an empty data directory"
-        )
-
-
-def _is_other_source(kept: Kept, page: Page) -> bool:
-    """Whether a page continues something else than what it was asked for."""
-    if kept.staging is not None:
-        staging = kept.staging
-        told = (page.origin, page.tenant.tenant_id, page.scope)
-        return staging.is_complete and (staging.origin, staging.tenant_id, staging.scope) != told
-    return kept.state is not None and kept.state.scope != page.scope
-
-
 def _wanted(kept: Kept) -> Wanted:
     state, staging = kept.state, kept.staging
     if staging is not None and not staging.is_complete:
@@ -283,32 +258,3 @@ def _wanted(kept: Kept) -> Wanted:
     if state is None:
         return WantsSnapshot(None)
     return WantsPage(state.revision, state.files_digest, state.mark)
-
-
-def _has_older_files(kept: Kept, page: Page) -> bool:
-    """Whether a page has other policy files than those here, and is older than the one that brought these.
-
-    No revision counts them, so the control plane's clock has to tell, which never goes back for long.
-    """
-    state = kept.state
-    return state is not None and page.files_digest != state.files_digest and page.time_us < state.files_told_us
-
-
-def _files_of(kept: Kept, page: Page) -> PolicyFiles | None:
-    """Return the policy files that come with the last page, None where those that are here stay."""
-    if kept.state is not None and page.files_digest == kept.state.files_digest:
-        return None
-    if page.files is None:
-        raise FeedRefused("the page names other policy files than those that are here, and leaves them out")
-    return page.files
-
-
-def _require_newer(kept: Kept, revision: int) -> None:
-    if kept.state is not None and revision < kept.state.revision:
-        here = kept.state.revision
-        raise FeedRefused(f"the control plane is at revision {revision}, which is older than {here}, that is here")
-
-
-def _require_next(page: Page, since: int) -> None:
-    if page.from_revision > since:
-        raise FeedRefused(f"the page begins at revision {page.from_revision}, expected {since}: something is missing")

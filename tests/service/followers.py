@@ -148,9 +148,9 @@ class Follower(World):
         """Take a page that was asked for just now."""
         taken = self.run(self.following.take_page(page, self.instant()))
         with self.store.read() as txn:
-            is_acknowledged = txn.replica.acknowledged() == self.caller.name
+            is_acknowledged = txn.replica.acknowledged() == self.follower_id
         if not is_acknowledged:  # nothing is shipped, as if all were
-            self.write(lambda txn: txn.replica.acknowledge(self.caller.name))
+            self.write(lambda txn: txn.replica.acknowledge(self.follower_id))
         return taken
 
     def take_lines(self, lines: Iterable[bytes]) -> None:
