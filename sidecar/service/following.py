@@ -144,7 +144,11 @@ class Following:
             return "staged"
         # The last page is not staged: where it is refused, the next one must be able to tell the same otherwise.
         changes = await self._stage.differing(kept, page)
-        taken = await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
+        try:
+            taken = await self._apply(kept, page, asked, files, Plan({key_of(change): change for change in changes}))
+        except FeedRefused:
+            await self.begin_anew()  # what does not hold together may be what is staged: no page would ever mend it
+            raise
         await self._intake.clear()
         return taken
 

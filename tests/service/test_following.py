@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from sidecar.core.budget import Budget
 from sidecar.core.directory import Identity
 from sidecar.core.errors import NotFound, PolicyInvalid, Unavailable
 from sidecar.core.feed import Change, FeedRefused, Page, write_change
+from sidecar.core.feed_snapshot import SnapshotEnd, SnapshotHead, extended, read_line, write_line
 from sidecar.core.model import AuditMark
 from sidecar.core.money import Major
 from sidecar.core.rules import Rules
@@ -300,6 +302,18 @@ def test_a_control_plane_that_was_replaced_in_between_is_begun_anew(follower: Fo
     assert same(follower)
 
 
+def without(lines: list[bytes], part: bytes) -> list[bytes]:
+    """A snapshot in one piece that leaves out the records with that part, and says that it is whole."""
+    head, *others = lines
+    begun = read_line(head)
+    assert isinstance(begun, SnapshotHead)
+    kept = [line for line in others if isinstance(read_line(line), Change) and part not in line]
+    digest = reduce(extended, kept, begun.digest)
+    end = read_line(others[-1])
+    assert isinstance(end, SnapshotEnd)
+    return [head, *kept, write_line(msgspec.structs.replace(end, records=len(kept), digest=digest))]
+
+
 def changed(lines: list[bytes], number: int, old: bytes, new: bytes) -> list[bytes]:
     """The lines with one of them changed, which has ``old``."""
     assert old in lines[number]
@@ -390,7 +404,7 @@ def test_a_snapshot_is_completed_by_a_page_of_its_own_tenant(follower: Follower)
 
 
 def test_a_refused_page_behind_a_snapshot_leaves_no_trace(follower: Follower) -> None:
-    """What was wrong in it may never be told again, so it must not wait among what is staged."""
+    """Nobody knows whether the page was wrong or what it was to complete, so all is asked for once more."""
     follower.take_lines(follower.wanted_lines())
     follower.control.identity("ann")
     page = follower.page()
@@ -400,7 +414,17 @@ def test_a_refused_page_behind_a_snapshot_leaves_no_trace(follower: Follower) ->
     wrong = msgspec.structs.replace(ann, id="orphan", owner="nobody", value=orphan)
     with pytest.raises(FeedRefused, match="nobody"):
         follower.take(msgspec.structs.replace(page, changes=(wrong,)))
-    assert follower.take(page) == "applied"
+    follower.sync()
+    assert same(follower)
+
+
+def test_a_snapshot_that_does_not_hold_together_is_taken_once_more(follower: Follower) -> None:
+    """Its lines are as they were told, and no page behind it would ever mend it."""
+    follower.take_lines(without(follower.wanted_lines(), b'"parent_id":null'))
+    with pytest.raises(FeedRefused, match="is not there"):
+        follower.take(follower.page())
+    assert follower.following.wanted() == WantsSnapshot(None)
+    follower.sync()
     assert same(follower)
 
 
