@@ -19,7 +19,7 @@ from tests.process.following import SECONDS, Following
 from tests.process.server import Client, Document, Lost, Refused, check_at_rest, poll, run_sidecar
 
 BUYERS = 4
-KILLS_PER_LIFE = 4
+KILLS_PER_LIFE = 12
 """Of the kills that the crash test of one server makes, one in so many is made here: two servers start more slowly."""
 
 MOMENT_SECONDS_MAX = 0.7

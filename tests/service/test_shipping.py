@@ -192,3 +192,20 @@ def test_nothing_is_decided_before_the_control_plane_knows_the_log(fleet: Fleet)
     fleet.below.write(lambda txn: txn.replica.acknowledge("tok_of_before"))
     taken(fleet, len(fleet.bodies()))  # it was known already what it has
     fleet.below.decide(tool_call("ann"))
+
+
+def test_a_control_plane_that_has_nothing_is_told_everything_again(fleet: Fleet) -> None:
+    """As after it was set back to before this follower: its token stays known here."""
+    fleet.ship()
+    taken(fleet, 0)
+    assert fleet.shipping.backlog() == len(fleet.bodies())
+    fleet.ship()
+    assert fleet.stored() == fleet.bodies()
+
+
+def test_usage_is_told_of_budgets_that_are_decided_here_only(fleet: Fleet) -> None:
+    """A limit per transaction is looked at on every server, and counts on none."""
+    fleet.ship()
+    fleet.assign("per_transaction", "tok_of_another")
+    assert fleet.below.decide(payment("1.00", "ann")).allowed
+    assert batch_of(parcel_of(fleet)).status.usages == ()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import cast
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from sidecar.service.store import Listed
 from sidecar.state import records
 from sidecar.state.codec import TENANT_U64, U32, short_hash
 from sidecar.state.environment import Environment
-from sidecar.state.records import Kind
+from sidecar.state.records import Kind, Record
 from sidecar.state.tenant_transaction import TenantTransaction
 from tests.state.builders import a_tenant, an_identity, reading, rows, store_in, writing
 
@@ -89,6 +90,18 @@ def test_a_changed_record_keeps_its_place(tmp_path: Path) -> None:
             identities = txn.of(a_tenant()).identities
             assert [(each.place, each.value.revision) for each in identities.all()] == [(1, 3), (2, 1)]
             assert ids([*identities.owned("root")]) == ["ann", "bob"]
+
+
+def test_a_record_that_another_store_has_elsewhere_is_moved(tmp_path: Path) -> None:
+    """Its place and its owner are those of over there, and it is in no list where it was."""
+    with store_in(tmp_path) as environment, writing(environment) as txn:
+        identities = txn.of(a_tenant()).identities
+        for name, owner, place in (("ann", "root", 1), ("bob", "root", 2), ("ann", "team", 7), ("ann", "team", 7)):
+            told = Record(document=msgspec.Raw(), place=place, revision=place, owner=owner, external_id=None)
+            identities.adopt(name, an_identity(name, owner), told, 9)
+        assert ids([*identities.all()]) == ["bob", "ann"]
+        assert (ids([*identities.owned("root")]), ids([*identities.owned("team")])) == (["bob"], ["ann"])
+        assert identities.place_of("ann") == 7
 
 
 def test_a_removed_record_is_in_no_list_and_in_no_index(tmp_path: Path) -> None:
