@@ -12,7 +12,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check
 DATA ?= data
 BENCH ?=
 # Processes that run tests side by side; many of them wait for servers of their own.
-JOBS ?= 2
+JOBS ?= 3
 # Rings whose every branch is tested; the rest is measured and not gated.
 GATED := sidecar/core/*,sidecar/service/*,sidecar/state/*
 

@@ -3,7 +3,6 @@
 import http.client
 import re
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -125,29 +124,6 @@ def test_a_follower_decides_without_the_network_and_after_a_restart_without_it(t
         assert "control_plane_lost" in events(pair.follower)
 
 
-def test_a_follower_that_is_cut_off_decides_until_its_data_is_too_old_and_comes_back(tmp_path: Path) -> None:
-    """Each action by its own limit; and while the control plane has nothing new, nothing grows old."""
-    with paired(tmp_path, "--max-staleness", "card.authorize=4s,default=1h") as pair:
-        for _ in range(6):
-            assert pair.decides()
-            assert pair.seen()["age_seconds"] < 4
-            time.sleep(0.5)
-        port = pair.plane.url.rpartition(":")[2]
-        pair.plane.kill()
-        poll(lambda: not pair.decides(), SECONDS)
-        denial = pair.agent.ok("POST", "/v1/authorize", pair.acme.request(1))
-        assert [reason["code"] for reason in denial["reasons"]] == ["replica_stale"]
-        assert not pair.seen()["connected"]
-        pair.plane.flags = ("--port", port)
-        pair.plane.start()
-        poll(pair.decides, SECONDS)
-        with pair.plane.client() as operator:
-            operator.ok("POST", f"/v1/identities/{pair.acme.agent}/revoke", {}, token=pair.acme.key)
-        poll(lambda: not pair.decides(), SECONDS)
-        poll(lambda: bool(pair.seen()["connected"]), SECONDS)
-        assert "control_plane_connected" in events(pair.follower)
-
-
 def test_a_follower_of_a_follower_is_told_what_is_wrong(tmp_path: Path) -> None:
     """It is never ready, and says whom not to follow, once."""
     with paired(tmp_path) as pair:
@@ -210,21 +186,6 @@ def test_a_process_that_follows_and_dies_is_followed_by_another(tmp_path: Path) 
                 seen = client.ok("GET", "/v1/replica")
                 told.add((seen["revision"], seen["connected"], seen["policy_revision"]))
         assert len(told) == 1, told
-
-
-def test_a_data_directory_is_one_kind_of_servers_for_good(tmp_path: Path) -> None:
-    with paired(tmp_path) as pair:
-        url = pair.plane.url
-        token = follower_token(pair.operator, pair.acme)
-        assert pair.follower.stop() == 0
-        assert pair.plane.stop() == 0
-    follower, plane = (str(tmp_path / name / "data") for name in ("follower", "plane"))
-    environment = {"SIDECAR_ADMIN_TOKEN": "x"}
-    alone = run_sidecar("serve", "--port", "0", "--data-dir", follower, environment=environment)
-    assert (alone.returncode, "--control-plane" in alone.stderr) == (2, True), alone
-    environment |= {"SIDECAR_CONTROL_PLANE_TOKEN": token}
-    other = run_sidecar("serve", "--port", "0", "--data-dir", plane, "--control-plane", url, environment=environment)
-    assert (other.returncode, "tenants of its own" in other.stderr) == (2, True), other
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from tests.replica.simulator import Fault, Given, Simulator
 from tests.replica.upheaval import TEAM, Upheaval, Version
 from tests.service.builders import codes, payment
 
-EXAMPLES = 12
+EXAMPLES = 8
 STEPS = 30
 KINDS = (
     "add an identity",

@@ -139,7 +139,7 @@ STEPS: tuple[Callable[[History, int], None], ...] = (
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 99)), max_size=40))
 def test_in_the_end_everything_is_known_and_of_strangers_only_what_was_named(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Callable[[History, int], None], int]]

@@ -416,7 +416,7 @@ def test_usage_is_taken_from_the_follower_only_and_never_goes_back(fleet: Fleet)
 # --- Whatever the network does ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_record_arrives_once_whatever_is_lost_repeated_late_or_ends(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
