@@ -33,6 +33,7 @@ from sidecar.service.reload import Reloaded
 from sidecar.service.replication import Replication
 from sidecar.service.shipping import Shipping
 from sidecar.service.snapshots import Snapshots
+from sidecar.service.tenants import new_log_id
 from sidecar.settings import Settings
 from sidecar.state.store import LmdbStore
 
@@ -135,7 +136,7 @@ def follower_of(
     plane = ControlPlane(url, token)
     shipper = Shipper(Shipping(store, instant), plane, Pace(time.monotonic, asyncio.sleep, random.random))
     following = Following(
-        store, snapshots, vet, lambda: log_id(new_id, clock()), clock, instant, confirm_log=shipper.confirm
+        store, snapshots, vet, lambda: new_log_id(new_id, clock()), clock, instant, confirm_log=shipper.confirm
     )
     loop = FollowLoop(plane, following, replication, instant, least_age(settings.max_staleness), count)
     delegate = RemoteDelegate(plane)
@@ -146,11 +147,6 @@ def follower_of(
 def delegation_of(follower: Follower | None) -> Delegation | None:
     """Return what asks a follower's control plane to decide, None for a server that follows nobody."""
     return None if follower is None else follower.delegation
-
-
-def log_id(new_id: Callable[[str, int], str], now_us: int) -> str:
-    """Return the name of a new log, as a tenant that is made here gets one."""
-    return new_id("log", now_us).removeprefix("log_").lower()
 
 
 def least_age(limits: StalenessLimits) -> int:

@@ -8,6 +8,7 @@ from typing import Final
 import structlog
 
 from sidecar.core.errors import SidecarError
+from sidecar.replica.backoff import full_jitter
 from sidecar.service.intents import CANCELLED_MAX, Canceller
 
 log: Final = structlog.get_logger("sidecar.follow")
@@ -17,8 +18,6 @@ TICK_SECONDS: Final = 0.5
 
 BACKOFF_SECONDS_MAX: Final = 15.0
 """The longest pause after a failure; it is drawn from zero up to a limit that doubles with each (full jitter)."""
-
-_DOUBLINGS_MAX: Final = 8
 
 
 class Cancelling:
@@ -50,12 +49,12 @@ class Cancelling:
         try:
             cancelled = await self._canceller.cancel_due(self._clock())
         except SidecarError as error:
-            limit = min(BACKOFF_SECONDS_MAX, TICK_SECONDS * (1 << self._failures))
-            self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
+            pause = TICK_SECONDS + full_jitter(self._failures, TICK_SECONDS, BACKOFF_SECONDS_MAX, self._draw)
+            self._failures += 1
             if self._told != error.message:
                 self._told = error.message
                 log.warning("reservations_not_cancelled", reason=error.message)
-            return TICK_SECONDS + limit * self._draw()
+            return pause
         self._failures, self._told = 0, None
         if cancelled:
             log.info("reservations_cancelled", count=cancelled)

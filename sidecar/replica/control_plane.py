@@ -55,6 +55,9 @@ CONNECTIONS_MAX: Final = 64
 
 HEADERS: Final = {"accept-encoding": "gzip", "user-agent": "agent-authorization-sidecar"}
 
+CONFLICT: Final = 409
+"""The status with which a control plane refuses what does not fit what it has."""
+
 _TOO_MANY_REQUESTS: Final = 429
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 

@@ -15,7 +15,8 @@ import structlog
 from sidecar.core.errors import SidecarError, ValidationFailed
 from sidecar.core.feed import Page, read_page
 from sidecar.core.staleness import Instant
-from sidecar.replica.control_plane import ANSWER_SECONDS, ControlPlane, Rejected, Unreachable
+from sidecar.replica.backoff import doubled, full_jitter
+from sidecar.replica.control_plane import ANSWER_SECONDS, CONFLICT, ControlPlane, Rejected, Unreachable
 from sidecar.service.feed_store import Link
 from sidecar.service.following import Following, WantsPage, WantsSnapshot
 from sidecar.service.replication import Replication
@@ -50,7 +51,6 @@ PAUSE_SECONDS_MIN: Final = 0.05
 
 UNKNOWN_TOKEN: Final = 401
 REFUSALS_OF_TOKEN: Final = frozenset({UNKNOWN_TOKEN, 403})
-CONFLICT: Final = 409
 REFUSALS_OF_CURSOR: Final = frozenset({400, CONFLICT})
 """What a control plane answers where a snapshot cannot go on; a 404 may be that of a proxy before one that restarts,
 for which nothing of what has come is to be dropped."""
@@ -63,7 +63,6 @@ OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 refused by either side, did not come, or could not be stored; ``failed`` is a mistake of ours."""
 
 _MICRO: Final = 1_000_000
-_DOUBLINGS_MAX: Final = 16
 
 
 class Follower:
@@ -146,7 +145,7 @@ class Follower:
     async def _page(self, wanted: WantsPage) -> Page:
         # At first, after a failure and behind a snapshot what is here is old: that nothing is newer must not wait.
         wait = self._wait_seconds if self._is_current else 0
-        answer = min(ANSWER_SECONDS, self._answer_seconds * (1 << self._failures))
+        answer = doubled(self._failures, self._answer_seconds, ANSWER_SECONDS)
         try:
             given = await self._plane.page(wanted.since, wanted.files_digest, wait, wanted.mark, answer)
         except Rejected as error:
@@ -219,9 +218,10 @@ class Follower:
                 return 0.0
             waited = (self._instant().boottime_us - asked.boottime_us) / _MICRO
             return 0.0 if 2 * waited >= self._idle_seconds else self._idle_seconds
-        limit = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN * (1 << self._failures))
-        self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
-        drawn = max(PAUSE_SECONDS_MIN, limit * self._draw())
+        drawn = max(
+            PAUSE_SECONDS_MIN, full_jitter(self._failures, BACKOFF_SECONDS_MIN, BACKOFF_SECONDS_MAX, self._draw)
+        )
+        self._failures += 1
         asked_for = error.retry_after_seconds if isinstance(error, Unreachable) else None
         return drawn if asked_for is None else min(asked_for, self._asked_seconds_max) + drawn
 

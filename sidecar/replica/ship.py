@@ -11,6 +11,8 @@ from typing import Final, NamedTuple, Protocol
 import structlog
 
 from sidecar.core.errors import Conflict, SidecarError
+from sidecar.replica.backoff import full_jitter
+from sidecar.replica.control_plane import CONFLICT, Rejected, Unreachable
 from sidecar.service.shipping import Parcel, Shipping
 
 log: Final = structlog.get_logger("sidecar.ship")
@@ -30,8 +32,6 @@ PAUSE_SECONDS_MIN: Final = 0.25
 PAUSE_SECONDS_MAX: Final = 30.0
 """The pause after a failure is drawn from nothing to the first of these, doubled with each further one up to the last:
 followers that lost their control plane together do not come back together."""
-
-_CONFLICT: Final = 409
 
 
 class Plane(Protocol):
@@ -76,7 +76,7 @@ class Shipper:
             self._asked_at = None
             return PAUSE_SECONDS_MIN if self._failures == 1 else self._pause(error)
         except SidecarError as error:
-            if getattr(error, "status", None) == _CONFLICT:
+            if _is_conflict(error):
                 await self._refuse(error.message)
             self._asked_at = None
             self._fail(error.message, error)
@@ -105,7 +105,7 @@ class Shipper:
                 if parcel is not None:
                     await self._post(parcel)
         except SidecarError as error:
-            if getattr(error, "status", None) == _CONFLICT:
+            if _is_conflict(error):
                 await self._shipping.refused(error.message)
             elif not isinstance(error, Conflict):  # which is noted already
                 raise
@@ -139,10 +139,15 @@ class Shipper:
         self._failures += 1
         if reason != self._failure:
             self._failure = reason
-            is_refusal = isinstance(error, Conflict) or hasattr(error, "status")
+            is_refusal = isinstance(error, Conflict | Rejected)
             (log.error if is_refusal else log.warning)("shipping_failed", reason=reason)
 
     def _pause(self, error: Exception) -> float:
-        asked = getattr(error, "retry_after_seconds", None) or 0
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(self._failures - 1, 16))
-        return max(float(asked), longest * self._pace.fraction())
+        drawn = full_jitter(self._failures - 1, PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX, self._pace.fraction)
+        asked = error.retry_after_seconds if isinstance(error, Unreachable) else None
+        return drawn if asked is None else max(float(asked), drawn)
+
+
+def _is_conflict(error: SidecarError) -> bool:
+    """Whether the control plane says that this log does not go on from what it has."""
+    return isinstance(error, Rejected) and error.status == CONFLICT

@@ -105,7 +105,7 @@ class Tenancy:
             mode=draft.mode,
             time_zone=draft.time_zone,
             root_identity_id=draft.root_id or self._new_id("id", now_us),
-            log_id=self._new_id("log", now_us).removeprefix("log_").lower(),
+            log_id=new_log_id(self._new_id, now_us),
             created_at_us=now_us,
             rate_limit=draft.rate_limit,
             external_id=draft.external_id,
@@ -187,3 +187,8 @@ def opening(tenant: Tenant) -> Body:
         "mode": tenant.mode,
     }
     return told if tenant.rate_limit is None else told | {"rate_limit": tenant.rate_limit.text}
+
+
+def new_log_id(new_id: Callable[[str, int], str], now_us: int) -> str:
+    """Return the name of a new audit log; ``new_id`` makes an id of a prefix at a time."""
+    return new_id("log", now_us).removeprefix("log_").lower()

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.core.errors import Conflict, SidecarError, Unavailable
+from sidecar.replica.control_plane import Rejected, Unreachable
 from sidecar.replica.ship import (
     HEARTBEAT_SECONDS,
     LOOK_SECONDS,
@@ -23,19 +24,9 @@ from tests.service.builders import payment
 from tests.service.fleet import Fleet
 
 
-class Refusal(SidecarError):
-    """As a control plane refuses."""
-
-    def __init__(self, status: int) -> None:
-        """Keep the status."""
-        super().__init__(f"the control plane answers {status}")
-        self.status = status
-
-
-class Later(Unavailable):
-    """As a control plane asks for patience."""
-
-    retry_after_seconds = 77
+def refusal(status: int) -> Rejected:
+    """What a control plane refuses with."""
+    return Rejected(f"the control plane answers {status}", status=status)
 
 
 class Line:
@@ -57,7 +48,7 @@ class Line:
         try:
             return await asyncio.to_thread(self._fleet.deliver, parcel)
         except Conflict as error:
-            raise Refusal(409) from error
+            raise refusal(409) from error
 
 
 class Stage:
@@ -139,14 +130,14 @@ def test_it_backs_off_while_there_is_nobody_and_says_so_once(stage: Stage) -> No
 
 
 def test_it_waits_for_as_long_as_it_is_asked_to(stage: Stage) -> None:
-    stage.line.failures = [Later("not now")]
+    stage.line.failures = [Unreachable("not now", retry_after_seconds=77)]
     assert stage.turn() == 77.0
 
 
 def test_a_refused_log_is_a_fault_that_is_an_error_in_the_log(stage: Stage) -> None:
     stage.turns(2)
     stage.fleet.below.decide(payment("1.00", "ann"))
-    stage.line.failures = [Refusal(409), Refusal(409)]
+    stage.line.failures = [refusal(409), refusal(409)]
     with capture_logs() as logs:
         stage.turns(2)
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("shipping_failed", "error")]
@@ -156,7 +147,7 @@ def test_a_refused_log_is_a_fault_that_is_an_error_in_the_log(stage: Stage) -> N
 
 
 def test_another_refusal_is_no_fault_of_the_log(stage: Stage) -> None:
-    stage.line.failures = [Refusal(401)]
+    stage.line.failures = [refusal(401)]
     with capture_logs() as logs:
         stage.turn()
     assert logs[0]["log_level"] == "error"
@@ -180,7 +171,7 @@ def test_a_store_that_was_set_back_tells_the_control_plane(stage: Stage, tmp_pat
 
 
 def test_whatever_is_thrown_does_not_end_it(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage.line.failures = [RuntimeError("a mistake"), Refusal(409)]
+    stage.line.failures = [RuntimeError("a mistake"), refusal(409)]
 
     async def failing(_: str) -> None:
         raise Unavailable("no room")
@@ -216,7 +207,7 @@ def test_a_log_is_confirmed_once_in_the_life_of_a_process(stage: Stage) -> None:
 
 
 def test_what_was_not_confirmed_is_asked_again(stage: Stage) -> None:
-    stage.line.failures = [Unavailable("nobody"), Refusal(503)]
+    stage.line.failures = [Unavailable("nobody"), refusal(503)]
     for _ in range(2):
         with pytest.raises(SidecarError):
             confirm(stage)
