@@ -7,7 +7,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-KILLS_DEFAULT = 25
+KILLS_DEFAULT = 15
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,7 +40,7 @@ def kill_seed(request: pytest.FixtureRequest) -> int | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give crash tests as much time as their kills need."""
-    seconds = 60 + 10 * int(config.getoption("--kills"))
+    seconds = 120 + 20 * int(config.getoption("--kills"))
     for item in items:
         if item.get_closest_marker("crash") is not None:
             item.add_marker(pytest.mark.timeout(seconds))

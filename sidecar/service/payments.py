@@ -136,14 +136,15 @@ class Paymaster:
         key: IdempotencyKey | None,
         now_us: int,
     ) -> Done[_Made] | None:
-        """Decide and move, or return None where the accounts are not those of the plan any more."""
+        """Decide and move by a plan of now, or return None where it asks something else than what was ruled on."""
         part = part_of(txn, caller, tenant_id, now_us)
         earlier = _earlier(part, caller, draft, key, now_us)
         if earlier is not None:
             return Done(_Made(earlier, part.tenant), replayed=True)
-        if self._plan(txn, part, caller, draft, now_us) != proposed.plan:
+        planned = self._plan(txn, part, caller, draft, now_us)
+        request = planned.request
+        if request != proposed.plan.request:
             return None
-        planned, request = proposed.plan, proposed.plan.request
         call = Call(caller, part.tenant, request, None, now_us)
         proposal = self._authorizer.renew(txn, part, call, proposed.proposal)
         answered = None

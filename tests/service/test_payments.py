@@ -1,6 +1,6 @@
 """Payments: a decision with its effect, in one transaction; one that may not be has failed, one that cannot is none."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -18,15 +18,16 @@ from sidecar.core.errors import (
 from sidecar.core.grants import Grant
 from sidecar.core.money import Major
 from sidecar.core.snapshot import SourceFile
-from sidecar.service.accounts import AccountDraft, close_account, open_account
+from sidecar.service.accounts import close_account
 from sidecar.service.identities import IdentityPatch
+from sidecar.service.identity_changes import change_identity
 from sidecar.service.paging import PageRequest
 from sidecar.service.payment_lists import PaymentFilter
 from sidecar.service.payment_plan import Side
 from sidecar.service.payments import TRIES_MAX
-from sidecar.service.store import Transaction
+from sidecar.service.store import TenantTransaction, Transaction
 from tests.service.bank import FAILED, FakeRail, Till, pay_key, paying
-from tests.service.builders import HOUR, OPERATOR, World, codes, limit, only_schemas
+from tests.service.builders import HOUR, NOON, OPERATOR, World, codes, limit, only_schemas
 from tests.service.mailroom import Mailroom
 
 
@@ -451,40 +452,68 @@ def test_an_identity_out_of_reach_pays_nothing_for_an_agent(till: Till, ann: str
             till.pay(draft, caller=till.world.token("bob"))
 
 
-def closing_before(till: Till, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    """Let the shop's oldest account be closed, and a new one opened, between plan and write, so many times."""
+def meddling_before(
+    till: Till, monkeypatch: pytest.MonkeyPatch, meddle: Callable[[Transaction, TenantTransaction], None], times: int
+) -> None:
+    """Let ``meddle`` change something between plan and write, so many times."""
     enter, left = till.paymaster._enter, [times]  # noqa: SLF001 -- the moment in between
 
     def changed_first(txn: Transaction, **more: object) -> object:
         if left[0]:
             left[0] -= 1
-            part = txn.of(next(txn.tenants.after(0)))
-            account = next(each for _, each in part.accounts.owned("shop") if each.status == "active")
-            draft = AccountDraft(identity_id="shop", asset="USDC")
-            open_account(txn, part, draft, till.world.ids, "operator", till.world.now_us)
-            close_account(txn, part, account, "operator", till.world.now_us)
-            assert enter(txn, **more) is None  # type: ignore[arg-type]
-            return None
+            meddle(txn, txn.of(next(txn.tenants.after(0))))
         return enter(txn, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(till.paymaster, "_enter", changed_first)
 
 
+def flip_shop(txn: Transaction, part: TenantTransaction) -> None:
+    """Suspend the shop, or let it act again: policies may look at what a receiver is."""
+    shop = part.identities.get("shop")
+    assert shop is not None
+    flipped = msgspec.structs.replace(shop, status="active" if shop.status == "suspended" else "suspended")
+    change_identity(txn, part, flipped, "identity_updated", "operator", NOON)
+
+
 @pytest.mark.usefixtures("ann", "shop")
-def test_accounts_that_change_between_plan_and_write_are_looked_at_again(
+def test_an_account_that_closes_between_plan_and_write_is_not_paid_into(
     till: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What is asked is the same, so no second try is needed."""
     newer = till.account("shop")
-    closing_before(till, monkeypatch, 1)
+
+    def close_oldest(txn: Transaction, part: TenantTransaction) -> None:
+        account = next(each for _, each in part.accounts.owned("shop") if each.status == "active")
+        close_account(txn, part, account, "operator", till.world.now_us)
+
+    meddling_before(till, monkeypatch, close_oldest, 1)
     assert till.paid(paying("ann", "shop")).to_account_id == newer
 
 
 @pytest.mark.usefixtures("ann", "shop")
-def test_accounts_that_change_all_the_time_are_given_up_on(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    till.account("shop")
-    closing_before(till, monkeypatch, TRIES_MAX)
+def test_what_is_asked_otherwise_is_ruled_on_again(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    meddling_before(till, monkeypatch, flip_shop, TRIES_MAX - 1)
+    assert till.paid(paying("ann", "shop")).status == "success"
+
+
+@pytest.mark.usefixtures("ann", "shop")
+def test_what_is_asked_otherwise_all_the_time_is_given_up_on(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    meddling_before(till, monkeypatch, flip_shop, TRIES_MAX)
     with pytest.raises(Conflict, match="all the time"):
         till.pay(paying("ann", "shop"))
+
+
+@pytest.mark.usefixtures("ann", "shop")
+def test_a_chain_that_changes_all_the_time_holds_no_payment_up(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ruling is made again in the transaction, so nobody is told to try again."""
+
+    def rename_ann(txn: Transaction, part: TenantTransaction) -> None:
+        ann = part.identities.get("ann")
+        assert ann is not None
+        change_identity(txn, part, ann, "identity_updated", "operator", NOON)
+
+    meddling_before(till, monkeypatch, rename_ann, TRIES_MAX)
+    assert till.paid(paying("ann", "shop")).status == "success"
 
 
 def test_a_token_that_ended_sees_no_payment_again(till: Till, ann: str, shop: str) -> None:
