@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sidecar.app.dialects import MANNERS, dialect_calls
+from sidecar.app.dialects import dialect_calls
 from sidecar.app.duty import Chores, Duty
 from sidecar.app.exposition import Exposition
 from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, delegation_of, follower_of
+from sidecar.app.foreign_doors import MANNERS, foreign_calls
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
@@ -48,7 +49,8 @@ from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.application import Application
-from sidecar.doors.wire.endpoint import OTHER, Call, Context, Endpoint, Served
+from sidecar.doors.wire.context import OTHER, Context, Served
+from sidecar.doors.wire.endpoint import Call, Endpoint
 from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.replica.vetting import FeedVetting, ProcessVetting
@@ -171,11 +173,12 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     reloading = Reloading(store, reloader := _loader(settings, store, announcer, clock, metrics))
     cards = CardDesk(store, treasurer, new_id)
     authorizer = Authorizer(store, snapshots, new_id, metrics, shadow, freshness, delegation_of(follower))
-    transits = Transits(store, clock)
+    batch, transits = BatchAuthorizer(store, authorizer, metrics), Transits(store, clock)
     paymaster = Paymaster(store, authorizer, snapshots, new_id, transits, metrics)
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
-        *DecisionCalls(authorizer, BatchAuthorizer(store, authorizer, metrics), settler).calls(),
+        *DecisionCalls(authorizer, batch, settler).calls(),
+        *foreign_calls(settings, store, snapshots, authorizer, batch, new_id),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),

@@ -17,7 +17,7 @@ from sidecar.app.cells import Cells, Timer, read_cells
 from sidecar.core.model import Decision
 from sidecar.core.reasons import CODES
 from sidecar.core.shadow import OUTCOMES, Tally
-from sidecar.doors.wire.endpoint import Served
+from sidecar.doors.wire.context import Served
 from sidecar.replica.follow import OUTCOMES as OUTCOMES_OF_FOLLOWING
 from sidecar.replica.follow import Outcome
 from sidecar.state.observe import Batch

@@ -110,6 +110,12 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     help="Changes of a tenant that its followers can ask for; one that is further behind takes a snapshot.",
 )
 @click.option(
+    "--gateway",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=DEFAULTS.gateway,
+    help="File that says what requests proxies and MCP gateways make of theirs, such as gateway.toml [default: none].",
+)
+@click.option(
     "--webhooks-allow-private",
     is_flag=True,
     default=DEFAULTS.webhooks_allow_private,

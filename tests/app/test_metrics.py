@@ -15,7 +15,7 @@ from sidecar.app.sharing import share_folder
 from sidecar.core.model import Decision, Reason
 from sidecar.core.reasons import CODES
 from sidecar.core.shadow import Flips, Tally
-from sidecar.doors.wire.endpoint import Served
+from sidecar.doors.wire.context import Served
 from sidecar.state.observe import Batch
 
 Figures = dict[str, float]

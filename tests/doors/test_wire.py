@@ -9,7 +9,8 @@ import pytest
 
 from sidecar.core.access import Caller
 from sidecar.doors.native import shapes
-from sidecar.doors.wire.endpoint import Ask, Call, Context, Endpoint
+from sidecar.doors.wire.context import Context
+from sidecar.doors.wire.endpoint import Ask, Call, Endpoint
 from sidecar.doors.wire.http import Answer
 from tests.doors.door import Door, House, check_refusal, named
 from tests.process.server import OPERATOR

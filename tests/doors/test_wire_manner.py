@@ -12,7 +12,8 @@ from sidecar.core.access import Caller, Token
 from sidecar.core.admission import Admission, Quota
 from sidecar.core.errors import SidecarError, Unauthenticated
 from sidecar.core.rates import DoorLimit, RateLimit
-from sidecar.doors.wire.endpoint import Ask, Call, Context, Endpoint, json_answer
+from sidecar.doors.wire.context import Context
+from sidecar.doors.wire.endpoint import Ask, Call, Endpoint, json_answer
 from sidecar.doors.wire.http import Answer, Header, Incoming
 from sidecar.doors.wire.manner import Credentials, Manner
 

@@ -7,7 +7,7 @@ off every way, and all of it off that of a decision.
 
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import orjson
@@ -26,9 +26,9 @@ from sidecar.core.errors import (
 )
 from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.limits import BODY_BYTES_MAX, IDEMPOTENCY_KEY_LENGTH_MAX
-from sidecar.core.rates import DoorLimit
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.body import BodyReader, document_of
+from sidecar.doors.wire.context import OTHER, Context, Served
 from sidecar.doors.wire.http import Answer, ClientGone, Incoming, send_answer
 from sidecar.doors.wire.manner import NATIVE, Manner
 from sidecar.doors.wire.streams import send_stream, while_there
@@ -40,7 +40,7 @@ class Ask(msgspec.Struct, frozen=True):
     """One authenticated request as a call's function gets it.
 
     ``body`` has the call's request type, ``raw`` are its bytes; ``route`` names the call with its placeholders.
-    ``head`` is given to calls that may take long, None to all others.
+    ``head`` is given to calls that may take long or read it themselves, None to all others.
     """
 
     caller: Caller
@@ -87,7 +87,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     ``aliases`` are further paths of the same call. ``is_idempotent`` says that it takes an ``Idempotency-Key``;
     ``is_open`` that it needs no token, and that no rate limit holds for it; ``is_decision`` that its answer is a
-    decision, or several; ``is_long`` that it may take long, and ends when its client goes away. What follows
+    decision, or several; ``is_long`` that it may take long, and ends when its client goes away; ``is_raw`` that its
+    function reads query, headers and body by itself. ``method`` is ``*`` for each that no other call has. What follows
     ``body_bytes_max`` is for the description only: the type of its ``answer`` and the ``status`` that it comes with,
     types of ``further`` answers by status (None for none), its ``operation`` (the function's name unless said) and
     ``tag`` (from the path unless said); ``names_tenant`` says that the query may name one, and without
@@ -104,6 +105,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     is_open: bool = False
     is_decision: bool = False
     is_long: bool = False
+    is_raw: bool = False
     body_bytes_max: int = BODY_BYTES_MAX
     answer: object = None
     status: int = 200
@@ -116,50 +118,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     manner: Manner | None = None
 
 
-def unlimited(_caller: Caller, _now_us: int, _door: DoorLimit | None = None) -> Admission | None:
-    """Let every request in."""
-    return None
-
-
-OTHER: Final = "other"
-"""Stands for every method and path that is none of ours, which a caller could make up without end."""
-
-
-class Served(NamedTuple):
-    """One answered request, as it is counted. ``route`` is a path template or ``other``.
-
-    ``parse_seconds`` is how long it took until the request was read, known to be someone's and understood; None when
-    it was refused before that.
-    """
-
-    method: str
-    route: str
-    status: int
-    seconds: float = 0.0
-    parse_seconds: float | None = None
-    is_decision: bool = False
-    is_replay: bool = False
-
-
-def uncounted(_served: Served) -> None:
-    """Count nothing."""
-
-
-class Context(msgspec.Struct, frozen=True):
-    """What an endpoint needs of its process. ``admit`` counts a request under its caller's rate limits."""
-
-    authenticate: Callable[[str, int], Caller]
-    clock: Callable[[], int]
-    new_request_id: Callable[[int], str]
-    admit: Callable[[Caller, int, DoorLimit | None], Admission | None] = unlimited
-    count: Callable[[Served], None] = uncounted
-
-
 NOBODY: Final = Caller("agent")
 """Who calls where no token is needed."""
 
 NO_PATH: Final[Mapping[str, str]] = {}
 """What stands in the placeholders of a path without any."""
+
+NO_QUERY: Final[Mapping[str, str]] = {}
+"""What a call is given that reads its query itself."""
+
+ANY_METHOD: Final = "*"
+"""The method of a call that takes every one."""
 
 
 class _Way(msgspec.Struct, frozen=True):
@@ -224,7 +193,7 @@ class Endpoint:
 
     def _count(self, incoming: Incoming, answer: Answer) -> None:
         """Tell of an answer before it is sent, so that whoever has read it finds it counted."""
-        call = self.calls.get(incoming.method)
+        call = self.calls.get(incoming.method) or self.calls.get(ANY_METHOD)
         arrived, parsed = incoming.arrived, incoming.parsed
         served = Served(
             OTHER if call is None else call.method,
@@ -238,7 +207,7 @@ class Endpoint:
         self._tell(served)
 
     async def _answer(self, incoming: Incoming, path: Mapping[str, str], receive: Receive) -> Answer:
-        way = self._ways.get(incoming.method)
+        way = self._ways.get(incoming.method) or self._ways.get(ANY_METHOD)
         if way is None:
             raise MethodNotAllowed(f"`{incoming.method}` is not allowed here")
         call = way.call
@@ -246,6 +215,9 @@ class Endpoint:
         # Not before: who holds the body back must not choose the time.
         incoming.now_us = now_us = self._clock()
         caller = NOBODY if call.is_open else self._admitted(incoming, way.manner, now_us)
+        if call.is_raw:
+            incoming.parsed = perf_counter()
+            return await call.run(Ask(caller, now_us, path, NO_QUERY, None, raw, None, way.route, "", incoming))
         query = incoming.query()
         for name in query:
             if name != "tenant_id" and name not in call.query:

@@ -77,7 +77,7 @@ class Incoming:
     headers of every answer to it.
     """
 
-    __slots__ = ("_doubled", "_headers", "_query", "arrived", "limits", "method", "now_us", "parsed", "path")
+    __slots__ = ("_all", "_doubled", "_headers", "_query", "arrived", "limits", "method", "now_us", "parsed", "path")
 
     def __init__(self, scope: Scope) -> None:
         """Read the headers of ``scope``; nothing is judged yet."""
@@ -89,6 +89,7 @@ class Incoming:
         self.path: str = scope["path"]
         self._query: bytes = scope.get("query_string", b"")
         headers = scope["headers"]
+        self._all: Iterable[tuple[bytes, bytes]] = headers
         self._headers: dict[bytes, bytes] = dict(headers)
         self._doubled = None if len(self._headers) == len(headers) else _doubled(headers)
 
@@ -103,6 +104,14 @@ class Incoming:
             return value.decode("ascii")
         except UnicodeDecodeError as error:
             raise ValidationFailed(f"the header `{name.decode()}` is not ASCII") from error
+
+    def every(self, name: bytes) -> list[bytes]:
+        """Return each value that a header was given, in order; for doors that take further headers than ``SINGLE``."""
+        return [value for each, value in self._all if each == name]
+
+    def raw_query(self) -> bytes:
+        """Return the query as it was written."""
+        return self._query
 
     def request_id(self) -> str | None:
         """Return the caller's request id when it is one that can stand in a log."""
