@@ -1,9 +1,9 @@
 """What a card network says, in words of our own: a swipe that asks to be decided, and an event that tells what became.
 
-The words are chosen so that the order in which events come does not matter: whatever an event does carries an id of its
-own, and what a network says of the whole authorization carries the place of that saying. ``Swipe`` and ``CardEvent`` are
-made by the door of each network, which alone knows the network's own words. Amounts are minor units of ``currency``, never
-negative.
+The words are chosen so that the order in which events come does not matter: whatever an event does carries an id of
+its own, and what a network says of the whole authorization carries the place of that saying. ``Swipe`` and
+``CardEvent`` are made by the door of each network, which alone knows the network's own words. Amounts are minor units
+of ``currency``, never negative.
 """
 
 from typing import Literal, TypeAlias
