@@ -18,6 +18,7 @@ from sidecar.core.passkeys import Passkey
 from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Window
+from sidecar.service.card_program_store import ProgramStore
 from sidecar.service.delegation_store import Delegations, Intents
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.feed_store import Feed, Replica
@@ -232,7 +233,7 @@ class TenantTransaction(Protocol):
         """The logs that its followers have shipped."""
 
 
-class Transaction(PolicyStore, Protocol):
+class Transaction(PolicyStore, ProgramStore, Protocol):
     """One state of the whole store, and in a write everything that this write changed."""
 
     @property

@@ -88,6 +88,7 @@ TABLES: Final = (
     "shipped_facts",
     "shipped_usage",
     "delegated",
+    "card_programs",
 )
 
 TABLES_MAX: Final = 64
