@@ -1,7 +1,8 @@
 """Stripe Issuing in words of our own.
 
-Source: docs.stripe.com/issuing/controls/real-time-authorizations, and the types of the PyPI package ``stripe``. Every event has its object in ``data.object``: an ``issuing.authorization`` with all requests that were made of it, or
-an ``issuing.transaction``, which is money that moved.
+Every event has its object in ``data.object``: an ``issuing.authorization`` with all requests that were made of it, or
+an ``issuing.transaction``, which is money that moved. Source: docs.stripe.com/issuing/controls, "Real-time
+authorizations", and the types of the PyPI package ``stripe``.
 """
 
 import re
