@@ -89,6 +89,8 @@ TABLES: Final = (
     "shipped_usage",
     "delegated",
     "card_programs",
+    "card_authorizations",
+    "card_seen",
 )
 
 TABLES_MAX: Final = 64

@@ -154,7 +154,7 @@ class Lithic:
             network=self.network,
             event_id=_request_id(found, message.content),
             authorization_id=found.token,
-            index=0,
+            index=None,
             card=found.card.token,
             amount_minor=asked,
             currency=hold.currency.upper(),
