@@ -40,7 +40,8 @@ class Swipe(msgspec.Struct, frozen=True, kw_only=True):
     """A request to decide now: the first one of an authorization, or an increment of it.
 
     ``event_id`` is the network's own for this request, by which a repetition is known. ``index`` counts the requests of
-    the authorization before this one, None where the network does not say: then those count that were asked here. ``card`` is what the network calls the card.
+    the authorization before this one, None where the network does not say it: those that were asked here count then.
+    ``card`` is what the network calls the card.
     """
 
     network: Network

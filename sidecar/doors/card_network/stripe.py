@@ -151,7 +151,7 @@ class Stripe:
         event = _event(message)
         found = typed.convert(event.data.object, _Authorization)
         standing = Standing(
-            version=(len(found.request_history), event.created * 1_000_000, message.event_id),
+            version=(max(1, len(found.request_history)), event.created * 1_000_000, message.event_id),
             authorized_minor=_authorized(found),
             is_over=found.status != "pending",
         )
