@@ -187,5 +187,5 @@ def test_shares_stay_within_what_was_asked_and_told(facts: list[Fact]) -> None:
 
 def test_every_order_of_one_authorization() -> None:
     """Increment, partial reversal, two captures and a refund, in all 720 orders."""
-    facts = (FIRST, SECOND, says(2, 1, 1_200), capture(600, "a"), capture(300, "b"), refund(100))
+    facts: tuple[Fact, ...] = (FIRST, SECOND, says(2, 1, 1_200), capture(600, "a"), capture(300, "b"), refund(100))
     assert {totals(gathered(*order)) for order in permutations(facts)} == {(300, 800, False, 2)}

@@ -374,10 +374,12 @@ def test_nobody_else_ends_what_a_network_holds(terminal: Terminal, world: World)
 def test_a_capture_is_booked_by_budgets_of_now(terminal: Terminal, world: World) -> None:
     """The revision moves between the look and the transaction: a budget of in between is claimed as well."""
     told = terminal.network.tell("t_one", PROGRAM, terminal.event(capture(500)), world.now_us)
-    made, became = world.together(world.treasurer.create(OPERATOR, "t_one", limit("50", "ann"), world.now_us), told)
-    assert not isinstance(made, BaseException)
-    assert became == "booked"
-    assert world.used(made.value.budget.budget_id) == (500, 0)
+    made = world.treasurer.create(OPERATOR, "t_one", limit("50", "ann"), world.now_us)
+    outcomes: list[object] = [*world.together(made, told)]
+    assert outcomes[1] == "booked"
+    with world.look() as part:
+        [budget] = [listed.value.budget_id for listed in part.budgets.owned("ann")]
+    assert world.used(budget) == (500, 0)
     require_proof(world)
 
 
