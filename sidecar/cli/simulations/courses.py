@@ -84,12 +84,14 @@ def play(course: Course, authorization: Authorization, amount_minor: int) -> Gen
     What was declined has no further course: no merchant captures without an approval.
     """
     for step in course.steps:
-        if step.act != "ask":
-            yield from _told(step, authorization, amount_minor)
-            continue
-        approved = yield authorization.ask(_share(step.share, amount_minor))
-        yield from authorization.answer(approved=approved)
-        if authorization.open_minor == 0:
+        if step.act == "ask":
+            approved = yield authorization.ask(_share(step.share, amount_minor))
+            told = authorization.answer(approved=approved)
+        else:
+            told = _told(step, authorization, amount_minor)
+        for message in told:  # noqa: UP028 - a tuple takes no answers, `yield from` would hand it them
+            yield message
+        if step.act == "ask" and authorization.open_minor == 0:
             return
 
 
