@@ -24,5 +24,6 @@ KINDS: Final = (
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
     | {"reservation_conflict", "follower_alarm"}
     | {"deposit", "withdrawal", "payment"}
+    | {"card_event", "forced", "restate"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""

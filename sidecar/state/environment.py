@@ -88,6 +88,8 @@ TABLES: Final = (
     "shipped_facts",
     "shipped_usage",
     "delegated",
+    "card_authorizations",
+    "card_seen",
 )
 
 TABLES_MAX: Final = 64
