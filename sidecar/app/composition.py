@@ -28,6 +28,7 @@ from sidecar.core.staleness import Instant
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
+from sidecar.doors.native.card_programs import CardProgramCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.feed import FeedCalls
 from sidecar.doors.native.followers import FollowerCalls
@@ -61,6 +62,7 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.card_programs import ProgramDesk
 from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
@@ -178,7 +180,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, batch, settler).calls(),
-        *foreign_calls(settings, store, snapshots, authorizer, batch, new_id),
+        *foreign_calls(settings, store, snapshots, authorizer, batch, new_id, metrics),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),
@@ -220,6 +222,7 @@ def _simple_calls(settings: Settings, store: LmdbStore, new_id: AscendingIds) ->
     check_url = anywhere if settings.webhooks_allow_private else public_only
     return (
         *AccountCalls(Bank(store, new_id)).calls(),
+        *CardProgramCalls(ProgramDesk(store, new_id)).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),

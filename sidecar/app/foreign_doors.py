@@ -12,15 +12,23 @@ from typing import Final
 
 from sidecar.app import dialects
 from sidecar.core.errors import ConfigurationInvalid
+from sidecar.doors.card_network import manner as card_manner
+from sidecar.doors.card_network.calls import PREFIX as CARD_NETWORK
+from sidecar.doors.card_network.calls import CardNetworkCalls
+from sidecar.doors.card_network.lithic import Lithic
+from sidecar.doors.card_network.stripe import Stripe
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
+from sidecar.service.card_network import CardNetwork
+from sidecar.service.card_programs import ProgramDesk
+from sidecar.service.observe import Observer
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store
 from sidecar.settings import Settings
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({**dialects.MANNERS})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({**dialects.MANNERS, CARD_NETWORK: card_manner.MANNER})
 """How an unknown path is answered, by the path that it is below."""
 
 TABLES: Final = ("http", "mcp")
@@ -62,8 +70,21 @@ def foreign_calls(
     authorizer: Authorizer,
     batch: BatchAuthorizer,
     new_id: Callable[[str, int], str],
+    observer: Observer | None = None,
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
     read_gateway(settings.gateway)
-    _ = store, snapshots, authorizer, batch, new_id
-    return ()
+    _ = batch
+    return (*card_network_calls(store, snapshots, authorizer, new_id, observer),)
+
+
+def card_network_calls(
+    store: Store,
+    snapshots: Snapshots,
+    authorizer: Authorizer,
+    new_id: Callable[[str, int], str],
+    observer: Observer | None,
+) -> tuple[Call, ...]:
+    """Return the calls of all card networks."""
+    desk, cards = ProgramDesk(store, new_id), CardNetwork(store, authorizer, snapshots, new_id, observer)
+    return tuple(call for words in (Lithic(), Stripe()) for call in CardNetworkCalls(words, desk, cards).calls())
