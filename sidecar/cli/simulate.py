@@ -16,9 +16,10 @@ import msgspec
 
 from sidecar.cli.simulations.courses import COURSES, Course
 from sidecar.cli.simulations.firing import Plan, Terminal
-from sidecar.cli.simulations.purchase import Network, Purchase
+from sidecar.cli.simulations.purchase import Purchase
 from sidecar.cli.simulations.report import as_json, tell
-from sidecar.cli.simulations.signing import check_secret
+from sidecar.core.card_events import Network
+from sidecar.core.card_programs import check_secret
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.money import Major
 
@@ -110,7 +111,10 @@ def simulate(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - wha
     if asked.secret is None or asked.card is None:
         missing = "--secret" if asked.secret is None else "--card"
         raise click.UsageError(f"`{missing}` is missing")
-    check_secret(asked.network, asked.secret)
+    try:
+        check_secret(asked.network, asked.secret)
+    except ValidationFailed as error:
+        raise ConfigurationInvalid(error.message) from error
     address = _address(asked)
     seed = secrets.randbits(32) if asked.seed is None else asked.seed
     chance = random.Random(seed)  # noqa: S311 - ids of a simulation

@@ -15,9 +15,10 @@ import msgspec
 
 from sidecar.cli.simulations.courses import Course, play
 from sidecar.cli.simulations.lithic_events import LithicAuthorization
-from sidecar.cli.simulations.purchase import Authorization, Message, Names, Network, Purchase
+from sidecar.cli.simulations.purchase import Authorization, Message, Names, Purchase
 from sidecar.cli.simulations.signing import sign
 from sidecar.cli.simulations.stripe_events import StripeAuthorization
+from sidecar.core.card_events import Network
 
 AUTHORIZATIONS: Final[dict[Network, type[StripeAuthorization] | type[LithicAuthorization]]] = {
     "stripe": StripeAuthorization,

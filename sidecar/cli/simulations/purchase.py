@@ -1,11 +1,9 @@
 """What is bought and what is sent about it, in words that both networks share."""
 
 import random
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 import msgspec
-
-Network = Literal["stripe", "lithic"]
 
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

@@ -239,9 +239,7 @@ class StripeAuthorization:
                         "city": "Toronto",
                         "country": "CA",
                         "line1": "1 Front Street West",
-                        "line2": None,
                         "postal_code": "M5J 2X5",
-                        "state": "ON",
                     }
                 },
                 "company": None,
