@@ -103,7 +103,8 @@ def test_an_increment_is_on_hold_as_soon_as_it_is_approved(scene: Scene, network
 def test_any_order_and_repetition_of_events_ends_in_the_same_figures(scene: Scene, network: Network, seed: int) -> None:
     """A card's purchases of every kind at once; their events come shuffled, most of them twice or more."""
     acme, account = scene.account(network)
-    chance, told, expected = random.Random(seed), [], 0
+    chance, expected = random.Random(seed), 0
+    told: list[Message] = []
     for course in COURSES:
         if not course.is_unknown:
             play_at(scene.client, account, course, chance, told=told.append)

@@ -1,7 +1,8 @@
-"""Lithic in words of our own: Auth Stream Access requests and transactions.
+"""Lithic in words of our own: requests of Auth Stream Access, and transactions.
 
-Source: docs.lithic.com/reference, and the types of the PyPI package ``lithic``. Bodies are not wrapped: beside ``event_type`` stand the fields of the request, or of the transaction with all events of
-its life. An event that moved money has an amount in the settlement currency, which is the currency of the hold.
+Bodies are not wrapped: beside ``event_type`` stand the fields of the request, or of the transaction with all events of
+its life. An event that moved money has an amount in the settlement currency, which is the currency of the hold. Source:
+docs.lithic.com/reference, and the types of the PyPI package ``lithic``.
 """
 
 import hashlib
@@ -153,7 +154,7 @@ class Lithic:
             network=self.network,
             event_id=_request_id(found, message.content),
             authorization_id=found.token,
-            index=0,
+            index=None,
             card=found.card.token,
             amount_minor=asked,
             currency=hold.currency.upper(),

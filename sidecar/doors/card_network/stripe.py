@@ -1,7 +1,8 @@
 """Stripe Issuing in words of our own.
 
-Source: docs.stripe.com/issuing/controls/real-time-authorizations, and the types of the PyPI package ``stripe``. Every event has its object in ``data.object``: an ``issuing.authorization`` with all requests that were made of it, or
-an ``issuing.transaction``, which is money that moved.
+Every event has its object in ``data.object``: an ``issuing.authorization`` with all requests that were made of it, or
+an ``issuing.transaction``, which is money that moved. Source: docs.stripe.com/issuing/controls, "Real-time
+authorizations", and the types of the PyPI package ``stripe``.
 """
 
 import re
@@ -150,7 +151,7 @@ class Stripe:
         event = _event(message)
         found = typed.convert(event.data.object, _Authorization)
         standing = Standing(
-            version=(len(found.request_history), event.created * 1_000_000, message.event_id),
+            version=(max(1, len(found.request_history)), event.created * 1_000_000, message.event_id),
             authorized_minor=_authorized(found),
             is_over=found.status != "pending",
         )
