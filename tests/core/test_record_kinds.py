@@ -14,7 +14,7 @@ def test_every_kind_that_a_service_writes_is_known() -> None:
     written = {kind for text in texts for kind in re.findall(rf'"([a-z_]+_(?:{verbs}))"', text)}
     others = {"open", "decision", "settle", "release", "refund", "expire", "followed"}
     moved = {"deposit", "withdrawal", "payment"}
-    others |= {"follower_alarm"}
+    others |= {"follower_alarm", "card_event", "forced", "restate"}
     assert written | others | moved | {"kill_switch", "clock_event", "policies_loaded", "reservation_conflict"} == KINDS
 
 
