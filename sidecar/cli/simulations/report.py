@@ -4,6 +4,7 @@ The keys of the JSON are a contract: they are added, never renamed or taken away
 """
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import orjson
 
 from sidecar.cli.shown import plain
 from sidecar.cli.simulations.firing import Exchange
+from sidecar.core.currencies import places
 from sidecar.core.instants import utc_text
 from sidecar.core.money import major_text
 
@@ -33,7 +35,7 @@ def tell(exchanges: Iterable[Exchange], currency: str, *, shows_bodies: bool) ->
 
 def _line(each: Exchange, currency: str) -> str:
     time_of_day = utc_text(each.sent_at_us)[11:23]
-    amount = f"{major_text(each.message.amount_minor, currency)} {currency}"
+    amount = f"{Decimal(each.message.amount_minor).scaleb(-places(currency))} {currency}"
     kind = f"{each.message.type}{' (again)' if each.is_repeated else ''}"
     return f"  {time_of_day}  {kind:<46} {amount:>16}  {each.latency_ms:7.1f} ms  {_answer(each)}"
 
