@@ -324,7 +324,8 @@ def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
         for text in thirds if kind in LISTS else [value]:
             digest = digest_of(text)
             if digest is None:
-                raise ValidationFailed(f"`{kind}` of the {fields['type']} holds no address of a fact", field=kind)
+                noun = "decision" if fields.get("type") == "decision" else "record"
+                raise ValidationFailed(f"`{kind}` of the {noun} holds no address of a fact", field=kind)
             refs.append(FactRef(kind, digest))
     return tuple(refs)
 

@@ -164,6 +164,8 @@ class Life:
     def hear(self) -> None:
         """Let a card's network tell something of one of a few authorizations."""
         agent, number, chance = self.random.choice(AGENTS), self.random.randrange(4), self.random.random
+        if chance() < 0.1:
+            self.world.now_us += 31 * DAY  # what is on hold by then ends by time
         amount_minor = self.random.randrange(0, 30) * 100
         moved = self.random.choice((capture, capture, refund))(amount_minor, f"m{self.random.randrange(90)}")
         figures = self.random.choice(((amount_minor, None), (None, amount_minor)))

@@ -3,9 +3,11 @@
 import pytest
 
 from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, ValidationFailed
-from sidecar.core.limits import RESERVATION_TTL_SECONDS_MAX
+from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX, RESERVATION_TTL_SECONDS_MAX
+from sidecar.core.snapshot import PolicyFiles, SourceFile
 from tests.service.builders import DAY, HOUR, OPERATOR, World, codes, limit
 from tests.service.histories import chronicle, prove
+from tests.service.mailroom import Mailroom
 from tests.service.terminal import PROGRAM, Terminal, capture, refund, standing
 
 
@@ -402,3 +404,36 @@ def test_windows_of_the_hold_and_of_the_capture(terminal: Terminal, world: World
     assert world.used(hourly) == (0, 0)
     terminal.tells(capture(400, "y"), authorization_id="iauth_2")
     assert world.used(hourly) == (400, 0)
+
+
+def test_a_schema_without_card_payments_books_captures(terminal: Terminal, world: World) -> None:
+    """A swipe is denied then, as nobody can permit it."""
+    everything = world.budget(limit("50", "ann")).budget.budget_id
+    world.budget(limit("50", "ann", actions=("tool.call",)))
+    schema = 'entity User, Agent; action "tool.call" appliesTo { principal: [User, Agent], resource: [User] };'
+    world.load(PolicyFiles(schemas=(SourceFile("schemas/s.cedarschema", schema),), shared=(), by_tenant={}))
+    assert codes(terminal.ask(terminal.swipe(100)).decision) == ["not_permitted"]
+    terminal.tells(capture(500))
+    assert world.used(everything) == (500, 0)
+    require_proof(world)
+
+
+def test_of_more_budgets_than_can_be_claimed_the_nearest_are(terminal: Terminal, world: World) -> None:
+    """A request would be refused; money that has moved is booked on those next to the card."""
+    for index in range(65):
+        world.budget(limit("50", "ann" if index < 40 else "root"))
+    with pytest.raises(Conflict, match="65 budgets govern this request"):
+        terminal.asks(100)
+    terminal.tells(capture(500))
+    record = world.bodies()[-1]
+    assert len(record["budgets"]) == BUDGETS_PER_CHAIN_MAX  # type: ignore[arg-type]
+    require_proof(world)
+
+
+def test_a_webhook_is_told_what_a_capture_overdrew(terminal: Terminal, world: World) -> None:
+    mail = Mailroom(world)
+    world.budget(limit("10", "ann"))
+    hook = mail.hook("budget.overdrawn")
+    terminal.tells(capture(1_500))
+    terminal.tells(capture(100, "b"))
+    assert [data["decision_id"] for _, data in mail.told(hook)] == [terminal.opened()] * 2

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sidecar.core.budget import OnExpiry
 from sidecar.core.card_events import CardEvent, Moved, Standing, Swipe
 from sidecar.core.windows import Period
-from tests.service.builders import World, limit
+from tests.service.builders import DAY, World, limit
 from tests.service.histories import chronicle, prove
 from tests.service.terminal import Terminal, capture, refund, standing
 
@@ -70,6 +70,24 @@ class Street:
         self.terminal = Terminal(world)
         self.world = world
         self.cards = 0
+
+    def outlived(self, facts: Sequence[Fact], at: int) -> list[tuple[int, int]]:
+        """Let 31 days pass before the fact at this place; returns what a budget of either `on_expiry` has."""
+        self.cards += 1
+        name, world = f"b{self.cards}", self.world
+        world.identity(name)
+        self.terminal.card(f"ic_{name}", name)
+        expiries: tuple[OnExpiry, ...] = ("release", "settle")
+        drafts = [limit(10_000, name, period="total", on_expiry=on_expiry) for on_expiry in expiries]
+        budgets = [world.budget(draft).budget.budget_id for draft in drafts]
+        world.budget(limit("20", name, period="per_transaction"))
+        for place, fact in enumerate(facts):
+            if place == at:
+                world.now_us += 31 * DAY
+            self.tell(name, fact)
+        world.now_us += 31 * DAY
+        world.expire()
+        return [world.used(budget) for budget in budgets]
 
     def told(self, facts: Sequence[Fact]) -> tuple[list[tuple[int, int]], int]:
         """Let a card of its own be told these facts; returns what its wide budgets have, and its uses."""
@@ -125,6 +143,24 @@ def test_any_order_and_repetition_books_the_same(data: st.DataObject) -> None:
             order = data.draw(st.permutations([*facts, *data.draw(st.lists(st.sampled_from(facts), max_size=3))]))
             used, uses = street.told(order)
             assert (used, uses) == ([expected[:2]] * len(WIDE), expected.uses)
+        assert world.faults() == []
+        proof = prove(chronicle(world))
+        assert proof.difference is None, proof.difference.sentence
+
+
+@given(data=st.data())
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+def test_when_time_ends_a_hold_changes_no_sum(data: st.DataObject) -> None:
+    """What is told before and after it comes to the same, also in a budget that settles at expiry."""
+    with tempfile.TemporaryDirectory() as folder, World(Path(folder)) as world:
+        street = Street(world)
+        facts = data.draw(lives(street.terminal))
+        requests = [fact for fact in facts if isinstance(fact, Swipe)]
+        settled, kept, _ = model(facts)
+        for _ in range(3):
+            events = data.draw(st.permutations([fact for fact in facts if isinstance(fact, CardEvent)]))
+            at = data.draw(st.integers(len(requests), len(facts)))
+            assert street.outlived([*requests, *events], at) == [(settled, 0), (settled + kept, 0)]
         assert world.faults() == []
         proof = prove(chronicle(world))
         assert proof.difference is None, proof.difference.sentence
