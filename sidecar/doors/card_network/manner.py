@@ -4,10 +4,10 @@ from typing import Final
 
 import orjson
 
-from sidecar.core.admission import Admission
 from sidecar.core.errors import SidecarError, Unauthenticated
 from sidecar.doors.wire.http import Answer, Header, Incoming, status_of
 from sidecar.doors.wire.manner import Credentials, Manner
+from sidecar.doors.wire.rates import rate_headers
 
 
 def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...]) -> Answer:
@@ -33,9 +33,7 @@ def _credentials(_incoming: Incoming) -> Credentials:
     raise Unauthenticated("messages of card networks are signed")
 
 
-def _limits(_admission: Admission) -> tuple[Header, ...]:
-    return ()
-
-
-MANNER: Final = Manner(credentials=_credentials, error_answer=error_answer, limit_headers=_limits, requires_json=False)
+MANNER: Final = Manner(
+    credentials=_credentials, error_answer=error_answer, limit_headers=rate_headers, requires_json=False
+)
 """The manner of the doors of card networks."""
