@@ -68,6 +68,8 @@ SERVED: Final = frozenset(
         "GET /v1/treasury/cards",
         "GET /v1/treasury/cards/{card_id}",
         "GET /v1/tokens",
+        "POST /access/v1/evaluation",
+        "POST /access/v1/evaluations",
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""

@@ -12,15 +12,22 @@ from typing import Final
 
 from sidecar.app import dialects
 from sidecar.core.errors import ConfigurationInvalid
+from sidecar.doors.authzen import metadata
+from sidecar.doors.authzen.evaluation import EvaluationCalls
+from sidecar.doors.authzen.manner import AUTHZEN
+from sidecar.doors.authzen.metadata import MetadataCalls
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
+from sidecar.service.evaluations import Evaluator
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store
 from sidecar.settings import Settings
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({**dialects.MANNERS})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
+    {**dialects.MANNERS, "/access/v1": AUTHZEN, metadata.PATH: AUTHZEN}
+)
 """How an unknown path is answered, by the path that it is below."""
 
 TABLES: Final = ("http", "mcp")
@@ -65,5 +72,10 @@ def foreign_calls(
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
     read_gateway(settings.gateway)
-    _ = store, snapshots, authorizer, batch, new_id
-    return ()
+    _ = new_id
+    return (*_authzen_calls(settings, Evaluator(store, snapshots, authorizer, batch)),)
+
+
+def _authzen_calls(settings: Settings, evaluator: Evaluator) -> tuple[Call, ...]:
+    """Return the calls of AuthZEN."""
+    return (*EvaluationCalls(evaluator).calls(), *MetadataCalls(settings.public_url).calls())

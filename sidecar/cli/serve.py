@@ -116,6 +116,13 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     help="File that says what requests proxies and MCP gateways make of theirs, such as gateway.toml [default: none].",
 )
 @click.option(
+    "--public-url",
+    type=AddressType("this server"),
+    default=DEFAULTS.public_url,
+    help="Address that clients reach this server by, such as https://pdp.example.com, where that is a proxy's: the "
+    "AuthZEN metadata tell it [default: the one that was asked].",
+)
+@click.option(
     "--webhooks-allow-private",
     is_flag=True,
     default=DEFAULTS.webhooks_allow_private,

@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.core.errors import inside
 from sidecar.doors.wire import typed
+from sidecar.service.batch import Semantics
 
 T = TypeVar("T")
 
@@ -59,6 +60,42 @@ class SearchedEntity(msgspec.Struct, frozen=True):
 
     type: Given
     properties: dict[str, object] = {}
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How several questions are answered; a ``dry_run`` reserves and records nothing, of one question neither.
+
+    ``item_context`` asks for the context of each answer, which the tenant's settings can ask for as well.
+    """
+
+    evaluations_semantic: Semantics = "execute_all"
+    dry_run: bool = False
+    item_context: bool = False
+
+
+class EvaluationBody(msgspec.Struct, frozen=True):
+    """One question."""
+
+    subject: Subject
+    action: Action
+    resource: Resource
+    context: dict[str, object] = {}
+    options: Options = Options()
+
+
+class EvaluationsBody(msgspec.Struct, frozen=True):
+    """Several questions; what stands beside them holds for each that does not have the same key."""
+
+    subject: Subject | msgspec.UnsetType = msgspec.UNSET
+    action: Action | msgspec.UnsetType = msgspec.UNSET
+    resource: Resource | msgspec.UnsetType = msgspec.UNSET
+    context: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+    evaluations: list[object] = []
+    options: Options = Options()
+
+
+PARTS: Final = ("subject", "action", "resource", "context")
+"""What a question consists of, by the keys that it is written with."""
 
 
 def read(value: object, kind: type[T], place: str) -> T:
