@@ -57,11 +57,12 @@ class Prospect(msgspec.Struct, frozen=True):
 
 
 def prospect(
-    policies: PolicySet, request: CedarRequest, asking: Asking, known: Known, entities: EntitySlice
+    policies: PolicySet, request: CedarRequest, asking: Asking, known: Known, entities: EntitySlice | None
 ) -> Prospect:
     """Return where entities of the type that is ``known`` of can stand in the place of the unknown part of a request.
 
-    ``request`` and ``asking`` say the rest, ``entities`` hold all that is stored of it.
+    ``request`` and ``asking`` say the rest, ``entities`` are what is known of it. Without them nothing is evaluated:
+    scopes alone rule out.
     """
     index = policies.index_of_all_principals if known.unknown == "principal" else policies.index_of_all_resources
     entries = [(position, policies.entries[position]) for position in index.candidates(asking)]
@@ -73,7 +74,8 @@ def prospect(
     wide = [each for each in forbids if not _part(each[1], known.unknown).named]
     narrow = [each for each in forbids if _part(each[1], known.unknown).named]
     analysed = [*wide, *permits, *narrow][:ANALYSED_MAX]
-    left = policies.preview(tuple(sorted(position for position, _ in analysed)), request, known.unknown, entities)
+    positions = tuple(sorted(position for position, _ in analysed))
+    left = {} if entities is None else policies.preview(positions, request, known.unknown, entities)
     open_permits = [entry for _, entry in permits if entry.id not in left or "true" in outcomes(left[entry.id], known)]
     return _within(
         known,

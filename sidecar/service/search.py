@@ -107,9 +107,11 @@ class Searcher:
         """
         with self._store.read() as txn:
             tenant = tenant_of(txn, caller, tenant_id)
+            part = txn.of(tenant)
+            search = search.completed(part, self._snapshots.policies(txn, part))
             binding = search.binding(tenant.tenant_id, caller)
             progress = _Progress(mark_of(asked.token, binding) if asked.token else START, asked.limit)
-            walk = self._walk(txn, txn.of(tenant), caller, search, now_us)
+            walk = self._walk(txn, part, caller, search, now_us)
         while not progress.is_full:
             with self._store.read() as txn:
                 part = txn.of(tenant_of(txn, caller, tenant_id))
@@ -134,7 +136,7 @@ class Searcher:
         """Whether a dry run with a candidate in the place of what is sought would answer yes; not where it fails."""
         request = search.asking(candidate)
         try:
-            proposal = rule(part, self._snapshots.passing(txn, part, request.identity_id), request, now_us)
+            proposal = rule(part, self._snapshots.passing(txn, part, request.identity_id, request.card_id), request, now_us)
             if proposal.denials:  # nothing that budgets say makes it a permit
                 return False
             freshly = self._authorizer.look(txn, part, request, now_us, proposal)

@@ -1,5 +1,6 @@
 """What a search has to look through: the candidates that are left once whole types and branches are ruled out."""
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from sidecar.core.search import Prospect, prospect
 from sidecar.core.search_residuals import Known
 from sidecar.core.snapshot import TenantPolicies
 from sidecar.core.windows import zone
+from sidecar.service.evaluations import Evaluation, with_properties
 from sidecar.service.ruling import target_of
 from sidecar.service.search_walk import Names, Walk, branches, uids_of
 from sidecar.service.snapshots import View
@@ -35,12 +37,15 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """A request of which one part is ``sought``: the identity, the id of the resource, or the action.
 
     What stands in the place of that part is not looked at. ``subject_type`` is the type of the wire that the asking
-    identity has to have, also where that is what is sought.
+    identity has to have, also where that is what is sought. The properties take part as far as the tenant allows: those
+    of what is sought are claimed of each candidate.
     """
 
     sought: Sought
     subject_type: str
     request: AuthorizeRequest
+    subject_properties: Mapping[str, object] = {}
+    resource_properties: Mapping[str, object] = {}
 
     def asking(self, candidate: str) -> AuthorizeRequest:
         """Return the request with a candidate in the place of what is sought."""
@@ -53,6 +58,12 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
                 return msgspec.structs.replace(request, resource=resource)
             case "action":
                 return msgspec.structs.replace(request, action=candidate)
+
+    def completed(self, part: TenantTransaction, policies: TenantPolicies) -> "Search":
+        """Return it with the properties that the tenant allows in its request."""
+        properties = self.subject_properties, self.resource_properties
+        request = with_properties(part, policies, Evaluation(self.subject_type, self.request, *properties))
+        return msgspec.structs.replace(self, request=request)
 
     def binding(self, tenant_id: str, caller: Caller) -> bytes:
         """Return what a page's token is bound to: the search, the tenant, and what the caller reaches."""
@@ -124,8 +135,9 @@ def _prospect(posed: Question, policies: TenantPolicies, kind: str) -> Prospect:
     """Return where identities or resources of a type could be permitted."""
     is_subject = not posed.chain[0].identity_id
     known = Known("principal" if is_subject else "resource", pascal_case(kind))
-    entities = entity_slice(_stored(posed, is_subject=is_subject), policies.schema)
-    return prospect(policies.policies, posed.request, _asking(posed), known, entities)
+    # An identity of which tags are claimed is another one wherever it stands, as the one that is sought may.
+    known_of = None if posed.is_claimed else entity_slice(_stored(posed, is_subject=is_subject), policies.schema)
+    return prospect(policies.policies, posed.request, _asking(posed), known, known_of)
 
 
 def _asking(posed: Question) -> Asking:
