@@ -16,11 +16,13 @@ from sidecar.doors.authzen import metadata
 from sidecar.doors.authzen.evaluation import EvaluationCalls
 from sidecar.doors.authzen.manner import AUTHZEN
 from sidecar.doors.authzen.metadata import MetadataCalls
+from sidecar.doors.authzen.search import SearchCalls
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.evaluations import Evaluator
+from sidecar.service.search import Searcher
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store
 from sidecar.settings import Settings
@@ -73,9 +75,14 @@ def foreign_calls(
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
     read_gateway(settings.gateway)
     _ = new_id
-    return (*_authzen_calls(settings, Evaluator(store, snapshots, authorizer, batch)),)
+    evaluator, searcher = Evaluator(store, snapshots, authorizer, batch), Searcher(store, snapshots, authorizer)
+    return (*_authzen_calls(settings, evaluator, searcher),)
 
 
-def _authzen_calls(settings: Settings, evaluator: Evaluator) -> tuple[Call, ...]:
+def _authzen_calls(settings: Settings, evaluator: Evaluator, searcher: Searcher) -> tuple[Call, ...]:
     """Return the calls of AuthZEN."""
-    return (*EvaluationCalls(evaluator).calls(), *MetadataCalls(settings.public_url).calls())
+    return (
+        *EvaluationCalls(evaluator).calls(),
+        *SearchCalls(searcher).calls(),
+        *MetadataCalls(settings.public_url).calls(),
+    )

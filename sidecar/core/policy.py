@@ -353,7 +353,7 @@ def ask_partially(
     """Return what is left of each policy, by what Cedar calls it, where one part of a request is ``unknown``.
 
     That part of ``request`` is not looked at, nor is anything held against the schema; an entity that is not among
-    ``entities`` is unknown as well. Nothing is left where Cedar could not say. A preview and no ruling: Cedar calls it
+    ``entities`` is unknown as well. What Cedar could not evaluate is left out. A preview and no ruling: Cedar calls it
     experimental, so nobody may be permitted anything by it.
     """
     asked: dict[str, str | None] = {
@@ -365,10 +365,12 @@ def ask_partially(
     asked[unknown] = None
     answer = _internal.is_authorized_partial(asked, policies.handle, entities.handle._inner, None, verbose=False)  # noqa: SLF001
     try:
-        residuals: dict[str, policy_tree.Tree] = orjson.loads(answer).get("residuals", {})
+        preview = orjson.loads(answer)
     except orjson.JSONDecodeError:  # nested deeper than JSON is read
         return {}
-    return residuals
+    # What it could not evaluate is shown as false.
+    failed = {match[1] for each in preview["diagnostics"]["errors"] if (match := _FAULT.fullmatch(each))}
+    return {name: left for name, left in preview.get("residuals", {}).items() if name not in failed}
 
 
 def _fault(sentence: str, ids: Mapping[str, str]) -> PolicyFault:

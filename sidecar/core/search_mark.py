@@ -16,8 +16,8 @@ from sidecar.core.errors import ValidationFailed
 _CHECK_BYTES: Final = 12
 """A damaged text is taken for whole once in 2^96."""
 
-TOKEN_LENGTH_MAX: Final = 1024
-"""An id has 128 characters and a resource's 512, of up to four bytes; more is none of ours."""
+TOKEN_LENGTH_MAX: Final = 4096
+"""The id of a resource has 512 characters of up to four bytes, and a third comes on top; more is none of ours."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):

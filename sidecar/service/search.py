@@ -136,7 +136,9 @@ class Searcher:
         """Whether a dry run with a candidate in the place of what is sought would answer yes; not where it fails."""
         request = search.asking(candidate)
         try:
-            proposal = rule(part, self._snapshots.passing(txn, part, request.identity_id, request.card_id), request, now_us)
+            proposal = rule(
+                part, self._snapshots.passing(txn, part, request.identity_id, request.card_id), request, now_us
+            )
             if proposal.denials:  # nothing that budgets say makes it a permit
                 return False
             freshly = self._authorizer.look(txn, part, request, now_us, proposal)

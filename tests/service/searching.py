@@ -1,4 +1,4 @@
-"""What tests of searches share: a small schema, requests, all pages of a search, and the same by asking of everybody."""
+"""What tests of searches share: a small schema, all pages of a search, and the same by asking for everybody."""
 
 from collections.abc import Iterable
 
@@ -6,8 +6,8 @@ from sidecar.core.access import Caller
 from sidecar.core.errors import SidecarError
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.core.snapshot import PolicyFiles, SourceFile
-from sidecar.service.search import PageAsked, Search, Searcher
-from sidecar.service.search_plan import Sought
+from sidecar.service.search import PageAsked, Searcher
+from sidecar.service.search_plan import Search, Sought
 from tests.service.builders import OPERATOR, World
 
 SCHEMA = """

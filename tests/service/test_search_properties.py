@@ -13,7 +13,7 @@ from sidecar.service.search_plan import Sought
 from tests.service.builders import OPERATOR, World, limit
 from tests.service.searching import IDENTITY_TYPES, by_asking, files, results, search
 
-TYPES = ("user", "team", "agent", "agent", "agent")
+TYPES = ("agent", "agent", "agent", "agent", "user", "team")
 TOOLS = ("hammer", "saw")
 
 PRINCIPALS = (
@@ -76,18 +76,18 @@ policies = st.builds(
     lambda effect, principal, action, resource, kind, condition: (
         f"{effect}({principal}, {action}, {resource}){f' {kind} {{ {condition} }}' if condition else ''};"
     ),
-    st.sampled_from(["permit", "forbid"]),
+    st.sampled_from(["permit", "permit", "permit", "forbid"]),
     st.sampled_from(PRINCIPALS),
     st.sampled_from(ACTIONS),
     st.sampled_from(RESOURCES),
     st.sampled_from(["when", "when", "unless"]),
     st.sampled_from(CONDITIONS),
 )
-trees = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(TYPES), st.booleans()), min_size=3, max_size=9)
+trees = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(TYPES), st.booleans()), min_size=5, max_size=9)
 asked = st.fixed_dictionaries(
     {
-        "identity_id": st.sampled_from(["i1", "i2", "i3", "root", "nobody"]),
-        "action": st.sampled_from(["call", "call", "stop", "buy", "use", "fly"]),
+        "identity_id": st.sampled_from(["i1", "i2", "i3", "i1", "i2", "i3", "root", "nobody"]),
+        "action": st.sampled_from([*["call"] * 6, "stop", "buy", "use", "fly"]),
         "resource": st.sampled_from(
             [
                 *(("tool", "hammer"), ("agent", "i3"), ("tool", "saw"), ("agent", "i1"), ("lamp", "red")),
@@ -103,7 +103,7 @@ asked = st.fixed_dictionaries(
 
 def _request(values: dict[str, Any]) -> AuthorizeRequest:
     resource = ResourceRef(*values["resource"])
-    changes = {"resource": resource} | ({} if resource.type == "tool" else {"attributes": {}})
+    changes: dict[str, Any] = {"resource": resource} | ({} if resource.type == "tool" else {"attributes": {}})
     currency = None if values["amount_minor"] is None else "CAD"
     return AuthorizeRequest(**(values | changes), currency=currency, ttl_seconds=604_800)
 
@@ -120,7 +120,7 @@ def _grow(world: World, tree: list[tuple[int, str, bool]]) -> dict[str, str]:
     return types
 
 
-def _block(world: World, types: dict[str, str], blocked: list[int]) -> None:
+def _block(world: World, types: dict[str, str], blocked: tuple[int, ...]) -> None:
     for number in blocked:
         if f"i{number}" in types:
             world.revoke(f"i{number}")
@@ -132,14 +132,14 @@ def _block(world: World, types: dict[str, str], blocked: list[int]) -> None:
     trees,
     asked,
     st.sampled_from(["subject", "subject", "resource", "action"]),
-    st.sampled_from(["agent", "agent", "user", "team", "moon"]),
-    st.lists(st.integers(1, 9), max_size=1),
-    st.none() | st.integers(1, 9),
+    st.sampled_from([*["agent"] * 5, "user", "team", "moon"]),
+    st.sampled_from([(), (), (), (3,), (5,)]),
+    st.sampled_from([None, None, None, 1, 2]),
     st.booleans(),
     st.integers(1, 4),
 )
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_search_finds_what_a_dry_run_would_permit(
+def test_a_search_finds_what_a_dry_run_would_permit(  # noqa: PLR0913, PLR0917 -- each is drawn by itself
     tmp_path_factory: pytest.TempPathFactory,
     texts: list[str],
     broad: str,
@@ -147,7 +147,7 @@ def test_a_search_finds_what_a_dry_run_would_permit(
     values: dict[str, Any],
     sought: Sought,
     subject_type: str,
-    blocked: list[int],
+    blocked: tuple[int, ...],
     asker: int | None,
     is_budgeted: bool,  # noqa: FBT001
     size: int,

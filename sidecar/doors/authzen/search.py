@@ -33,7 +33,7 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class SubjectSearchBody(msgspec.Struct, frozen=True):
-    """Who may do this with that?"""
+    """Asks who may do this with that."""
 
     subject: SearchedEntity
     action: Action
@@ -43,7 +43,7 @@ class SubjectSearchBody(msgspec.Struct, frozen=True):
 
 
 class ResourceSearchBody(msgspec.Struct, frozen=True):
-    """With what may one do this?"""
+    """Asks what one may do this with."""
 
     subject: Subject
     action: Action
@@ -53,7 +53,7 @@ class ResourceSearchBody(msgspec.Struct, frozen=True):
 
 
 class ActionSearchBody(msgspec.Struct, frozen=True):
-    """What may one do with that?"""
+    """Asks what one may do with that."""
 
     subject: Subject
     resource: Resource
