@@ -24,13 +24,14 @@ from sidecar.service.search_walk import Step, Walk
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
-EVALUATED_MAX: Final = 1_000
-"""Candidates that one page decides on; a page may be short and still have a next one."""
+EVALUATED_MAX: Final = 250
+"""Candidates that one page decides on, in some 100 ms: of each the chain is read and parsed anew. A page may be short
+and still have a next one."""
 
 SCANNED_MAX: Final = 5_000
 """Stored identities that one page reads, those of other types with them."""
 
-EVALUATED_AT_ONCE: Final = 8
+EVALUATED_AT_ONCE: Final = 4
 """Candidates that are decided on in a few milliseconds: nothing else happens on the event loop meanwhile."""
 
 SCANNED_AT_ONCE: Final = 100

@@ -36,7 +36,8 @@ def looked(*texts: str, known: Known | None = None, is_evaluated: bool = True) -
         'permit(principal, action, resource == Tool::"other");',
         "permit(principal, action, resource is Lamp);",
         'forbid(principal == Agent::"bot", action, resource);',
-        'permit(principal, action == Action::"tool.call", resource) when { context has purpose && context.purpose == "x" };',
+        'permit(principal, action == Action::"tool.call", resource) when { context has purpose && '
+        'context.purpose == "x" };',
         'permit(principal is Agent, action == Action::"tool.call", resource) when { principal.name == "x" && false };',
     ],
 )
@@ -125,8 +126,14 @@ def test_what_is_nested_too_deep_could_be_anything(levels: int) -> None:
     assert ask_partially(handle, request, "principal", entity_slice([], SCHEMA)) == {}
 
 
-def test_ids_with_quotes_and_line_ends_are_asked_about() -> None:
-    handle = parse_policies((('permit(principal == Agent::"a\\"\\n\\\\é", action, resource);',), ()))
-    request = CedarRequest(("Agent", 'a"\n\\é'), "tool.call", TOOL, {})
+def test_ids_with_quotes_are_asked_about() -> None:
+    handle = parse_policies((('permit(principal == Agent::"a\\"\\\\é", action, resource);',), ()))
+    request = CedarRequest(("Agent", 'a"\\é'), "tool.call", TOOL, {})
     left = ask_partially(handle, request, "resource", entity_slice([], SCHEMA))
     assert left["policy0"]["conditions"] == [{"kind": "when", "body": {"Value": True}}]
+
+
+def test_of_an_id_that_cedar_does_not_read_back_nothing_is_said() -> None:
+    handle = parse_policies((("permit(principal, action, resource) when { false };",), ()))
+    request = CedarRequest(("Agent", "a\n"), "tool.call", TOOL, {})
+    assert ask_partially(handle, request, "resource", entity_slice([], SCHEMA)) == {}

@@ -71,7 +71,7 @@ def deep(levels: int) -> dict[str, Any]:
         (deep(DEPTH_MAX), "true false error"),
     ],
 )
-def test_an_expression_can_come_to(body: Any, expected: str) -> None:
+def test_an_expression_can_come_to(body: object, expected: str) -> None:
     found = outcomes({"conditions": [{"kind": "when", "body": body}]}, AGENT)
     assert found == frozenset(expected.split())
 
