@@ -70,6 +70,9 @@ SERVED: Final = frozenset(
         "GET /v1/tokens",
         "POST /access/v1/evaluation",
         "POST /access/v1/evaluations",
+        "POST /access/v1/search/action",
+        "POST /access/v1/search/resource",
+        "POST /access/v1/search/subject",
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""

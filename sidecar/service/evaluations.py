@@ -19,6 +19,7 @@ from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.limits import BODY_BYTES_MAX
 from sidecar.core.metadata import check_metadata
 from sidecar.core.model import AuthorizeRequest, ClaimedTags, check_key, check_plain
+from sidecar.core.snapshot import TenantPolicies
 from sidecar.service.access import tenant_of
 from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import DECISIVE, SLICE, Batch, BatchAuthorizer, Item, Semantics
@@ -139,23 +140,9 @@ class Evaluator:
         caller.require_reach(chain)
         if chain[0].type != asked.subject_type:
             raise NotFound(f"unknown identity `{request.identity_id}`", field="identity_id")
-        allowed = part.tenant.authzen
-        subject = _among(asked.subject_properties, allowed.subject_properties)
-        resource = _among(asked.resource_properties, allowed.resource_properties)
-        if not subject and not resource:
+        if not asked.subject_properties and not asked.resource_properties:
             return request
-        attributes: dict[str, object] = {}
-        if request.resource.type not in self._snapshots.policies(txn, part).schema.forms.identity_types:
-            attributes, resource = resource, attributes
-        tags = ClaimedTags(_tags(subject, "subject.properties"), _tags(resource, "resource.properties"))
-        return msgspec.structs.replace(
-            request,
-            attributes={
-                check_key(name, "resource.properties"): check_plain(value, f"resource.properties.{name}")
-                for name, value in attributes.items()
-            },
-            tags=tags if tags.principal or tags.resource else msgspec.UNSET,
-        )
+        return with_properties(part, self._snapshots.policies(txn, part), asked)
 
     async def _sift(self, asked: Evaluations) -> _Sifted:
         """Return which questions can be decided, with a ruling on each that says so; some at a time, as in a batch.
@@ -191,6 +178,27 @@ class Evaluator:
             raise TooLarge(f"one evaluation has at most {BODY_BYTES_MAX} bytes")
         self._authorizer.propose(txn, part, asked.caller, request, asked.now_us)
         return Item(request)
+
+
+def with_properties(part: TenantTransaction, policies: TenantPolicies, asked: Evaluation) -> AuthorizeRequest:
+    """Return the request of a question with the properties that its tenant allows. Raises ValidationFailed."""
+    allowed, request = part.tenant.authzen, asked.request
+    subject = _among(asked.subject_properties, allowed.subject_properties)
+    resource = _among(asked.resource_properties, allowed.resource_properties)
+    if not subject and not resource:
+        return request
+    attributes: dict[str, object] = {}
+    if request.resource.type not in policies.schema.forms.identity_types:
+        attributes, resource = resource, attributes
+    tags = ClaimedTags(_tags(subject, "subject.properties"), _tags(resource, "resource.properties"))
+    return msgspec.structs.replace(
+        request,
+        attributes={
+            check_key(name, "resource.properties"): check_plain(value, f"resource.properties.{name}")
+            for name, value in attributes.items()
+        },
+        tags=tags if tags.principal or tags.resource else msgspec.UNSET,
+    )
 
 
 def _of_a_part(error: NotFound) -> NotFound:
