@@ -315,7 +315,7 @@ def test_a_host_that_is_given_twice_does_not_pass(gate: Gate) -> None:
 
 @pytest.mark.parametrize("raw_path", [b"/%65nvoy/tools/search", None])
 def test_the_path_of_the_door_itself_must_be_written_plainly(gate: Gate, raw_path: bytes | None) -> None:
-    scope = {"method": "GET", "path": "/envoy/tools/search", "raw_path": raw_path, "headers": []}
+    scope: dict[str, object] = {"method": "GET", "path": "/envoy/tools/search", "raw_path": raw_path, "headers": []}
     manner = EnvoyCalls(Gateway(gate.house.door.store, Never(), Never()), HttpMapping.read({})).calls()[0].manner  # type: ignore[arg-type]
     assert manner is not None
     with pytest.raises(ValidationFailed, match="the path of the door"):

@@ -145,9 +145,8 @@ class Proxy(NamedTuple):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CALL_SECONDS)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
-            for name, value in (("Authorization", f"Bearer {token}"),) if token else ():
-                connection.putheader(name, value)
-            for name, value in headers:
+            given: Headers = [("Authorization", f"Bearer {token}")] if token else []
+            for name, value in (*given, *headers):
                 connection.putheader(name, value)
             if method in {"POST", "PUT"}:
                 connection.putheader("Content-Length", "0")
