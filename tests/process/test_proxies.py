@@ -133,6 +133,16 @@ def test_money_is_reserved_for_envoy_only(proxy: Proxy, site: Site) -> None:
     assert len(proxy.upstream.reached) == before + 1
 
 
+def test_a_websocket_is_judged_when_it_is_opened(proxy: Proxy, site: Site) -> None:
+    opening = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
+    if proxy.name != "envoy":  # which refuses it unless it is told not to
+        assert proxy.call("GET", "/pages/socket", site.token, opening).status == 200
+    before = len(proxy.upstream.reached)
+    for target, token in (("/pages/socket", None), ("/tools/shell", site.token)):
+        assert proxy.call("GET", target, token, opening).status in {401, 403}
+    assert len(proxy.upstream.reached) == before
+
+
 TRICKS: list[tuple[str, list[tuple[str, str | bytes]]]] = [
     ("/tools/shell", [("X-Original-URI", "/healthz"), ("X-Original-Method", "GET")]),
     ("/tools/shell", [("X-Forwarded-Uri", "/healthz"), ("X-Forwarded-Method", "GET")]),
