@@ -78,6 +78,11 @@ def foreign_calls(
     return (*_proxy_calls(settings, tables["http"], Gateway(store, authorizer, settler)),)
 
 
+def check_gateway(path: Path) -> None:
+    """Raise ConfigurationInvalid for a mapping file that a server would refuse, naming the file and the place."""
+    http_mapping(path, read_gateway(path)["http"])
+
+
 def http_mapping(path: Path | None, table: Mapping[str, object]) -> HttpMapping:
     """Return what ``table`` of a mapping file says of proxies. Raises ConfigurationInvalid, naming file and place."""
     try:
