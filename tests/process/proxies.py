@@ -5,6 +5,7 @@ They run from the files in ``deploy/`` with other ports, so that what is shipped
 
 import http.client
 import json
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -88,10 +89,8 @@ class Ports(NamedTuple):
 
     def put_into(self, text: str) -> str:
         """Return a configuration with these in place of its own."""
-        for shipped, port in (("8080", self.proxy), ("8181", self.sidecar), ("9000", self.upstream)):
-            assert shipped in text or shipped == "8080", text
-            text = text.replace(shipped, str(port))
-        return text
+        ports = {"8080": self.proxy, "8181": self.sidecar, "9000": self.upstream}
+        return re.sub(r"\b(8080|8181|9000)\b", lambda found: str(ports[found[0]]), text)
 
 
 def nginx(folder: Path, ports: Ports, amended: Callable[[str], str] = str) -> list[str]:
