@@ -177,9 +177,7 @@ class AuthZen:
             "context": question.context,
         }
         raw = (("Authorization", asking.key),)
-        answer = asking.caller.call(
-            "POST", "/access/v1/evaluation", body, token=None, key=question.key, headers=raw
-        )
+        answer = asking.caller.call("POST", "/access/v1/evaluation", body, token=None, key=question.key, headers=raw)
         assert answer.status == 200, answer
         document = answer.document
         return Asked(document["context"]["decision_id"], document["decision"])
