@@ -1,0 +1,1 @@
+"""Doors that stand behind proxies: Envoy, nginx, Caddy, Traefik."""
