@@ -1,1 +1,1 @@
-"""Doors that stand behind proxies: Envoy, nginx, Caddy, Traefik."""
+"""Doors for proxies: what a proxy saw of a request becomes a question, by the mapping in ``gateway.toml``."""
