@@ -36,7 +36,7 @@ class Checked(msgspec.Struct, frozen=True):
     method: str
     host: str
     target: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: tuple[tuple[str, bytes], ...]
 
 
 def read(message: bytes) -> Checked:
@@ -47,19 +47,21 @@ def read(message: bytes) -> Checked:
     except DecodeError as error:
         raise ValidationFailed("the message is no `CheckRequest`") from error
     http = request.attributes.request.http
-    if not (http.method and http.path):
+    if not http.method:
         raise ValidationFailed("the message tells of no HTTP request: `attributes.request.http` is not set")
+    if not http.path.startswith("/"):
+        raise ValidationFailed("the request has no path that begins with `/`")
     return Checked(http.method, http.host, http.path, tuple(_headers(http)))
 
 
-def _headers(http: Any) -> Iterable[tuple[bytes, bytes]]:  # noqa: ANN401 -- a generated class without a type
+def _headers(http: Any) -> Iterable[tuple[str, bytes]]:  # noqa: ANN401 -- a generated class without a type
     """Yield the headers, each as often as it came where Envoy tells (``encode_raw_headers``)."""
     for name, value in http.headers.items():
         if not name.startswith(":"):
-            yield name.lower().encode(), value.encode()
+            yield name.lower(), value.encode()
     for each in http.header_map.headers:
         if not each.key.startswith(":"):
-            yield each.key.lower().encode(), each.raw_value or each.value.encode()
+            yield each.key.lower(), each.raw_value or each.value.encode()
 
 
 def permit(headers: Headers, removed: Iterable[str], marks: Mapping[str, str]) -> bytes:
