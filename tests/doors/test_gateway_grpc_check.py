@@ -1,10 +1,9 @@
 """Envoy's messages over gRPC become requests of the HTTP door's call, and its answers become messages."""
 
 import asyncio
-from typing import Any
 
 import pytest
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse  # type: ignore[import-untyped]
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse  # type: ignore[import-untyped]
 
 from sidecar.core.access import Caller
 from sidecar.core.errors import RateLimited, StoreUnusable, Unauthenticated, Unavailable
@@ -13,6 +12,7 @@ from sidecar.doors.wire.context import Context, Served
 from sidecar.doors.wire.endpoint import Ask, Call
 from sidecar.doors.wire.http import Answer, Incoming
 from sidecar.doors.wire.manner import NATIVE, Credentials, Manner
+from tests.doors.checks import Generated, asked, headers_of, raw
 
 OWN = "x-sidecar-authorization"
 PROXY = ((OWN, "Bearer t"),)
@@ -40,7 +40,7 @@ class Stub:
             raise self.answer
         return self.answer
 
-    def check(self, message: bytes, metadata: Metadata = PROXY) -> Any:
+    def check(self, message: bytes, metadata: Metadata = PROXY) -> Generated:
         """Return the response to ``message``."""
         return CheckResponse.FromString(asyncio.run(self.door.check(message, metadata)))
 
@@ -65,30 +65,6 @@ def authenticate(text: str, _now_us: int) -> Caller:
     if text != "Bearer t":
         raise Unauthenticated("the token is missing, unknown or expired")
     return Caller("tenant")
-
-
-def asked(path: str = "/v1/tools/x?a=1", method: str = "GET", **headers: str) -> Any:
-    """Return the message that Envoy sends for a request."""
-    request = CheckRequest()
-    http = request.attributes.request.http
-    http.method, http.host, http.path = method, "api.example.com", path
-    http.headers.update({":method": method, ":authority": "api.example.com", ":path": path})
-    http.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
-    return request
-
-
-def raw(request: Any, *headers: tuple[str, bytes]) -> bytes:
-    """Return ``request`` with ``headers`` as ``encode_raw_headers`` sends them."""
-    for name, value in headers:
-        request.attributes.request.http.header_map.headers.add(key=name, raw_value=value)
-    message: bytes = request.SerializeToString()
-    return message
-
-
-def headers_of(options: Any) -> dict[str, str]:
-    """Return the headers of a response, each of which takes the place of the client's."""
-    assert {each.append_action for each in options} <= {2}
-    return {each.header.key: each.header.value for each in options}
 
 
 def test_a_permit_gives_the_decision_to_the_upstream_and_takes_away_what_it_must_not_see() -> None:

@@ -1,0 +1,248 @@
+"""Envoy over gRPC: a client of the protocol, and the real Envoy, in front of a real server with two workers."""
+
+import asyncio
+import copy
+import http.client
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+import yaml
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse  # type: ignore[import-untyped]
+from grpc import aio
+
+from sidecar.doors.gateway.grpc_check import ROUTE
+from sidecar.doors.gateway.grpc_server import MESSAGE_BYTES_MAX
+from tests.doors.checks import Generated, asked, headers_of, raw
+from tests.process.envoy import Upstream, envoy, upstream
+from tests.process.following import free_port
+from tests.process.server import ROOT, Acme, Server, found_acme, poll
+
+GATEWAY = """
+[http.identity]
+from = "header"
+
+[[http.routes]]
+match = { path = "/v1/tools/{tool}" }
+action = "tool.call"
+resource = { type = "tool", id = "{tool}" }
+
+[[http.routes]]
+match = { path = "/health" }
+public = true
+"""
+
+PERMITTED, REFUSED = 0, 7
+SECONDS = 20.0
+
+
+class House(NamedTuple):
+    """A server that Envoy asks at ``place``; ``stranger`` is an agent that may do nothing."""
+
+    server: Server
+    place: str
+    acme: Acme
+    stranger: str
+
+    def ask(
+        self, message: bytes, token: str | None = None, route: str = ROUTE, more: tuple[tuple[str, str], ...] = ()
+    ) -> Generated:
+        """Ask as a proxy does, the tenant's own unless ``token`` says another; an empty one is not sent."""
+        shown = self.acme.key if token is None else token
+        metadata = ((("x-sidecar-authorization", f"Bearer {shown}"),) if shown else ()) + more
+
+        async def run() -> Generated:
+            async with aio.insecure_channel(self.place) as channel:
+                call = channel.unary_unary(route, response_deserializer=CheckResponse.FromString)
+                return await call(message, metadata=metadata, timeout=SECONDS)  # type: ignore[arg-type]  # any bytes
+
+        return asyncio.run(run())
+
+    def fault(self, message: bytes, route: str = ROUTE) -> grpc.StatusCode:
+        """Return the code with which a question fails."""
+        with pytest.raises(aio.AioRpcError) as caught:
+            self.ask(message, route=route)
+        return caught.value.code()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Two workers."""
+    folder = tmp_path_factory.mktemp("envoy_grpc")
+    (folder / "gateway.toml").write_text(GATEWAY)
+    place = f"127.0.0.1:{free_port()}"
+    flags = ("--gateway", str(folder / "gateway.toml"), "--ext-authz-grpc", place, "--workers", "2")
+    with Server(folder, *flags) as server, server.client() as client:
+        acme = found_acme(client)
+        rules = {"actions": ["tool.call"]}
+        client.ok("POST", "/v1/policies", {"identity_id": acme.team, "name": "tools", "rules": rules}, token=acme.key)
+        body = {"parent_id": acme.root, "type": "agent", "name": "a stranger"}
+        stranger = client.ok("POST", "/v1/identities", body, token=acme.key)["identity_id"]
+        yield House(server, place, acme, stranger)
+        assert server.stop() == 0
+
+
+def message(house: House, path: str = "/v1/tools/search", agent: str | None = None) -> bytes:
+    """Return the question of a call by the tenant's agent."""
+    return raw(asked(path), ("x-agent-id", (agent or house.acme.agent).encode()))
+
+
+def test_the_place_is_told_when_the_server_is_ready(house: House) -> None:
+    assert house.server.ready_lines()[1:] == [f"ext_authz over gRPC on {house.place}"]
+
+
+def test_a_permit_is_a_decision_like_any_other(house: House) -> None:
+    response = house.ask(message(house))
+    assert response.status.code == PERMITTED
+    decision_id = headers_of(response.ok_response.headers)["x-decision-id"]
+    assert "x-sidecar-authorization" in response.ok_response.headers_to_remove
+    assert response.dynamic_metadata["decision_id"] == decision_id
+    with house.server.client(house.acme.key) as client:
+        decision = client.ok("GET", f"/v1/decisions/{decision_id}")
+    assert decision["allowed"] is True
+
+
+def test_a_denial_says_why_and_has_its_decision(house: House) -> None:
+    response = house.ask(message(house, agent=house.stranger))
+    assert (response.status.code, response.denied_response.status.code) == (REFUSED, 403)
+    told = headers_of(response.denied_response.headers)
+    assert told["x-decision-reason"] == "not_permitted"
+    assert told["x-decision-id"] in response.denied_response.body
+    assert response.dynamic_metadata["reason"] == "not_permitted"
+
+
+@pytest.mark.parametrize("path", ["/v1/other", "/v1/tools/a%2Fb", "/v1/tools/../tools/x", "/v1//tools/x", "*"])
+def test_a_path_that_no_route_has_or_that_can_be_read_in_two_ways_is_denied(house: House, path: str) -> None:
+    assert house.ask(message(house, path)).denied_response.status.code in {400, 403}
+
+
+def test_a_public_path_needs_nobody(house: House) -> None:
+    assert house.ask(asked("/health").SerializeToString(), token="").status.code == PERMITTED
+
+
+def test_without_an_identity_or_a_proxys_token_nobody_is_known(house: House) -> None:
+    assert house.ask(asked("/v1/tools/x").SerializeToString()).denied_response.status.code == 401
+    assert house.ask(message(house), token="").denied_response.status.code == 401
+    assert house.ask(message(house), token="sk_nobodys").denied_response.status.code == 401
+
+
+def test_an_identity_that_comes_twice_is_none(house: House) -> None:
+    agent = house.acme.agent
+    twice = raw(asked("/v1/tools/x"), ("x-agent-id", agent.encode()), ("x-agent-id", agent.encode()))
+    joined = asked("/v1/tools/x", x_agent_id=f"{agent},{agent}").SerializeToString()
+    beside = raw(asked("/v1/tools/x", x_agent_id=agent), ("x-agent-id", house.stranger.encode()))
+    odd = raw(asked("/v1/tools/x"), ("x-agent-id", agent.encode() + b"\xc3\xa9"))
+    long = raw(asked("/v1/tools/x"), ("x-agent-id", b"a" * 9000))
+    for smuggled in (twice, joined, beside, odd, long):
+        assert house.ask(smuggled).denied_response.status.code == 400
+
+
+def test_what_is_no_question_is_denied_or_fails(house: House) -> None:
+    assert house.ask(b"\xff\xff").denied_response.status.code == 400
+    assert house.ask(b"").denied_response.status.code == 400
+    assert house.fault(b"a" * (MESSAGE_BYTES_MAX + 1)) == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert house.fault(message(house), f"{ROUTE}All") == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_questions_are_counted_by_the_name_of_the_call(house: House) -> None:
+    house.ask(message(house))
+    with house.server.client() as client:
+        shown = client.call("GET", "/metrics").body.decode()
+    assert re.search(rf'route="{re.escape(ROUTE)}",status="200"', shown)
+
+
+def test_each_worker_listens(house: House) -> None:
+    port = f":{int(house.place.rpartition(':')[2]):04X}"
+    rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
+    assert sum(row[1].endswith(port) and row[3] == "0A" for row in rows) == 2
+
+
+class Proxy(NamedTuple):
+    """An Envoy in front of an upstream. At ``own`` it says who asks; at ``open`` it lets its clients say so."""
+
+    own: int
+    open: int
+    upstream: Upstream
+
+    def get(self, port: int, path: str, *headers: tuple[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """Ask for ``path`` and return the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+        try:
+            connection.putrequest("GET", path)
+            for name, value in headers:
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def proxy(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The example of deploy/, on ports of this machine."""
+    document: Any = yaml.safe_load((ROOT / "deploy" / "envoy-grpc.yaml").read_text())
+    own, trusting = free_port(), free_port()
+    with ExitStack() as stack:
+        behind = stack.enter_context(upstream())
+        resources = document["static_resources"]
+        ports = {"sidecar": int(house.place.rpartition(":")[2]), "upstream": behind.port}
+        for cluster in resources["clusters"]:
+            _address(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], ports[cluster["name"]])
+        _address(resources["listeners"][0], own)
+        further = copy.deepcopy(resources["listeners"][0]) | {"name": "open"}
+        _address(further, trusting)
+        del further["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
+        resources["listeners"].append(further)
+        environment = {"AGENT_ID": house.acme.agent, "GATEWAY_TOKEN": house.acme.key}
+        stack.enter_context(envoy(tmp_path_factory.mktemp("envoy"), document, environment))
+        yield Proxy(own, trusting, behind)
+
+
+def _address(place: Any, port: int) -> None:  # noqa: ANN401 -- a part of YAML
+    place["address"]["socket_address"]["port_value"] = port
+
+
+def test_envoy_lets_a_permitted_request_through_with_its_decision(house: House, proxy: Proxy) -> None:
+    """What the client writes about itself, and about a decision, is replaced."""
+    made_up = (("x-agent-id", house.stranger), ("x-decision-id", "dec_madeup"), ("x-sidecar-authorization", "x"))
+    status, _, body = proxy.get(proxy.own, "/v1/tools/search", *made_up)
+    assert (status, body) == (200, b"ok")
+    got = proxy.upstream.got[-1]
+    assert got["x-decision-id"].startswith("dec_")
+    assert got["x-decision-id"] != "dec_madeup"
+    assert got["x-agent-id"] == house.acme.agent
+    assert "x-sidecar-authorization" not in got
+
+
+def test_envoy_gives_a_denial_to_its_client(house: House, proxy: Proxy) -> None:
+    before = len(proxy.upstream.got)
+    status, headers, body = proxy.get(proxy.open, "/v1/tools/search", ("x-agent-id", house.stranger))
+    assert (status, headers["x-decision-reason"]) == (403, "not_permitted")
+    assert headers["x-decision-id"].encode() in body
+    assert len(proxy.upstream.got) == before
+
+
+def test_envoy_passes_nothing_on_whose_identity_is_missing_or_doubled(house: House, proxy: Proxy) -> None:
+    before, agent = len(proxy.upstream.got), house.acme.agent
+    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", agent))[0] == 200
+    assert proxy.get(proxy.open, "/v1/tools/x")[0] == 401
+    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", agent), ("X-Agent-Id", agent))[0] == 400
+    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", f"{agent}\u00e9"))[0] == 400
+    assert proxy.get(proxy.open, "/v1/tools/a%2Fb", ("x-agent-id", agent))[0] == 400
+    assert proxy.get(proxy.open, "/v1//tools/x", ("x-agent-id", agent))[0] == 400
+    assert len(proxy.upstream.got) == before + 1
+
+
+def test_without_the_server_envoy_passes_nothing_on(house: House, proxy: Proxy) -> None:
+    assert proxy.get(proxy.own, "/v1/tools/x")[0] == 200
+    before = len(proxy.upstream.got)
+    house.server.kill()
+    assert proxy.get(proxy.own, "/v1/tools/x")[0] == 503
+    assert len(proxy.upstream.got) == before
+    house.server.start()
+    poll(lambda: proxy.get(proxy.own, "/v1/tools/x")[0] == 200, SECONDS)
