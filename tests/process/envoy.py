@@ -1,4 +1,4 @@
-"""A real Envoy of a test, from a package of the environment, on a configuration that the test changes; and an upstream."""
+"""A real Envoy of a test, on a configuration that the test changes, and an upstream behind it."""
 
 import subprocess
 import sys

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import http.client
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,8 +57,8 @@ class House(NamedTuple):
 
         async def run() -> Generated:
             async with aio.insecure_channel(self.place) as channel:
-                call = channel.unary_unary(route, response_deserializer=CheckResponse.FromString)
-                return await call(message, metadata=metadata, timeout=SECONDS)  # type: ignore[arg-type]  # any bytes
+                call: Callable[..., Awaitable[Generated]] = channel.unary_unary(route, response_deserializer=CheckResponse.FromString)
+                return await call(message, metadata=metadata, timeout=SECONDS)
 
         return asyncio.run(run())
 
