@@ -181,7 +181,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, batch, settler).calls(),
-        *foreign_calls(settings, store, snapshots, authorizer, batch, new_id),
+        *foreign_calls(settings, store, snapshots, authorizer, batch, settler, new_id),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),

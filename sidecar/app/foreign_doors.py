@@ -12,15 +12,23 @@ from typing import Final
 
 from sidecar.app import dialects
 from sidecar.core.errors import ConfigurationInvalid
+from sidecar.doors.gateway import envoy, forward_auth
+from sidecar.doors.gateway.envoy import EnvoyCalls
+from sidecar.doors.gateway.forward_auth import ForwardAuthCalls
+from sidecar.doors.gateway.mapping import HttpMapping
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
+from sidecar.service.gateway import Gateway
+from sidecar.service.settlement import Settler
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store
 from sidecar.settings import Settings
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({**dialects.MANNERS})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
+    {**dialects.MANNERS, envoy.PREFIX: envoy.MANNER, forward_auth.PATH: forward_auth.MANNER}
+)
 """How an unknown path is answered, by the path that it is below."""
 
 TABLES: Final = ("http", "mcp")
@@ -61,9 +69,23 @@ def foreign_calls(
     snapshots: Snapshots,
     authorizer: Authorizer,
     batch: BatchAuthorizer,
+    settler: Settler,
     new_id: Callable[[str, int], str],
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
-    read_gateway(settings.gateway)
-    _ = store, snapshots, authorizer, batch, new_id
-    return ()
+    tables = read_gateway(settings.gateway)
+    _ = snapshots, batch, new_id
+    return (*_proxy_calls(settings, tables["http"], Gateway(store, authorizer, settler)),)
+
+
+def http_mapping(path: Path | None, table: Mapping[str, object]) -> HttpMapping:
+    """Return what ``table`` of a mapping file says of proxies. Raises ConfigurationInvalid, naming file and place."""
+    try:
+        return HttpMapping.read(table)
+    except ConfigurationInvalid as error:
+        raise ConfigurationInvalid(f"{path}: {error.message}") from None
+
+
+def _proxy_calls(settings: Settings, table: Mapping[str, object], gateway: Gateway) -> tuple[Call, ...]:
+    mapping = http_mapping(settings.gateway, table)
+    return (*EnvoyCalls(gateway, mapping).calls(), *ForwardAuthCalls(gateway, mapping).calls())
