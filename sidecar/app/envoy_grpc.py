@@ -2,17 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Protocol
 
-from sidecar.app.foreign_doors import read_gateway
+from sidecar.app.foreign_doors import http_mapping, read_gateway
 from sidecar.core.errors import ConfigurationInvalid
-from sidecar.doors.gateway.mapping import HttpMapping
+from sidecar.doors.gateway.envoy import PREFIX
 from sidecar.doors.wire.context import Context
 from sidecar.doors.wire.endpoint import Call
 from sidecar.settings import Settings
-
-PREFIX: Final = "/envoy"
-"""The path below which the HTTP door is asked."""
 
 
 class Listening(Protocol):
@@ -40,5 +37,6 @@ def envoy_grpc(settings: Settings, context: Context, calls: Iterable[Call]) -> L
     except ImportError as error:
         raise ConfigurationInvalid(f"the packages of the extra `grpc` cannot be loaded: {error}") from error
     call = next(call for call in calls if call.path.startswith(f"{PREFIX}/"))
-    door = CheckDoor(context, call, PREFIX, terms_of(HttpMapping.read(read_gateway(settings.gateway)["http"])))
+    mapping = http_mapping(settings.gateway, read_gateway(settings.gateway)["http"])
+    door = CheckDoor(context, call, PREFIX, terms_of(mapping))
     return CheckServer(door.check, settings.ext_authz_grpc, shared=settings.workers > 1)

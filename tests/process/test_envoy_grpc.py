@@ -48,16 +48,16 @@ class House(NamedTuple):
     acme: Acme
     stranger: str
 
-    def ask(
-        self, message: bytes, token: str | None = None, route: str = ROUTE, more: tuple[tuple[str, str], ...] = ()
-    ) -> Generated:
+    def ask(self, message: bytes, token: str | None = None, route: str = ROUTE) -> Generated:
         """Ask as a proxy does, the tenant's own unless ``token`` says another; an empty one is not sent."""
         shown = self.acme.key if token is None else token
-        metadata = ((("x-sidecar-authorization", f"Bearer {shown}"),) if shown else ()) + more
+        metadata = (("x-sidecar-authorization", f"Bearer {shown}"),) if shown else ()
 
         async def run() -> Generated:
             async with aio.insecure_channel(self.place) as channel:
-                call: Callable[..., Awaitable[Generated]] = channel.unary_unary(route, response_deserializer=CheckResponse.FromString)
+                call: Callable[..., Awaitable[Generated]] = channel.unary_unary(
+                    route, response_deserializer=CheckResponse.FromString
+                )
                 return await call(message, metadata=metadata, timeout=SECONDS)
 
         return asyncio.run(run())
