@@ -3,11 +3,13 @@
 import asyncio
 import copy
 import http.client
+import os
 import re
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import pytest
@@ -36,8 +38,14 @@ match = { path = "/health" }
 public = true
 """
 
+Yaml: TypeAlias = Any
+"""Parts of a configuration."""
+
 PERMITTED, REFUSED = 0, 7
 SECONDS = 20.0
+WORKERS = 2
+LISTEN = "0A"
+"""The state of a socket in /proc/net."""
 
 
 class House(NamedTuple):
@@ -47,6 +55,11 @@ class House(NamedTuple):
     place: str
     acme: Acme
     stranger: str
+
+    @property
+    def port(self) -> int:
+        """The port of the place."""
+        return int(self.place.rpartition(":")[2])
 
     def ask(self, message: bytes, token: str | None = None, route: str = ROUTE) -> Generated:
         """Ask as a proxy does, the tenant's own unless ``token`` says another; an empty one is not sent."""
@@ -75,7 +88,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("envoy_grpc")
     (folder / "gateway.toml").write_text(GATEWAY)
     place = f"127.0.0.1:{free_port()}"
-    flags = ("--gateway", str(folder / "gateway.toml"), "--ext-authz-grpc", place, "--workers", "2")
+    flags = ("--gateway", str(folder / "gateway.toml"), "--ext-authz-grpc", place, "--workers", str(WORKERS))
     with Server(folder, *flags) as server, server.client() as client:
         acme = found_acme(client)
         rules = {"actions": ["tool.call"]}
@@ -155,17 +168,29 @@ def test_questions_are_counted_by_the_name_of_the_call(house: House) -> None:
     assert re.search(rf'route="{re.escape(ROUTE)}",status="200"', shown)
 
 
-def test_each_worker_listens(house: House) -> None:
-    port = f":{int(house.place.rpartition(':')[2]):04X}"
-    rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
-    assert sum(row[1].endswith(port) and row[3] == "0A" for row in rows) == 2
+def test_each_worker_listens_also_one_that_was_started_again(house: House) -> None:
+    port = f":{house.port:04X}"
+
+    def listening() -> int:
+        rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text().splitlines()]
+        return sum(row[1].endswith(port) and row[3] == LISTEN for row in rows)
+
+    poll(lambda: listening() == WORKERS, SECONDS)
+    house.server.kill_worker(house.server.workers()[0])
+    poll(lambda: listening() < WORKERS, SECONDS)
+    assert house.ask(message(house)).status.code == PERMITTED
+    poll(lambda: listening() == WORKERS, SECONDS)
 
 
 class Proxy(NamedTuple):
-    """An Envoy in front of an upstream. At ``own`` it says who asks; at ``open`` it lets its clients say so."""
+    """An Envoy in front of an upstream.
+
+    At ``own`` it says who asks, at ``open`` it lets its clients say so, and at ``alone`` there is no server to ask.
+    """
 
     own: int
     open: int
+    alone: int
     upstream: Upstream
 
     def get(self, port: int, path: str, *headers: tuple[str, str]) -> tuple[int, dict[str, str], bytes]:
@@ -184,26 +209,34 @@ class Proxy(NamedTuple):
 
 @pytest.fixture(scope="module")
 def proxy(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """The example of deploy/, on ports of this machine."""
+    """The example of deploy/, on ports of this machine, with two further listeners."""
     document: Any = yaml.safe_load((ROOT / "deploy" / "envoy-grpc.yaml").read_text())
-    own, trusting = free_port(), free_port()
+    resources = document["static_resources"]
+    listener, (sidecar, behind) = resources["listeners"][0], resources["clusters"]
     with ExitStack() as stack:
-        behind = stack.enter_context(upstream())
-        resources = document["static_resources"]
-        ports = {"sidecar": int(house.place.rpartition(":")[2]), "upstream": behind.port}
-        for cluster in resources["clusters"]:
-            _address(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], ports[cluster["name"]])
-        _address(resources["listeners"][0], own)
-        further = copy.deepcopy(resources["listeners"][0]) | {"name": "open"}
-        _address(further, trusting)
-        del further["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]
-        resources["listeners"].append(further)
+        server = stack.enter_context(upstream())
+        gone = copy.deepcopy(sidecar) | {"name": "gone"}
+        resources["clusters"].append(gone)
+        for cluster, port in ((sidecar, house.port), (behind, server.port), (gone, free_port())):
+            _move(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], port)
+        trusting = copy.deepcopy(listener) | {"name": "open"}
+        del _filters(trusting)[0]
+        alone = copy.deepcopy(trusting) | {"name": "alone"}
+        _filters(alone)[0]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "gone"
+        resources["listeners"] += [trusting, alone]
+        own, open_, lonely = free_port(), free_port(), free_port()
+        for each, port in ((listener, own), (trusting, open_), (alone, lonely)):
+            _move(each, port)
         environment = {"AGENT_ID": house.acme.agent, "GATEWAY_TOKEN": house.acme.key}
         stack.enter_context(envoy(tmp_path_factory.mktemp("envoy"), document, environment))
-        yield Proxy(own, trusting, behind)
+        yield Proxy(own, open_, lonely, server)
 
 
-def _address(place: Any, port: int) -> None:  # noqa: ANN401 -- a part of YAML
+def _filters(listener: Yaml) -> Yaml:
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"]
+
+
+def _move(place: Yaml, port: int) -> None:
     place["address"]["socket_address"]["port_value"] = port
 
 
@@ -238,11 +271,18 @@ def test_envoy_passes_nothing_on_whose_identity_is_missing_or_doubled(house: Hou
     assert len(proxy.upstream.got) == before + 1
 
 
-def test_without_the_server_envoy_passes_nothing_on(house: House, proxy: Proxy) -> None:
-    assert proxy.get(proxy.own, "/v1/tools/x")[0] == 200
+def test_envoy_passes_nothing_on_while_the_server_hangs(house: House, proxy: Proxy) -> None:
     before = len(proxy.upstream.got)
-    house.server.kill()
-    assert proxy.get(proxy.own, "/v1/tools/x")[0] == 503
+    os.killpg(house.server.process.pid, signal.SIGSTOP)
+    try:
+        assert proxy.get(proxy.own, "/v1/tools/x")[0] == 503
+    finally:
+        os.killpg(house.server.process.pid, signal.SIGCONT)
     assert len(proxy.upstream.got) == before
-    house.server.start()
     poll(lambda: proxy.get(proxy.own, "/v1/tools/x")[0] == 200, SECONDS)
+
+
+def test_envoy_passes_nothing_on_without_a_server(house: House, proxy: Proxy) -> None:
+    before = len(proxy.upstream.got)
+    assert proxy.get(proxy.alone, "/v1/tools/x", ("x-agent-id", house.acme.agent))[0] == 503
+    assert len(proxy.upstream.got) == before
