@@ -15,6 +15,7 @@ from sidecar.doors.wire.manner import NATIVE, Credentials, Manner
 from tests.doors.checks import Generated, asked, headers_of, raw
 
 OWN = "x-sidecar-authorization"
+NAMED = Terms(OWN, frozenset({b"x-agent"}))
 PROXY = ((OWN, "Bearer t"),)
 PERMIT = Answer(200, b"", (("X-Decision-Id", "dec_1"), ("x-envoy-auth-headers-to-remove", "authorization, x-agent")))
 DENIAL = Answer(403, b'{"reason":"no"}', (("X-Decision-Id", "dec_2"), ("X-Decision-Reason", "not_permitted")))
@@ -23,15 +24,26 @@ DENIAL = Answer(403, b'{"reason":"no"}', (("X-Decision-Id", "dec_2"), ("X-Decisi
 class Stub:
     """The HTTP door's call, which answers what it was told to and keeps what it was asked."""
 
-    def __init__(self, answer: Answer | Exception = PERMIT) -> None:
+    def __init__(self, answer: Answer | Exception = PERMIT, terms: Terms = NAMED) -> None:
         """Answer ``answer``, or raise it."""
         self.answer = answer
+        self.seen: list[Incoming] = []
         self.asks: list[Ask] = []
         self.served: list[Served] = []
-        manner = Manner(credentials=own_token, error_answer=NATIVE.error_answer, limit_headers=NATIVE.limit_headers)
+        manner = Manner(
+            credentials=self.own_token, error_answer=NATIVE.error_answer, limit_headers=NATIVE.limit_headers
+        )
         call = Call(method="*", path="/envoy/{path:path}", run=self.run, is_raw=True, is_decision=True, manner=manner)
         context = Context(authenticate, lambda: 7, lambda _now_us: "req_1", count=self.served.append)
-        self.door = CheckDoor(context, call, "/envoy", Terms(OWN, frozenset({b"x-agent"})))
+        self.door = CheckDoor(context, call, "/envoy", terms)
+
+    def own_token(self, incoming: Incoming) -> Credentials:
+        """The proxy's own token, which may be given once."""
+        self.seen.append(incoming)
+        given = incoming.every(OWN.encode())
+        if len(given) != 1:
+            raise Unauthenticated("one token is needed")
+        return Credentials(given[0].decode())
 
     async def run(self, ask: Ask) -> Answer:
         """Answer."""
@@ -50,14 +62,6 @@ class Stub:
         head = self.asks[-1].head
         assert head is not None
         return head
-
-
-def own_token(incoming: Incoming) -> Credentials:
-    """The proxy's own token, which may be given once."""
-    given = incoming.every(OWN.encode())
-    if len(given) != 1:
-        raise Unauthenticated("one token is needed")
-    return Credentials(given[0].decode())
 
 
 def authenticate(text: str, _now_us: int) -> Caller:
@@ -158,6 +162,15 @@ def test_a_client_of_the_proxy_cannot_show_the_proxys_token() -> None:
 
 def test_a_token_may_come_as_bytes() -> None:
     assert Stub().check(asked().SerializeToString(), ((OWN, b"Bearer t"),)).status.code == 0
+
+
+def test_where_the_clients_token_says_who_asks_metadata_does_not() -> None:
+    stub = Stub(terms=Terms(None, frozenset({b"authorization"})))
+    stub.check(asked(authorization="Bearer agent").SerializeToString(), (("authorization", "Bearer t"), *PROXY))
+    assert stub.seen[-1].every(b"authorization") == [b"Bearer agent"]
+    assert stub.seen[-1].every(OWN.encode()) == []
+    stub.check(asked(authorization="Bearer a,Bearer b").SerializeToString())
+    assert stub.seen[-1].every(b"authorization") == [b"Bearer a", b"Bearer b"]
 
 
 def test_a_client_cannot_choose_the_host_by_a_header() -> None:

@@ -138,6 +138,26 @@ def test_what_was_begun_is_finished_though_nobody_waits_any_more() -> None:
     assert done == [b"q"]
 
 
+def test_the_end_of_the_server_waits_no_longer_than_it_was_told() -> None:
+    async def run() -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
+
+        async def stuck(message: bytes, _metadata: Metadata) -> bytes:
+            begun.set()
+            await go.wait()
+            return message
+
+        async with asking(stuck) as (server, ask):
+            asked = asyncio.ensure_future(ask(b"q"))
+            await begun.wait()
+            await server.stop(0.01)
+            with pytest.raises(aio.AioRpcError):
+                await asked
+            go.set()
+
+    asyncio.run(run())
+
+
 def test_a_server_that_never_listened_has_nothing_to_end() -> None:
     asyncio.run(CheckServer(echo, "127.0.0.1:1", shared=False).stop(0.0))
 
