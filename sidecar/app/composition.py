@@ -292,7 +292,8 @@ def application(context: Context, calls: Iterable[Call], manners: Mapping[str, M
         manner = next((each for path, each in manners.items() if asked.startswith(f"{path}/")), NATIVE)
         answer = manner.error_answer(error, request_id, ())
         context.count(Served(OTHER, OTHER, answer.status))
-        return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
+        headers = {"x-request-id": request_id, **dict(answer.headers)}
+        return Response(answer.body, answer.status, headers, answer.content_type)
 
     routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
     framework = Starlette(routes=routes, exception_handlers={404: unknown_path})

@@ -12,7 +12,7 @@ from sidecar.core.errors import Forbidden, SidecarError, Unauthenticated, Valida
 from sidecar.doors.gateway import answers
 from sidecar.doors.gateway.credentials import credentials_of, no_credentials, passage
 from sidecar.doors.gateway.mapping import HttpMapping, Names
-from sidecar.doors.gateway.seen import SeenRequest, draft, is_public, read_headers, single
+from sidecar.doors.gateway.seen import SeenRequest, draft, is_public, read_headers, route_of, single
 from sidecar.doors.wire.endpoint import ANY_METHOD, Ask, Call
 from sidecar.doors.wire.http import Answer, Incoming
 from sidecar.doors.wire.manner import Credentials, Manner
@@ -62,12 +62,15 @@ class ForwardAuthCalls:
     async def check(self, ask: Ask) -> Answer:
         """Say whether the request may pass."""
         assert ask.head is not None  # noqa: S101 -- a raw call gets the head
-        asked = draft(self._mapping, self._seen(ask.head))
+        seen = self._seen(ask.head)
+        route = route_of(self._mapping, seen)
+        # Before anything else is read: headers for an amount do not have to get here to be told that they are in vain.
+        if route.question is not None and route.question.reserves:
+            message = f"the route `{route.name}` has an amount or quantities, which are not reserved at this door"
+            raise Forbidden(message)
+        asked = draft(self._mapping, seen)
         if asked.request is None:
             return Answer(204)
-        if asked.route.question is not None and asked.route.question.reserves:
-            message = f"the route `{asked.route.name}` has an amount or quantities, which are not reserved at this door"
-            raise Forbidden(message)
         decision = await self._gateway.decide(ask.caller, passage(self._mapping, asked, asked.request), ask.now_us)
         headers = answers.decision_headers(decision)
         if decision.allowed:

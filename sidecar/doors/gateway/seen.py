@@ -84,9 +84,14 @@ def is_public(mapping: HttpMapping, seen: SeenRequest) -> bool:
     if all(route.question is not None for route in mapping.routes):
         return False
     try:
-        return _routed(mapping, seen)[0].question is None
+        return route_of(mapping, seen).question is None
     except (Forbidden, ValidationFailed):
         return False
+
+
+def route_of(mapping: HttpMapping, seen: SeenRequest) -> Route:
+    """Return the route of ``seen``. Raises Forbidden where none matches, ValidationFailed as ``draft`` does."""
+    return _routed(mapping, seen)[0]
 
 
 def draft(mapping: HttpMapping, seen: SeenRequest) -> Asked:
