@@ -2,12 +2,10 @@
 
 import asyncio
 import copy
-import http.client
 import os
 import re
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,8 +18,8 @@ from grpc import aio
 from sidecar.doors.gateway.grpc_check import ROUTE
 from sidecar.doors.gateway.grpc_server import MESSAGE_BYTES_MAX
 from tests.doors.checks import Generated, asked, headers_of, raw
-from tests.process.envoy import Upstream, envoy, upstream
 from tests.process.following import free_port
+from tests.process.proxies import Ports, Proxy, Reached, Upstream, envoy, running
 from tests.process.server import ROOT, Acme, Server, found_acme, poll
 
 GATEWAY = """
@@ -182,54 +180,51 @@ def test_each_worker_listens_also_one_that_was_started_again(house: House) -> No
     poll(lambda: listening() == WORKERS, SECONDS)
 
 
-class Proxy(NamedTuple):
+class Front(NamedTuple):
     """An Envoy in front of an upstream.
 
     At ``own`` it says who asks, at ``open`` it lets its clients say so, and at ``alone`` there is no server to ask.
     """
 
-    own: int
-    open: int
-    alone: int
-    upstream: Upstream
+    own: Proxy
+    open: Proxy
+    alone: Proxy
 
-    def get(self, port: int, path: str, *headers: tuple[str, str]) -> tuple[int, dict[str, str], bytes]:
-        """Ask for ``path`` and return the answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-        try:
-            connection.putrequest("GET", path)
-            for name, value in headers:
-                connection.putheader(name, value)
-            connection.endheaders()
-            response = connection.getresponse()
-            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-        finally:
-            connection.close()
+    @property
+    def reached(self) -> list[Reached]:
+        """What reached the upstream."""
+        return self.own.upstream.reached
 
 
 @pytest.fixture(scope="module")
-def proxy(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+def front(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """The example of deploy/, on ports of this machine, with two further listeners."""
     document: Any = yaml.safe_load((ROOT / "deploy" / "envoy-grpc.yaml").read_text())
     resources = document["static_resources"]
     listener, (sidecar, behind) = resources["listeners"][0], resources["clusters"]
-    with ExitStack() as stack:
-        server = stack.enter_context(upstream())
-        gone = copy.deepcopy(sidecar) | {"name": "gone"}
-        resources["clusters"].append(gone)
-        for cluster, port in ((sidecar, house.port), (behind, server.port), (gone, free_port())):
+    gone = copy.deepcopy(sidecar) | {"name": "gone"}
+    resources["clusters"].append(gone)
+    trusting = copy.deepcopy(listener) | {"name": "open"}
+    del _filters(trusting)[0]
+    alone = copy.deepcopy(trusting) | {"name": "alone"}
+    _filters(alone)[0]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "gone"
+    resources["listeners"] += [trusting, alone]
+    open_port, lonely_port = free_port(), free_port()
+
+    def command(folder: Path, ports: Ports) -> list[str]:
+        for cluster, port in ((sidecar, house.port), (behind, ports.upstream), (gone, free_port())):
             _move(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"], port)
-        trusting = copy.deepcopy(listener) | {"name": "open"}
-        del _filters(trusting)[0]
-        alone = copy.deepcopy(trusting) | {"name": "alone"}
-        _filters(alone)[0]["typed_config"]["grpc_service"]["envoy_grpc"]["cluster_name"] = "gone"
-        resources["listeners"] += [trusting, alone]
-        own, open_, lonely = free_port(), free_port(), free_port()
-        for each, port in ((listener, own), (trusting, open_), (alone, lonely)):
+        for each, port in ((listener, ports.proxy), (trusting, open_port), (alone, lonely_port)):
             _move(each, port)
-        environment = {"AGENT_ID": house.acme.agent, "GATEWAY_TOKEN": house.acme.key}
-        stack.enter_context(envoy(tmp_path_factory.mktemp("envoy"), document, environment))
-        yield Proxy(own, open_, lonely, server)
+        words = envoy(folder, ports)
+        config = folder / "envoy-grpc.yaml"
+        config.write_text(yaml.safe_dump(document))
+        words[words.index("-c") + 1] = str(config)
+        return ["env", f"AGENT_ID={house.acme.agent}", f"GATEWAY_TOKEN={house.acme.key}", *words]
+
+    folder = tmp_path_factory.mktemp("envoy")
+    with Upstream() as upstream, running("envoy", folder, upstream, house.port, command) as own:
+        yield Front(own, own._replace(port=open_port), own._replace(port=lonely_port))
 
 
 def _filters(listener: Yaml) -> Yaml:
@@ -240,49 +235,52 @@ def _move(place: Yaml, port: int) -> None:
     place["address"]["socket_address"]["port_value"] = port
 
 
-def test_envoy_lets_a_permitted_request_through_with_its_decision(house: House, proxy: Proxy) -> None:
+def test_envoy_lets_a_permitted_request_through_with_its_decision(house: House, front: Front) -> None:
     """What the client writes about itself, and about a decision, is replaced."""
     made_up = (("x-agent-id", house.stranger), ("x-decision-id", "dec_madeup"), ("x-sidecar-authorization", "x"))
-    status, _, body = proxy.get(proxy.own, "/v1/tools/search", *made_up)
-    assert (status, body) == (200, b"ok")
-    got = proxy.upstream.got[-1]
+    assert front.own.call("GET", "/v1/tools/search", headers=made_up).status == 200
+    got = front.reached[-1].headers
     assert got["x-decision-id"].startswith("dec_")
     assert got["x-decision-id"] != "dec_madeup"
     assert got["x-agent-id"] == house.acme.agent
     assert "x-sidecar-authorization" not in got
 
 
-def test_envoy_gives_a_denial_to_its_client(house: House, proxy: Proxy) -> None:
-    before = len(proxy.upstream.got)
-    status, headers, body = proxy.get(proxy.open, "/v1/tools/search", ("x-agent-id", house.stranger))
-    assert (status, headers["x-decision-reason"]) == (403, "not_permitted")
-    assert headers["x-decision-id"].encode() in body
-    assert len(proxy.upstream.got) == before
+def test_envoy_gives_a_denial_to_its_client(house: House, front: Front) -> None:
+    before = len(front.reached)
+    answer = front.open.call("GET", "/v1/tools/search", headers=[("x-agent-id", house.stranger)])
+    assert (answer.status, answer.headers["x-decision-reason"]) == (403, "not_permitted")
+    assert answer.headers["x-decision-id"] == answer.document["decision_id"]
+    assert len(front.reached) == before
 
 
-def test_envoy_passes_nothing_on_whose_identity_is_missing_or_doubled(house: House, proxy: Proxy) -> None:
-    before, agent = len(proxy.upstream.got), house.acme.agent
-    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", agent))[0] == 200
-    assert proxy.get(proxy.open, "/v1/tools/x")[0] == 401
-    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", agent), ("X-Agent-Id", agent))[0] == 400
-    assert proxy.get(proxy.open, "/v1/tools/x", ("x-agent-id", f"{agent}\u00e9"))[0] == 400
-    assert proxy.get(proxy.open, "/v1/tools/a%2Fb", ("x-agent-id", agent))[0] == 400
-    assert proxy.get(proxy.open, "/v1//tools/x", ("x-agent-id", agent))[0] == 400
-    assert len(proxy.upstream.got) == before + 1
+def test_envoy_passes_nothing_on_whose_identity_or_path_is_in_doubt(house: House, front: Front) -> None:
+    agent, before = house.acme.agent, len(front.reached)
+
+    def status(path: str, *agents: str | bytes) -> int:
+        return front.open.call("GET", path, headers=[("X-Agent-Id", each) for each in agents]).status
+
+    assert status("/v1/tools/x", agent) == 200
+    assert status("/v1/tools/x") == 401
+    assert status("/v1/tools/x", agent, agent) == 400
+    assert status("/v1/tools/x", agent.encode() + b"\xe9") == 400
+    assert status("/v1/tools/a%2Fb", agent) == 400
+    assert status("/v1//tools/x", agent) == 400
+    assert len(front.reached) == before + 1
 
 
-def test_envoy_passes_nothing_on_while_the_server_hangs(house: House, proxy: Proxy) -> None:
-    before = len(proxy.upstream.got)
+def test_envoy_passes_nothing_on_while_the_server_hangs(house: House, front: Front) -> None:
+    before = len(front.reached)
     os.killpg(house.server.process.pid, signal.SIGSTOP)
     try:
-        assert proxy.get(proxy.own, "/v1/tools/x")[0] == 503
+        assert front.own.call("GET", "/v1/tools/x").status == 503
     finally:
         os.killpg(house.server.process.pid, signal.SIGCONT)
-    assert len(proxy.upstream.got) == before
-    poll(lambda: proxy.get(proxy.own, "/v1/tools/x")[0] == 200, SECONDS)
+    assert len(front.reached) == before
+    poll(lambda: front.own.call("GET", "/v1/tools/x").status == 200, SECONDS)
 
 
-def test_envoy_passes_nothing_on_without_a_server(house: House, proxy: Proxy) -> None:
-    before = len(proxy.upstream.got)
-    assert proxy.get(proxy.alone, "/v1/tools/x", ("x-agent-id", house.acme.agent))[0] == 503
-    assert len(proxy.upstream.got) == before
+def test_envoy_passes_nothing_on_without_a_server(house: House, front: Front) -> None:
+    before = len(front.reached)
+    assert front.alone.call("GET", "/v1/tools/x", headers=[("x-agent-id", house.acme.agent)]).status == 503
+    assert len(front.reached) == before
