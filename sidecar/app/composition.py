@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from sidecar.app.dialects import dialect_calls
 from sidecar.app.duty import Chores, Duty
+from sidecar.app.envoy_grpc import Listening, envoy_grpc
 from sidecar.app.exposition import Exposition
 from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, delegation_of, follower_of
 from sidecar.app.foreign_doors import MANNERS, foreign_calls
@@ -106,7 +107,8 @@ class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end.
 
     ``shadow`` is None where decisions are compared with no other policies, ``follower`` where nobody is followed.
-    ``waiting`` are calls that would keep the process from its end.
+    ``waiting`` are calls that would keep the process from its end. ``further`` listens beside the HTTP server, if
+    anything does.
     """
 
     application: Application
@@ -118,6 +120,7 @@ class Worker(msgspec.Struct, frozen=True):
     rates: RateCounts
     waiting: Waiting
     follower: Follower | None
+    further: Listening | None
 
     def is_synced(self) -> bool:
         """Whether there is a state to decide by, which a follower may still wait for."""
@@ -207,7 +210,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch and follower is None else ()
     served = application(context, calls_of(follower, (*calls, *ReferenceCalls(calls).calls())), MANNERS)
-    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower)
+    further = envoy_grpc(settings, context, calls)
+    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower, further)
 
 
 def _time(settings: Settings, newest_us: int, instant: Callable[[], Instant]) -> tuple[Clock, Freshness | None]:
