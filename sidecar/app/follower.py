@@ -68,6 +68,7 @@ SERVED: Final = frozenset(
         "GET /v1/treasury/cards",
         "GET /v1/treasury/cards/{card_id}",
         "GET /v1/tokens",
+        "POST /mcp/authorize",
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""

@@ -12,6 +12,8 @@ from typing import Final
 
 from sidecar.app import dialects
 from sidecar.core.errors import ConfigurationInvalid
+from sidecar.doors.mcp.authorize import McpCalls
+from sidecar.doors.mcp.mapping import read_tools
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
@@ -64,6 +66,6 @@ def foreign_calls(
     new_id: Callable[[str, int], str],
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
-    read_gateway(settings.gateway)
-    _ = store, snapshots, authorizer, batch, new_id
-    return ()
+    gateway = read_gateway(settings.gateway)
+    _ = store, snapshots, batch, new_id
+    return (*McpCalls(authorizer, read_tools(gateway["mcp"])).calls(),)

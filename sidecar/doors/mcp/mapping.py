@@ -81,7 +81,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     amount_minor: Place | None = None
     currency: Place | str | None = None
     merchant_category: Place | str | None = None
-    quantities: Mapping[str, Place | int] = {}
+    quantities: Mapping[str, Place | Constant] = {}
     attributes: Mapping[str, Place | Constant] = {}
     context: Mapping[str, Place | Constant] = {}
     sample: Mapping[str, object] | None = None
@@ -166,16 +166,21 @@ def _check(entry: Entry) -> None:
     if isinstance(entry.currency, str):
         places(entry.currency, "currency")
     if isinstance(entry.amount, str):
-        try:
-            amount = AnyMajor.parse(entry.amount)
-        except ValueError as error:
-            raise ValidationFailed(str(error), field="amount") from error
+        amount = exact(entry.amount, "amount")
         if isinstance(entry.currency, str):
             amount.minor(entry.currency, "amount")
     for name, value in entry.quantities.items():
         check_type(name, "quantities")
-        if isinstance(value, str):
-            raise ValidationFailed(f"`{value}` is no path", field=f"quantities.{name}")
+        if not isinstance(value, Place):
+            exact(value, f"quantities.{name}").integer(f"quantities.{name}")
+
+
+def exact(value: object, field: str) -> AnyMajor:
+    """Return the figure that ``value`` writes. Raises ValidationFailed, naming ``field``, where it writes none."""
+    try:
+        return AnyMajor.parse(value)
+    except ValueError as error:
+        raise ValidationFailed(str(error), field=field) from error
 
 
 def _text(value: str, field: str) -> Place | str:
