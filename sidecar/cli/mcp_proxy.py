@@ -1,4 +1,4 @@
-"""``sidecar mcp-proxy``: stands between an MCP client and a server that is its child, and asks before every tool call."""
+"""``sidecar mcp-proxy``: stands between an MCP client and its server, and asks before every call of a tool."""
 
 import asyncio
 import os
@@ -52,7 +52,7 @@ class CallerId(click.ParamType[str]):
 @click.option("--identity", type=CallerId(), help="Whose calls these are, unless the token's own identity's.")
 @click.option("--server-name", type=CallerId(), help="What mapping and policies call this server.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def mcp_proxy(  # noqa: PLR0913 -- an argument per option
+def mcp_proxy(
     *,
     url: str,
     uds: Path | None,

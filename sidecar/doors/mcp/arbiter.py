@@ -42,7 +42,7 @@ class Verdict(msgspec.Struct, frozen=True):
     allowed: bool
     decision_id: str | None = None
     reasons: list[Reason] = []
-    reservation: msgspec.Raw | None = None
+    reservation: dict[str, object] | None = None
     settle: Settle | None = None
 
     @property

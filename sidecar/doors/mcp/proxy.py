@@ -4,7 +4,6 @@ The child gets this process's environment without the token, and its standard er
 """
 
 import asyncio
-import os
 import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Mapping, Sequence
@@ -135,7 +134,6 @@ async def _has_ended(child: Process, seconds: float) -> bool:
     """Whether the server ends within ``seconds``. Not ``wait``: that waits for all who have its output, too."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    # No event tells of the end of the process alone.
-    while child.returncode is None and loop.time() < deadline:
+    while child.returncode is None and loop.time() < deadline:  # noqa: ASYNC110 -- no event tells of it alone
         await asyncio.sleep(POLL_SECONDS)
     return child.returncode is not None

@@ -272,7 +272,7 @@ class Relay:
                 task.add_done_callback(tasks.discard)
 
     async def _told(self, work: Coroutine[None, None, None]) -> None:
-        """Do work that nobody waits for, and tell of it where it ends by a mistake of ours: nothing is passed on then."""
+        """Do work that nobody waits for, and tell of a mistake of ours that ends it: then nothing is passed on."""
         try:
             await work
         except Exception as error:  # noqa: BLE001 -- told, and closed
