@@ -16,7 +16,8 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 
-from tests.process.server import ROOT, Client as Http, Document, Server, clean_environment, poll, run_sidecar
+from tests.process.server import ROOT, Document, Server, clean_environment, poll, run_sidecar
+from tests.process.server import Client as Http
 
 SERVER = Path(__file__).parent / "mcp_server.py"
 MIB = 1024 * 1024
@@ -257,7 +258,7 @@ def test_a_signal_ends_both(house: House) -> None:
 
 
 def test_wrong_usage_is_told_in_one_sentence(tmp_path: Path) -> None:
-    """No command, no token and a token that is none are wrong usage; a command that is not there is told as shells do."""
+    """No command, no token and one that is none are wrong usage; a missing command is told as shells do."""
     token = tmp_path / "token"
     token.write_text("secret-of-mine\n")
     bare = run_sidecar("mcp-proxy")
