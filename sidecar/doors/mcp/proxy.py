@@ -93,7 +93,7 @@ async def _from_server(child: Process, relay: Relay) -> None:
         for line in lines.feed(chunk) if chunk else lines.rest():
             if isinstance(line, LineTooLong):
                 raise LineTooLong(f"of the server, {line}")
-            await relay.from_server(line)
+            await relay.from_server(line if line.endswith(b"\n") else line + b"\n")
         if not chunk:
             return
 
