@@ -17,8 +17,8 @@ from tests.process.server import Answer, Document
 OPEN = {"AuditRecord"}
 """Answers with fields that only their ``type`` knows."""
 
-NOT_DESCRIBED = ("/docs", "/ledger/", "/tledger/", "/tally/")
-"""The reference page itself, and the dialects, which their vendors describe; what begins like one of these."""
+NOT_DESCRIBED = ("/docs", "/ledger/", "/mcp/", "/tledger/", "/tally/")
+"""The reference page itself, and protocols that others describe; what begins like one of these."""
 
 OPENMETRICS = "application/openmetrics-text"
 """What whoever asks for it gets in place of plain text."""
