@@ -119,7 +119,7 @@ async def _end(child: Process, server: "asyncio.Future[None]", stopped: "asyncio
     if child.stdin is not None:
         child.stdin.close()
     if not stopped.done():
-        await asyncio.wait({server, stopped}, timeout=GRACE_SECONDS)
+        await asyncio.wait({server, stopped}, timeout=GRACE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     is_asked = not (server.done() and not stopped.done() and await _has_ended(child, KILL_SECONDS))
     for number in (signal.SIGTERM, signal.SIGKILL) if is_asked else ():
         if child.returncode is None:
