@@ -3,8 +3,9 @@
 import asyncio
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,8 +13,10 @@ from sidecar.cli.following import AddressType
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.ids import check_caller_id
 from sidecar.core.token_text import read
-from sidecar.doors.mcp.arbiter import Address, HttpArbiter, Whose
-from sidecar.doors.mcp.proxy import TOKEN_VARIABLE, run
+from sidecar.doors.mcp.protocol import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from sidecar.doors.mcp.arbiter import HttpArbiter
 
 EXIT_NOT_STARTED: Final = 126
 EXIT_NOT_FOUND: Final = 127
@@ -66,11 +69,17 @@ def mcp_proxy(
     Put `--` before COMMAND, so that its options are its own.
     """
     token = _token(token_file)
-    return asyncio.run(_run(Address(url, uds), token, Whose(identity, server_name), command))
+    # What passes lines on takes a quarter of a second to load: not for other commands, and not for a wrong usage.
+    from sidecar.doors.mcp.arbiter import Address, HttpArbiter, Whose  # noqa: PLC0415 -- see above
+
+    address, whose = Address(url, uds), Whose(identity, server_name)
+    return asyncio.run(_run(lambda: HttpArbiter(address, token, whose), command))
 
 
-async def _run(address: Address, token: str, whose: Whose, command: tuple[str, ...]) -> int:
-    arbiter = HttpArbiter(address, token, whose)
+async def _run(make: "Callable[[], HttpArbiter]", command: tuple[str, ...]) -> int:
+    from sidecar.doors.mcp.proxy import run  # noqa: PLC0415 -- as above
+
+    arbiter = make()
     try:
         return await run(command, os.environ, arbiter, _tell, secrets.token_hex(8))
     except OSError as error:

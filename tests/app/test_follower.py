@@ -73,7 +73,9 @@ def test_a_follower_decides_and_shows_and_refuses_everything_else_by_name(door: 
     served = {name for name, call in calls(door).items() if name not in refused and not call.is_open}
     assert served == SERVED
     assert {"POST /v1/identities", "POST /v1/policies/reload", "GET /v1/changes", "GET /v1/accounts"} <= refused
-    dialects = {name for name in calls(door) if not name.partition(" ")[2].startswith(("/v1/", "/livez", "/readyz"))}
+    dialects = {
+        name for name in calls(door) if not name.partition(" ")[2].startswith(("/v1/", "/livez", "/readyz", "/mcp/"))
+    }
     assert {name for name in dialects - refused if not calls(door)[name].is_open} == set()
 
 

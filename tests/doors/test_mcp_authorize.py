@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from sidecar.doors.mcp.authorize import MCP_BODY_BYTES_MAX, TOOLS_LISTED_MAX
-from tests.doors.door import Answer, Document, Door, House, build, check_refusal
+from sidecar.doors.mcp.protocol import MCP_BODY_BYTES_MAX, TOOLS_LISTED_MAX
+from tests.doors.door import Door, House, build, check_refusal
+from tests.process.server import Answer, Document
 
 GATEWAY = """
 [[mcp.tools]]

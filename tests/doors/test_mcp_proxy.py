@@ -16,6 +16,7 @@ from sidecar.doors.mcp import proxy
 from sidecar.doors.mcp.arbiter import Verdict
 from sidecar.doors.mcp.pipes import Inlet, Lines, LineTooLong, Outlet
 from sidecar.doors.mcp.proxy import EXIT_SIGNALLED, run
+from sidecar.doors.mcp.relay import Relay
 
 
 class Yes:
@@ -169,7 +170,7 @@ def test_a_mistake_of_ours_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> 
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(proxy.Relay, "from_client", broken)
+    monkeypatch.setattr(Relay, "from_client", broken)
     ends = Ends(monkeypatch, [PING])
     assert ends.run("import sys; sys.stdin.read()") == 1
     assert "ZeroDivisionError" in ends.told[0]

@@ -11,9 +11,10 @@ import pytest
 from sidecar.core.errors import Forbidden, Unavailable
 from sidecar.doors.mcp import relay
 from sidecar.doors.mcp.arbiter import Reason, Verdict
+from sidecar.doors.mcp.holds import ENDING_ATTEMPTS
 from sidecar.doors.mcp.mapping import Settle
 from sidecar.doors.mcp.messages import INTERNAL_ERROR, INVALID_REQUEST, SERVER_ENDED
-from sidecar.doors.mcp.relay import ENDING_ATTEMPTS, Relay
+from sidecar.doors.mcp.relay import Relay
 
 Message = dict[str, Any]
 

@@ -16,7 +16,8 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 from mcp_types import CallToolResult, TextContent
 
-from tests.process.server import ROOT, Document, Server, clean_environment, poll, run_sidecar
+from sidecar.core.token_text import KEY_BYTES, SECRET_BYTES, mint
+from tests.process.server import ROOT, Document, Server, clean_environment, poll
 from tests.process.server import Client as Http
 
 SERVER = Path(__file__).parent / "mcp_server.py"
@@ -156,10 +157,10 @@ def test_a_client_of_the_sdk_sees_and_calls_what_is_permitted(
 def test_without_a_sidecar_nothing_is_listed_and_nothing_called(tmp_path: Path) -> None:
     """A sidecar that cannot be reached permits nothing, and the model reads why."""
     seen = tmp_path / "seen"
-    token = "at_live_AAAAAAAAAA_" + "0" * 43
+    token = mint("agent", "live", bytes(KEY_BYTES + SECRET_BYTES)).text()
 
     async def session() -> CallToolResult:
-        async with Client(proxied("http://127.0.0.1:9", _with_check(token), *shop(seen)), mode="legacy") as client:
+        async with Client(proxied("http://127.0.0.1:9", token, *shop(seen)), mode="legacy") as client:
             with pytest.raises(MCPError, match="cannot be reached"):
                 await client.list_tools()
             return await client.session.call_tool("look_up", {"text": "x"})
@@ -168,13 +169,6 @@ def test_without_a_sidecar_nothing_is_listed_and_nothing_called(tmp_path: Path) 
     assert result.is_error
     assert "cannot be reached" in text_of(result)
     assert not seen.exists()
-
-
-def _with_check(public: str) -> str:
-    from sidecar.core.token_text import TokenText  # noqa: PLC0415
-
-    prefix, key_id, secret = public.rsplit("_", 2)
-    return TokenText(prefix, key_id, secret).text()
 
 
 def test_a_server_that_dies_leaves_no_call_without_an_answer(house: House, tmp_path: Path) -> None:
@@ -255,18 +249,3 @@ def test_a_signal_ends_both(house: House) -> None:
     assert proxy.process.stdout.readline()
     proxy.end(signal_number=signal.SIGTERM)
     assert proxy.process.returncode == 128 + signal.SIGTERM
-
-
-def test_wrong_usage_is_told_in_one_sentence(tmp_path: Path) -> None:
-    """No command, no token and one that is none are wrong usage; a missing command is told as shells do."""
-    token = tmp_path / "token"
-    token.write_text("secret-of-mine\n")
-    bare = run_sidecar("mcp-proxy")
-    assert (bare.returncode, "Missing argument" in bare.stderr) == (2, True)
-    none = run_sidecar("mcp-proxy", "--", "true")
-    assert (none.returncode, "no token" in none.stderr) == (2, True)
-    wrong = run_sidecar("mcp-proxy", "--token-file", str(token), "--", "true")
-    assert (wrong.returncode, "secret-of-mine" in wrong.stderr) == (2, False)
-    token.write_text(_with_check("at_live_AAAAAAAAAA_" + "0" * 43))
-    absent = run_sidecar("mcp-proxy", "--token-file", str(token), "--", "/no/such/server")
-    assert (absent.returncode, "cannot be started" in absent.stderr) == (127, True)

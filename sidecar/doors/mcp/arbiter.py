@@ -9,8 +9,8 @@ import httpx
 import msgspec
 
 from sidecar.core.errors import Forbidden, SidecarError, Unavailable, ValidationFailed
-from sidecar.doors.mcp.authorize import PATH, TOOLS_CALL, TOOLS_LIST, TOOLS_LISTED_MAX
 from sidecar.doors.mcp.mapping import Settle
+from sidecar.doors.mcp.protocol import PATH, TOOLS_CALL, TOOLS_LIST, TOOLS_LISTED_MAX
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class Whose(msgspec.Struct, frozen=True):
 
 
 class HttpArbiter:
-    """Asks one sidecar with one token. Implements ``sidecar.doors.mcp.relay.Arbiter``."""
+    """Asks one sidecar with one token. Implements ``sidecar.doors.mcp.holds.Arbiter``."""
 
     def __init__(
         self, address: Address, token: str, whose: Whose, *, transport: httpx.AsyncBaseTransport | None = None

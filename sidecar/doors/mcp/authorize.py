@@ -18,6 +18,14 @@ from sidecar.core.ids import check_caller_id, check_name
 from sidecar.doors.mcp.drafts import Probe, ToolCall, probe_of, request_of
 from sidecar.doors.mcp.mapping import Entry, Settle, Tools
 from sidecar.doors.mcp.paths import check_alone
+from sidecar.doors.mcp.protocol import (
+    MCP_BODY_BYTES_MAX,
+    MCP_DEPTH_MAX,
+    PATH,
+    TOOLS_CALL,
+    TOOLS_LIST,
+    TOOLS_LISTED_MAX,
+)
 from sidecar.doors.native import render
 from sidecar.doors.native.replays import MARKED
 from sidecar.doors.wire import strict_json, typed
@@ -26,19 +34,6 @@ from sidecar.doors.wire.endpoint import Ask, Call, check_key, json_answer
 from sidecar.doors.wire.http import Answer, Incoming
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import SLICE
-
-PATH: Final = "/mcp/authorize"
-TOOLS_CALL: Final = "tools/call"
-TOOLS_LIST: Final = "tools/list"
-
-MCP_BODY_BYTES_MAX: Final = 4 * 1024 * 1024 + 64 * 1024
-"""A line of the proxy, and what it says beside."""
-
-MCP_DEPTH_MAX: Final = 64
-"""Nesting of a message: arguments are whatever a tool takes, and the paths to what matters in them are short."""
-
-TOOLS_LISTED_MAX: Final = 500
-"""Tools of one question which of them are shown; each is a rehearsal of some tenths of a millisecond."""
 
 NOT_LISTED: Final = "tool_not_listed"
 NOT_MAPPED: Final = "arguments_not_mapped"

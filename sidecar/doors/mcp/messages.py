@@ -12,8 +12,8 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 
 from sidecar.core.errors import InvalidJson, ValidationFailed
-from sidecar.doors.mcp.authorize import MCP_DEPTH_MAX, TOOLS_CALL, TOOLS_LIST
 from sidecar.doors.mcp.paths import check_alone
+from sidecar.doors.mcp.protocol import MCP_DEPTH_MAX, TOOLS_CALL, TOOLS_LIST
 from sidecar.doors.wire import strict_json
 
 Id: TypeAlias = str | int

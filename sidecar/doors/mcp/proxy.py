@@ -11,9 +11,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
+from sidecar.doors.mcp.holds import Arbiter
 from sidecar.doors.mcp.messages import PARSE_ERROR, error_line
 from sidecar.doors.mcp.pipes import CHUNK_BYTES, Inlet, Lines, LineTooLong, Outlet
-from sidecar.doors.mcp.relay import Arbiter, Relay
+from sidecar.doors.mcp.protocol import TOKEN_VARIABLE
+from sidecar.doors.mcp.relay import Relay
 
 CLIENT_LINE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Of a message of the client, which the sidecar reads as a whole."""
@@ -33,7 +35,6 @@ FINISH_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.01
 """How late its end is seen."""
 
-TOKEN_VARIABLE: Final = "SIDECAR_TOKEN"  # noqa: S105 -- a name
 EXIT_SIGNALLED: Final = 128
 EXIT_BAD: Final = 1
 

@@ -7,12 +7,11 @@ it stays held until it expires, for the money may have moved.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
-import msgspec
-
-from sidecar.core.errors import Forbidden, SidecarError
+from sidecar.core.errors import SidecarError
 from sidecar.doors.mcp.arbiter import Verdict
+from sidecar.doors.mcp.holds import Arbiter, Holds
 from sidecar.doors.mcp.messages import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
@@ -21,7 +20,6 @@ from sidecar.doors.mcp.messages import (
     FromServer,
     Id,
     Key,
-    Outcome,
     Refusal,
     ToolList,
     denial_line,
@@ -34,29 +32,7 @@ from sidecar.doors.mcp.messages import (
 UNDER_WAY_MAX: Final = 1_024
 """Requests of one client that have no answer yet."""
 
-ENDING_ATTEMPTS: Final = 3
-"""How often a settlement or release is tried; what stays held then expires."""
-
-ENDING_PAUSE_SECONDS: Final = 0.5
-"""Between two of them."""
-
 Send = Callable[[bytes], Awaitable[None]]
-
-
-class Arbiter(Protocol):
-    """Whoever decides. Each method raises SidecarError where there is no answer."""
-
-    async def ask(self, params: msgspec.Raw, key: str) -> Verdict:
-        """Return what is decided of a call; the same key stands for the same call."""
-
-    async def shown(self, names: list[str]) -> set[str]:
-        """Return which tools are shown."""
-
-    async def settle(self, decision_id: str) -> None:
-        """Settle what a decision holds."""
-
-    async def release(self, decision_id: str) -> None:
-        """Free what a decision holds. Raises Forbidden where the caller may not."""
 
 
 class Awaited:
@@ -91,13 +67,12 @@ class Relay:
         self._to_server = to_server
         self._tell = tell
         self._session = session
-        self._pause = pause
+        self._holds = Holds(arbiter, tell, pause)
         self._awaited: dict[Key, Awaited] = {}
         self._works: set[asyncio.Task[None]] = set()
         self._asking: set[asyncio.Task[None]] = set()
         self._calls = 0
         self._is_over = False
-        self._told_of_release = False
 
     # --- What the client writes --------------------------------------------------------------------------------------
 
@@ -156,7 +131,7 @@ class Relay:
             verdict = await self._arbiter.ask(message.params, f"mcp-{self._session}-{self._calls}")
             is_wanted = self._is_wanted(awaited)
             if verdict.allowed and is_wanted:
-                await self._settle_at_once(verdict)
+                await self._holds.settle_at_once(verdict)
         except SidecarError as error:
             self._tell(f"the call of `{message.tool}` is not passed on: {error.message}")
             text = f"The tool `{message.tool}` was not called, as nobody could decide about it: {error.message}"
@@ -169,16 +144,7 @@ class Relay:
             await self._to_server(line)
         else:
             self._awaited.pop(key_of(awaited.request_id), None)
-            await self._release(verdict)
-
-    async def _settle_at_once(self, verdict: Verdict) -> None:
-        """Settle what is to be settled before its call. Raises SidecarError, with all of it released if possible."""
-        if verdict.settle == "at_once" and verdict.holds and verdict.decision_id is not None:
-            try:
-                await self._arbiter.settle(verdict.decision_id)
-            except SidecarError:
-                self._begin(self._release(verdict))
-                raise
+            await self._holds.release(verdict)
 
     def _is_wanted(self, awaited: Awaited) -> bool:
         return not (awaited.is_cancelled or self._is_over)
@@ -216,7 +182,7 @@ class Relay:
             return
         await self._to_client(line)
         if awaited.verdict is not None:
-            self._begin(self._end(awaited.verdict, found.outcome))
+            self._begin(self._holds.end(awaited.verdict, found.outcome))
 
     async def _filter(self, awaited: Awaited, line: bytes) -> None:
         try:
@@ -227,40 +193,6 @@ class Relay:
             self._tell(f"a list of tools is not passed on: {error}")
             text = f"the tools cannot be listed: {error}"
             await self._to_client(error_line(awaited.request_id, INTERNAL_ERROR, text))
-
-    # --- What is held ------------------------------------------------------------------------------------------------
-
-    async def _end(self, verdict: Verdict, outcome: Outcome) -> None:
-        """Settle or release what a call held, once it has ended, if its mapping wants it so."""
-        if verdict.settle == "on_result":
-            await (self._settle(verdict) if outcome == "done" else self._release(verdict))
-
-    async def _settle(self, verdict: Verdict) -> None:
-        await self._conclude(verdict, self._arbiter.settle)
-
-    async def _release(self, verdict: Verdict) -> None:
-        await self._conclude(verdict, self._arbiter.release)
-
-    async def _conclude(self, verdict: Verdict, end: Callable[[str], Awaitable[None]]) -> None:
-        """End what is held, if anything is; it is tried again for a while, as nobody waits for it."""
-        if not verdict.holds or verdict.decision_id is None:
-            return
-        for left in range(ENDING_ATTEMPTS - 1, -1, -1):
-            try:
-                await end(verdict.decision_id)
-            except Forbidden:
-                self._tell_of_release()
-            except SidecarError as error:
-                if left:
-                    await self._pause(ENDING_PAUSE_SECONDS)
-                    continue
-                self._tell(f"what `{verdict.decision_id}` holds stays held until it expires: {error.message}")
-            return
-
-    def _tell_of_release(self) -> None:
-        if not self._told_of_release:
-            self._told_of_release = True
-            self._tell("calls that fail stay held until they expire: releasing needs a token with `may_release`")
 
     # --- Ends --------------------------------------------------------------------------------------------------------
 
