@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.doors.authzen import ask, refusal
-from tests.doors.door import Door, House, named
+from tests.doors.door import House, named
 from tests.process.server import Document
 
 SUBJECT, RESOURCE, ACTION = (f"/access/v1/search/{part}" for part in ("subject", "resource", "action"))
