@@ -36,7 +36,7 @@ from sidecar.core.card_events import (
 )
 from sidecar.core.cards import Card, ExternalRef
 from sidecar.core.directory import Tenant
-from sidecar.core.errors import IdempotencyConflict, NotFound, StoreUnusable
+from sidecar.core.errors import IdempotencyConflict, NotFound
 from sidecar.core.ids import DECISION
 from sidecar.core.model import Decision
 from sidecar.core.restatement import bind
@@ -183,7 +183,7 @@ class CardNetwork:
         note(part, program, event, Note(became, card, marks), now_us)
         if became == "repeated":
             return became
-        if gathered.lacks_opening:
+        if gathered.lacks_opening and telling.view is not None:  # what a capture needs was looked at before
             opening = Opening(decision_id=self._new_id(DECISION, now_us), amount_minor=gathered.captured_minor)
             capture = Capture(
                 decision_id=opening.decision_id,
@@ -193,16 +193,13 @@ class CardNetwork:
                 by=program.program_id,
             )
             request = capture_request(card.identity_id, card.card_id, opening.amount_minor, gathered.currency)
-            open_reservation(part, self._view(txn, part, telling), request, capture, now_us)
+            open_reservation(part, self._fresh(txn, part, telling.view), request, capture, now_us)
             gathered = opened(gathered, opening)
         cards.keep(book_shares(part, gathered, program.program_id, now_us))
         return became
 
-    def _view(self, txn: Transaction, part: TenantTransaction, telling: "_Telling") -> View:
-        """Return the card with its chain and budgets as this transaction sees them."""
-        view = telling.view
-        if view is None:
-            raise StoreUnusable("a capture that is booked was not looked at before")
+    def _fresh(self, txn: Transaction, part: TenantTransaction, view: View) -> View:
+        """Return a card with its chain and budgets as this transaction sees them."""
         return view if view.revisions == revisions_of(txn, part) else self._snapshots.fresh(txn, part, view)
 
 

@@ -5,7 +5,7 @@ import pytest
 from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, ValidationFailed
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX, RESERVATION_TTL_SECONDS_MAX
 from sidecar.core.snapshot import PolicyFiles, SourceFile
-from tests.service.builders import DAY, HOUR, OPERATOR, World, codes, limit
+from tests.service.builders import DAY, HOUR, OPERATOR, World, codes, limit, shipped_files
 from tests.service.histories import chronicle, prove
 from tests.service.mailroom import Mailroom
 from tests.service.terminal import PROGRAM, Terminal, capture, refund, standing
@@ -410,8 +410,9 @@ def test_a_schema_without_card_payments_books_captures(terminal: Terminal, world
     """A swipe is denied then, as nobody can permit it."""
     everything = world.budget(limit("50", "ann")).budget.budget_id
     world.budget(limit("50", "ann", actions=("tool.call",)))
-    schema = 'entity User, Agent; action "tool.call" appliesTo { principal: [User, Agent], resource: [User] };'
-    world.load(PolicyFiles(schemas=(SourceFile("schemas/s.cedarschema", schema),), shared=(), by_tenant={}))
+    [schema] = shipped_files().schemas
+    renamed = SourceFile(schema.path, schema.text.replace("card.authorize", "card.pay"))
+    world.load(PolicyFiles(schemas=(renamed,), shared=(), by_tenant={}))
     assert codes(terminal.ask(terminal.swipe(100)).decision) == ["not_permitted"]
     terminal.tells(capture(500))
     assert world.used(everything) == (500, 0)
