@@ -45,7 +45,7 @@ def _answer(each: Exchange) -> str:
         status = "" if each.status is None else f"{each.status} "
         return f"WRONG: {status}{plain(each.fault)}"
     if each.approved is None:
-        return str(each.status)
+        return f"{each.status} {plain(each.said)}"
     word = "approved" if each.approved else "declined"
     return f"{word} {plain(each.said)}"
 
