@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.errors import Unavailable
+from sidecar.doors.authzen.manner import error_answer
 from tests.doors.authzen import ONE, SEVERAL, ask, question, refusal, resource
 from tests.doors.door import Door, House, named
 
@@ -146,3 +148,8 @@ def test_headers_that_come_twice_are_refused(door: Door, house: House) -> None:
 
 def test_an_unknown_query_field_is_refused(house: House) -> None:
     refusal(ask(house, question(house), f"{ONE}?page=1"), 400)
+
+
+def test_while_nothing_can_be_decided_the_caller_is_told_to_try_again() -> None:
+    answer = error_answer(Unavailable("the disk is full"), "req_1", ())
+    assert (answer.status, answer.body, answer.headers) == (503, b"the disk is full", (("Retry-After", "1"),))
