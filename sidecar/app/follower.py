@@ -53,6 +53,8 @@ SERVED: Final = frozenset(
         "POST /v1/decisions/{decision_id}/release",
         "POST /v1/decisions/{decision_id}/refund",
         "GET /v1/decisions/{decision_id}",
+        "* /envoy/{path:path}",
+        "* /forward-auth",
         "GET /v1/audit",
         "GET /v1/audit/verify",
         "GET /v1/replica",

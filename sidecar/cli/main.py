@@ -17,6 +17,7 @@ from sidecar.cli.diff import diff
 from sidecar.cli.fmt import fmt
 from sidecar.cli.replay import replay
 from sidecar.cli.serve import serve
+from sidecar.cli.simulate import simulate
 from sidecar.cli.test import test
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
@@ -38,6 +39,7 @@ sidecar.add_command(check)
 sidecar.add_command(fmt)
 sidecar.add_command(test)
 sidecar.add_command(replay)
+sidecar.add_command(simulate)
 audit.add_command(audit_replay)
 audit.add_command(audit_export)
 

@@ -105,7 +105,7 @@ def test_items_tell_more_where_the_tenant_has_it_so(door: Door, fresh: House) ->
 
 
 def test_each_item_sees_what_those_before_it_hold(fresh: House) -> None:
-    items = [{}] * 4
+    items: list[object] = [{}] * 4
     assert evaluate_all(fresh, *items, amount=150) == [YES, YES, YES, NO]
 
 
@@ -123,7 +123,7 @@ def test_a_repeated_key_decides_nothing_anew(fresh: House) -> None:
 
 
 def test_there_is_an_end_to_how_many(house: House) -> None:
-    many = [{}] * BATCH_REQUESTS_MAX
+    many: list[object] = [{}] * BATCH_REQUESTS_MAX
     assert evaluate_all(house, *many, amount=0) == [YES] * BATCH_REQUESTS_MAX
     sentence = refusal(ask(house, question(house) | {"evaluations": [*many, {}]}, SEVERAL), 400)
     assert sentence == "at most 100 evaluations, at `evaluations`"

@@ -1,5 +1,7 @@
 """What AuthZEN asks is decided as natively; what nobody can decide is denied and fails no other question."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from msgspec import convert
@@ -11,9 +13,10 @@ from sidecar.core.idempotency import IdempotencyKey, idempotency_key
 from sidecar.core.model import AuthorizeRequest, ResourceRef
 from sidecar.service.authorize import Answered
 from sidecar.service.batch import SLICE, Semantics
-from sidecar.service.evaluations import AnsweredEvaluations, Evaluation, Evaluations, Outcome, is_allowed
+from sidecar.service.evaluations import AnsweredEvaluations, Evaluation, Evaluations, Evaluator, Outcome, is_allowed
 from sidecar.service.tenants import TenantPatch
 from tests.service.builders import OPERATOR, World, limit, payment, replaced, tool_call
+from tests.service.flotilla import Fleet
 from tests.service.histories import chronicle, prove
 
 BAD = ValidationFailed("no question", field="action")
@@ -299,3 +302,27 @@ def test_a_key_is_refused_once_another_question_can_be_decided(world: World) -> 
 def test_whatever_a_door_could_not_read_is_a_mistake_of_that_question(world: World, mistake: SidecarError) -> None:
     house(world)
     assert evaluate_all(world, mistake).outcomes == (mistake,)
+
+
+# --- Beside a control plane -------------------------------------------------------------------------------------------
+
+
+def test_a_follower_asks_for_a_claimed_tag_what_it_decides_by(tmp_path: Path) -> None:
+    """Both rule on the same request, and both logs prove."""
+    with Fleet(tmp_path) as fleet:
+        plane, follower = fleet.plane, fleet.followers[0].world
+        plane.cedar(
+            '@id("clerks") forbid(principal, action == Action::"card.authorize", resource)'
+            ' unless { principal.hasTag("role") && principal.getTag("role") == "admin" };'
+        )
+        allow(plane, subject_properties=("role",))
+        budget_id = fleet.budget(100)
+        evaluator = Evaluator(follower.store, follower.snapshots, follower.authorizer, follower.batches)
+        for role, allowed in (("admin", True), ("clerk", False)):
+            question = asked(payment("40", "bob"), subject_properties={"role": role})
+            call = evaluator.evaluate(OPERATOR, "t_one", question, None, follower.now_us)
+            assert is_allowed(follower.run(call)) is allowed
+        assert plane.used(budget_id) == (0, 4_000)
+        granted = next(body for body in plane.bodies() if "for" in body)
+        assert granted["claimed"] == {"principal": ["role"], "resource": []}
+        fleet.require_sound()

@@ -207,7 +207,7 @@ def reservation_of(value: Reservation) -> verdicts.Reservation:
     """Return a reservation: ``amount`` is what was asked, of which ``held``, ``settled`` and ``refunded``."""
     amount = value.measures.get(AMOUNT)
     currency = value.currency
-    return {
+    shown: verdicts.Reservation = {
         "decision_id": value.decision_id,
         "state": value.state,
         "amount": None if amount is None else number(amount.asked, currency),
@@ -222,6 +222,9 @@ def reservation_of(value: Reservation) -> verdicts.Reservation:
         "late": value.late,
         "overdrawn": value.overdrawn,
     }
+    if value.network is not None:
+        shown["card_authorization"] = {"network": value.network.network, "id": value.network.authorization_id}
+    return shown
 
 
 def _quantity(measure: Measure) -> verdicts.MeasuredQuantity:
