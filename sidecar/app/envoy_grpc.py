@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import Protocol
 
-from sidecar.app.foreign_doors import http_mapping, read_gateway
+from sidecar.app.gateway_file import http_mapping, read_gateway
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.doors.gateway.envoy import PREFIX
 from sidecar.doors.wire.context import Context

@@ -75,6 +75,7 @@ SERVED: Final = frozenset(
         "POST /access/v1/search/action",
         "POST /access/v1/search/resource",
         "POST /access/v1/search/subject",
+        "POST /mcp/authorize",
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""

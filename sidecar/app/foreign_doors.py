@@ -63,9 +63,7 @@ def foreign_calls(
     evaluator, searcher = Evaluator(store, snapshots, authorizer, batch), Searcher(store, snapshots, authorizer)
     return (
         *_authzen_calls(settings, evaluator, searcher),
-        *_card_network_calls(
-            ProgramDesk(store, new_id), CardNetwork(store, authorizer, snapshots, new_id, observer)
-        ),
+        *_card_network_calls(ProgramDesk(store, new_id), CardNetwork(store, authorizer, snapshots, new_id, observer)),
         *McpCalls(authorizer, tools_of(settings.gateway, tables["mcp"])).calls(),
         *_proxy_calls(settings, tables["http"], Gateway(store, authorizer, settler)),
     )

@@ -7,7 +7,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from sidecar.app.foreign_doors import check_gateway
+from sidecar.app.gateway_file import check_gateway
 from sidecar.cli.findings import SHAPES, show
 from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.findings import Finding, Inspection, Source, together

@@ -305,7 +305,7 @@ class Lithic(Stripe):
             "token": f"00000000-0000-4000-8000-{hashlib.sha256(asking.name.encode()).hexdigest()[:12]}",
             "status": "AUTHORIZATION",
             "amount": amount,
-            "amounts": {name: sum_of for name in ("cardholder", "hold", "merchant", "settlement")},
+            "amounts": dict.fromkeys(("cardholder", "hold", "merchant", "settlement"), sum_of),
             "card": {"token": asking.card, "last_four": "4242"},
             "merchant": {"descriptor": thing.id, "mcc": thing.merchant_category or ""},
             "created": "2026-02-03T12:00:00Z",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app.foreign_doors import GATEWAY_BYTES_MAX, http_mapping, read_gateway
+from sidecar.app.gateway_file import GATEWAY_BYTES_MAX, http_mapping, read_gateway
 from sidecar.core.errors import ConfigurationInvalid
 
 
