@@ -50,14 +50,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     def asking(self, candidate: str) -> AuthorizeRequest:
         """Return the request with a candidate in the place of what is sought."""
         request = self.request
-        match self.sought:
-            case "subject":
-                return msgspec.structs.replace(request, identity_id=candidate)
-            case "resource":
-                resource = ResourceRef(request.resource.type, candidate)
-                return msgspec.structs.replace(request, resource=resource)
-            case "action":
-                return msgspec.structs.replace(request, action=candidate)
+        if self.sought == "subject":
+            return msgspec.structs.replace(request, identity_id=candidate)
+        if self.sought == "action":
+            return msgspec.structs.replace(request, action=candidate)
+        return msgspec.structs.replace(request, resource=ResourceRef(request.resource.type, candidate))
 
     def completed(self, part: TenantTransaction, policies: TenantPolicies) -> "Search":
         """Return it with the properties that the tenant allows in its request."""

@@ -21,7 +21,7 @@ def looked(*texts: str, known: Known | None = None, is_evaluated: bool = True) -
     """What can be said of all agents that would call a tool; of all tools that `bot` would call where told."""
     units = compile_statements("\n".join(texts), "p.cedar", SCHEMA, shared=False)
     asking = Asking(BOT, CALL, TOOL, frozenset({BOT, TEAM}), frozenset({CALL}), frozenset({TOOL}))
-    stored = [{"uid": {"type": "Tool", "id": "search"}, "attrs": {}, "parents": []}]
+    stored: list[dict[str, object]] = [{"uid": {"type": "Tool", "id": "search"}, "attrs": {}, "parents": []}]
     entities = entity_slice(stored, SCHEMA) if is_evaluated else None
     request = CedarRequest(BOT, "tool.call", TOOL, CONTEXT)
     return prospect(PolicySet(units, (), SCHEMA), request, asking, known or Known("principal", "Agent"), entities)
@@ -36,8 +36,10 @@ def looked(*texts: str, known: Known | None = None, is_evaluated: bool = True) -
         'permit(principal, action, resource == Tool::"other");',
         "permit(principal, action, resource is Lamp);",
         'forbid(principal == Agent::"bot", action, resource);',
-        'permit(principal, action == Action::"tool.call", resource) when { context has purpose && '
-        'context.purpose == "x" };',
+        (
+            'permit(principal, action == Action::"tool.call", resource) when { context has purpose && '
+            'context.purpose == "x" };'
+        ),
         'permit(principal is Agent, action == Action::"tool.call", resource) when { principal.name == "x" && false };',
     ],
 )
@@ -67,7 +69,9 @@ def test_policies_that_name_entities_say_at_and_below_which() -> None:
         'permit(principal == Agent::"bot", action, resource);',
         'permit(principal in Team::"idle", action, resource) when { false };',
     )
-    assert (found.is_anywhere, found.at, found.below) == (False, {BOT}, {TEAM, ("User", "boss")})
+    assert not found.is_anywhere
+    assert found.at == {BOT}
+    assert found.below == {TEAM, ("User", "boss")}
 
 
 def test_without_entities_scopes_alone_rule_out() -> None:
@@ -103,7 +107,8 @@ def test_resources_are_sought_in_the_same_way() -> None:
         'permit(principal == Agent::"other", action, resource);',
         known=tools,
     )
-    assert (found.is_anywhere, found.at) == (False, {("Tool", "hammer")})
+    assert not found.is_anywhere
+    assert found.at == {("Tool", "hammer")}
     assert looked('permit(principal, action, resource) when { principal == Agent::"x" };', known=tools).is_empty
 
 

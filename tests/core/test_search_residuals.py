@@ -4,12 +4,20 @@ from typing import Any
 
 import pytest
 
+from sidecar.core.policy_tree import Node, Tree
 from sidecar.core.search_residuals import ANYTHING, DEPTH_MAX, Known, outcomes
 
 AGENT = Known("principal", "Agent", frozenset({("Team", "t")}))
-WHO = {"unknown": [{"Value": "principal"}]}
-OPEN = {".": {"left": WHO, "attr": "x"}}
-YES, NO = {"Value": True}, {"Value": False}
+WHO: Tree = {"unknown": [{"Value": "principal"}]}
+OPEN: Tree = {".": {"left": WHO, "attr": "x"}}
+YES: Tree = {"Value": True}
+NO: Tree = {"Value": False}
+
+
+def policy(*parts: Node) -> Tree:
+    """What is left of a policy, from kinds and bodies of its conditions in turn."""
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return {"conditions": [{"kind": kind, "body": body} for kind, body in pairs]}
 
 
 def entity(kind: str, name: str) -> dict[str, Any]:
@@ -71,15 +79,14 @@ def deep(levels: int) -> dict[str, Any]:
         (deep(DEPTH_MAX), "true false error"),
     ],
 )
-def test_an_expression_can_come_to(body: object, expected: str) -> None:
-    found = outcomes({"conditions": [{"kind": "when", "body": body}]}, AGENT)
+def test_an_expression_can_come_to(body: Node, expected: str) -> None:
+    found = outcomes(policy("when", body), AGENT)
     assert found == frozenset(expected.split())
 
 
 def test_conditions_hold_together_and_unless_turns_one_over() -> None:
-    when, unless = {"kind": "when", "body": OPEN}, {"kind": "unless", "body": YES}
-    assert outcomes({"conditions": [when, unless]}, AGENT) == {"false", "error"}
-    assert outcomes({"conditions": [unless, when]}, AGENT) == {"false"}
+    assert outcomes(policy("when", OPEN, "unless", YES), AGENT) == {"false", "error"}
+    assert outcomes(policy("unless", YES, "when", OPEN), AGENT) == {"false"}
 
 
 def test_a_policy_without_conditions_holds() -> None:

@@ -12,8 +12,8 @@ SUBJECT, RESOURCE, ACTION = (f"/access/v1/search/{part}" for part in ("subject",
 PAYMENT = {"amount": 10, "currency": "CAD", "merchant_category": "7372"}
 
 
-def who(house: House, **changes: object) -> Document:
-    """Which agents may pay?"""
+def who(**changes: object) -> Document:
+    """Ask which agents may pay."""
     return {
         "subject": {"type": "agent", "id": "passed over"},
         "action": {"name": "card.authorize"},
@@ -36,13 +36,13 @@ def found(house: House, path: str, body: object, **more: str) -> Document:
 
 def test_subjects_are_found_and_nothing_is_recorded(house: House) -> None:
     before = house.state()
-    assert found(house, SUBJECT, who(house)) == {"results": [one(house)], "page": {"next_token": ""}}
+    assert found(house, SUBJECT, who()) == {"results": [one(house)], "page": {"next_token": ""}}
     assert house.state() == before
 
 
 def test_an_id_beside_the_type_that_is_sought_is_passed_over(house: House) -> None:
     for subject in ({"type": "agent"}, {"type": "agent", "id": 7}, {"type": "agent", "id": None}):
-        assert found(house, SUBJECT, who(house, subject=subject))["results"] == [one(house)]
+        assert found(house, SUBJECT, who(subject=subject))["results"] == [one(house)]
 
 
 def test_resources_are_found(house: House) -> None:
@@ -80,10 +80,10 @@ def test_pages_lead_on_until_the_token_is_empty(house: House) -> None:
 
 def test_who_or_what_nobody_knows_has_no_results(house: House) -> None:
     nothing = {"results": [], "page": {"next_token": ""}}
-    assert found(house, SUBJECT, who(house, subject={"type": "No type!"})) == nothing
-    assert found(house, SUBJECT, who(house, action={"name": "no action!"})) == nothing
-    assert found(house, RESOURCE, who(house, subject={"type": "agent", "id": "nobody"})) == nothing
-    assert found(house, ACTION, who(house, subject={"type": "user", "id": house.agent})) == nothing
+    assert found(house, SUBJECT, who(subject={"type": "No type!"})) == nothing
+    assert found(house, SUBJECT, who(action={"name": "no action!"})) == nothing
+    assert found(house, RESOURCE, who(subject={"type": "agent", "id": "nobody"})) == nothing
+    assert found(house, ACTION, who(subject={"type": "user", "id": house.agent})) == nothing
 
 
 MALFORMED: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -112,7 +112,7 @@ MALFORMED: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_a_malformed_search_is_refused_by_its_place(
     house: House, path: str, changes: dict[str, Any], place: str
 ) -> None:
-    body = {name: value for name, value in who(house, **changes).items() if value is not ...}
+    body = {name: value for name, value in who(**changes).items() if value is not ...}
     assert refusal(ask(house, body, path), 400).endswith(f"at `{place}`")
 
 
@@ -120,8 +120,8 @@ def test_a_malformed_search_is_refused_by_its_place(
 def test_a_body_that_is_no_object_is_refused(house: House, path: str) -> None:
     refusal(ask(house, [], path), 400)
     refusal(house.call("GET", path), 405)
-    refusal(house.call("POST", path, who(house), token="no token"), 401)
+    refusal(house.call("POST", path, who(), token="no token"), 401)
 
 
 def test_a_limit_beyond_the_largest_is_the_largest(house: House) -> None:
-    assert found(house, SUBJECT, who(house, page={"limit": 1_000_000}))["results"] == [one(house)]
+    assert found(house, SUBJECT, who(page={"limit": 1_000_000}))["results"] == [one(house)]

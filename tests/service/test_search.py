@@ -13,6 +13,9 @@ from sidecar.service.search import PageAsked
 from tests.service.builders import OPERATOR, World, limit, payment, replaced
 from tests.service.searching import call, files, pages, results, search, searcher
 
+NAMING = """
+permit(principal, action, resource is Tool) when { [Tool::"saw", Tool::"axe", Tool::"a\\u{0}"].contains(resource) };
+"""
 EVERYBODY = "permit(principal, action, resource);"
 
 
@@ -34,7 +37,7 @@ def office(tmp_path: Path) -> Iterator[World]:
 def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Whom a search decided on."""
     seen: list[str] = []
-    rule = searching_module.rule
+    rule = ruling.rule
 
     def noting(*asked: object) -> object:
         seen.append(asked[2].identity_id)  # type: ignore[attr-defined]
@@ -140,7 +143,7 @@ def test_resources_that_are_not_stored_are_those_that_policies_name(office: Worl
     office.load(
         files(
             'permit(principal, action, resource == Tool::"hammer");',
-            'permit(principal, action, resource is Tool) when { [Tool::"saw", Tool::"axe", Tool::"a\\u{0}"].contains(resource) };',
+            NAMING,
             'permit(principal, action, resource is Tool) when { resource has server && resource.server == "x" };',
             'forbid(principal, action, resource == Tool::"axe");',
         )
