@@ -63,6 +63,6 @@ def test_the_page_shows_an_nginx_and_an_envoy_that_ask(tmp_path: Path) -> None:
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:])
     statuses = re.findall(r"HTTP/1\.1 (\d+)", done.stdout)
     assert statuses == ["200", "401", "403", "403", "403"], done.stdout
-    assert re.search(r"X-Decision-Id: dec_\w+\r?\n\r?\nhello", done.stdout), done.stdout
+    assert re.search(r"X-Decision-Id: dec_\w+\nX-Decision-Reason: permitted\n\nhello", done.stdout), done.stdout
     assert re.search(r"X-Decision-Reason: forbidden", done.stdout), done.stdout
     assert re.search(r"x-decision-reason: budget_exceeded", done.stdout), done.stdout
