@@ -10,12 +10,12 @@ from sidecar.core.token_text import read
 
 
 class AddressType(click.ParamType[str]):
-    """The address of a server as click reads it, a control plane's unless said."""
+    """The address of a server as click reads it."""
 
     name = "url"
 
     def __init__(self, whose: str = "a control plane") -> None:
-        """Say ``whose`` address is expected."""
+        """Read the address of ``whose``."""
         self._whose = whose
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:

@@ -14,11 +14,12 @@ from typing import Final, TypeAlias
 import msgspec
 import orjson
 
-from sidecar.core.budget import Claim, Usage
+from sidecar.core.budget import Claim, Usage, overdraws
+from sidecar.core.card_events import Network
 from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
-from sidecar.core.model import AuthorizeRequest
+from sidecar.core.model import AuthorizeRequest, ClaimedTags
 from sidecar.core.staleness import Freshly, recorded
 
 FORMAT: Final = 1
@@ -166,7 +167,7 @@ def decision_body(
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12).
 
     ``at`` is the follower that decided, ``for`` the one that a control plane decided for, ``remote`` what a control
-    plane decided for the one that decided here.
+    plane decided for the one that decided here, ``claimed`` the names of tags that the caller gave.
     """
     fields: Body = {
         "decision": verdict.decision_id,
@@ -178,16 +179,7 @@ def decision_body(
         "codes": tuple(dict.fromkeys(verdict.codes)),
         "matched": verdict.determining[:NAMED_MAX],
         "chain": facts.chain,
-        "budgets": [
-            (
-                *kept,
-                None if claim.window is None else claim.window.start_us,
-                _figure(usage.settled),
-                _figure(usage.held),
-                claim.asked,
-            )
-            for (claim, usage), kept in zip(claimed, facts.budgets, strict=True)
-        ],
+        "budgets": _claims(claimed, facts),
         "request": facts.request,
         "policies": facts.policies,
         "engine": engine,
@@ -213,7 +205,69 @@ def decision_body(
     for key, value in optional:
         if value is not None:
             fields[key] = value
+    if isinstance(request.tags, ClaimedTags):
+        fields["claimed"] = {"principal": sorted(request.tags.principal), "resource": sorted(request.tags.resource)}
     return fields if verdict.freshly is None else fields | recorded(verdict.freshly)
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
+    """What a card network captured without a hold, as far as the record tells it in clear; ``by`` is its program."""
+
+    decision_id: str
+    network: Network
+    authorization_id: str
+    merchant: str | None
+    by: str
+
+
+def forced_body(
+    *,
+    request: AuthorizeRequest,
+    capture: Capture,
+    claimed: tuple[tuple[Claim, Usage], ...],
+    facts: DecisionFacts,
+    now_us: int,
+    entity_revision: int,
+) -> Body:
+    """Return the fields of the record of what was captured without a hold: what it claims, of which nothing is asked.
+
+    ``overdrawn`` are the hard budgets that had too little room for it.
+    """
+    fields: Body = {
+        "decision": capture.decision_id,
+        "now": now_us,
+        "identity": request.identity_id,
+        "card": request.card_id,
+        "amount": request.amount_minor,
+        "currency": request.currency,
+        "chain": facts.chain,
+        "cards": () if facts.card is None else (facts.card,),
+        "budgets": _claims(claimed, facts),
+        "policies": facts.policies,
+        "network": capture.network,
+        "authorization": capture.authorization_id,
+        "by": capture.by,
+        "entity_revision": entity_revision,
+    }
+    overdrawn = tuple(claim.budget.budget_id for claim, usage in claimed if overdraws(claim, usage))
+    if overdrawn:
+        fields["overdrawn"] = overdrawn
+    if capture.merchant is not None:
+        fields["merchant"] = capture.merchant
+    return fields
+
+
+def _claims(claimed: tuple[tuple[Claim, Usage], ...], facts: DecisionFacts) -> list[tuple[object, ...]]:
+    return [
+        (
+            *kept,
+            None if claim.window is None else claim.window.start_us,
+            _figure(usage.settled),
+            _figure(usage.held),
+            claim.asked,
+        )
+        for (claim, usage), kept in zip(claimed, facts.budgets, strict=True)
+    ]
 
 
 def _remote(referral: Referral) -> Body:

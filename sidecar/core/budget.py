@@ -181,3 +181,9 @@ def assess(claim: Claim, usage: Usage) -> BudgetCheck:
         allowed=fits or not budget.is_hard,
         resets_at_us=None if claim.window is None else claim.window.end_us,
     )
+
+
+def overdraws(claim: Claim, usage: Usage) -> bool:
+    """Whether a claim that nothing can refuse takes the window of a hard budget beyond its limit."""
+    budget = claim.budget
+    return budget.is_hard and claim.window is not None and usage.total + claim.asked > budget.limit

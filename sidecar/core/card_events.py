@@ -6,12 +6,27 @@ its own, and what a network says of the whole authorization carries the place of
 of ``currency``, never negative.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from sidecar.core.currencies import places
+from sidecar.core.errors import ValidationFailed
+from sidecar.core.ids import check_name
+from sidecar.core.money import AMOUNT_MINOR_MAX
+
 Network = Literal["stripe", "lithic"]
 """A card network that has a door here; the ``network`` of a card's ``external_ref``."""
+
+
+MOVEMENTS_MAX: Final = 100
+"""Movements that one event tells of: networks tell of one or two, and each is in the event's audit record."""
+
+INDEX_MAX: Final = 10_000
+"""Requests of one authorization that a network can count."""
+
+TIME_US_MAX: Final = 2**53 - 1
+"""The year 2255: beyond it a time is no number of a record."""
 
 
 class Merchant(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,13 +40,14 @@ class Swipe(msgspec.Struct, frozen=True, kw_only=True):
     """A request to decide now: the first one of an authorization, or an increment of it.
 
     ``event_id`` is the network's own for this request, by which a repetition is known. ``index`` counts the requests of
-    the authorization before this one. ``card`` is what the network calls the card.
+    the authorization before this one, None where the network does not say it: those that were asked here count then.
+    ``card`` is what the network calls the card.
     """
 
     network: Network
     event_id: str
     authorization_id: str
-    index: int
+    index: int | None
     card: str
     amount_minor: int
     currency: str
@@ -43,7 +59,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
     ``version`` is (requests that it covers, the network's time in microseconds, id of the event). Exactly one of
     ``authorized_minor`` (all that is authorised, captured or not) and ``remaining_minor`` (what is still on hold) is
-    given. ``is_over``: nothing is on hold any more, whatever is captured later.
+    given, unless ``is_over``: then nothing is on hold any more, whatever is captured later.
     """
 
     version: tuple[int, int, str]
@@ -78,9 +94,27 @@ class CardEvent(msgspec.Struct, frozen=True, kw_only=True):
     moved: tuple[Moved, ...] = ()
     merchant: Merchant | None = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it tells nothing of any money."""
+        lacks_place = self.authorization_id is None or self.currency is None
+        return lacks_place or (self.standing is None and not self.moved)
+
+    @property
+    def captures(self) -> bool:
+        """Whether it tells of captured money."""
+        return not self.is_idle and any(moved.kind == "capture" for moved in self.moved)
+
 
 Told: TypeAlias = Literal["booked", "repeated", "unknown_card", "no_effect"]
 """What became of an event: booked; told before, or nothing new in it; of a card nobody knows; not about money."""
+
+
+class NetworkHold(msgspec.Struct, frozen=True):
+    """Which authorization at which card network a hold belongs to; the network alone says what becomes of it."""
+
+    network: Network
+    authorization_id: str
 
 
 class CardProgram(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,3 +133,52 @@ class CardProgram(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     rotated_at_us: int | None = None
     revision: int
+
+
+def check_swipe(swipe: Swipe) -> None:
+    """Raise ValidationFailed, naming the field, for a text or a figure that cannot be."""
+    _check_names(("event_id", swipe.event_id), ("authorization_id", swipe.authorization_id), ("card", swipe.card))
+    _check_names(("merchant", swipe.merchant.name))
+    _check_figure("index", swipe.index or 0, INDEX_MAX)
+    _check_figure("amount", swipe.amount_minor, AMOUNT_MINOR_MAX)
+    places(swipe.currency, "currency")
+
+
+def check_event(event: CardEvent) -> None:
+    """Raise ValidationFailed, naming the field, for a text or a figure that cannot be."""
+    _check_names(("event_id", event.event_id), ("type", event.type))
+    _check_names(("card", event.card), ("authorization_id", event.authorization_id))
+    if event.merchant is not None:
+        _check_names(("merchant", event.merchant.name))
+    if event.currency is not None:
+        places(event.currency, "currency")
+    if len(event.moved) > MOVEMENTS_MAX:
+        raise ValidationFailed(f"an event tells of at most {MOVEMENTS_MAX} movements", field="moved")
+    for moved in event.moved:
+        _check_names(("moved", moved.id))
+        _check_figure("moved", moved.amount_minor, AMOUNT_MINOR_MAX)
+    if event.standing is not None:
+        _check_standing(event.standing)
+
+
+def _check_standing(standing: Standing) -> None:
+    requests, at_us, event_id = standing.version
+    _check_figure("standing", requests, INDEX_MAX)
+    _check_figure("standing", at_us, TIME_US_MAX)
+    _check_names(("standing", event_id))
+    given = [figure for figure in (standing.authorized_minor, standing.remaining_minor) if figure is not None]
+    if len(given) > 1 or not (given or standing.is_over):
+        raise ValidationFailed("what is authorised is told, or what remains of it: one of them", field="standing")
+    for figure in given:
+        _check_figure("standing", figure, AMOUNT_MINOR_MAX)
+
+
+def _check_names(*named: tuple[str, str | None]) -> None:
+    for field, text in named:
+        if text is not None:
+            check_name(text, field)
+
+
+def _check_figure(field: str, figure: int, most: int) -> None:
+    if not 0 <= figure <= most:
+        raise ValidationFailed(f"expected a figure from 0 to {most}", field=field)

@@ -7,9 +7,11 @@ it had before.
 import msgspec
 
 from sidecar.core.budget import AMOUNT, COUNT
+from sidecar.core.card_authorization import Share
 from sidecar.core.errors import Conflict
 from sidecar.core.history import Ended
 from sidecar.core.reservation import Reservation, Transition, expire, refund, release, settle, withdraw
+from sidecar.core.restatement import restate
 
 
 def ending(reservation: Reservation, ended: Ended) -> Transition:
@@ -17,6 +19,8 @@ def ending(reservation: Reservation, ended: Ended) -> Transition:
 
     A hold for a follower may expire at the word of this follower before it would here.
     """
+    if ended.kind == "restate":
+        return _restated(reservation, ended)
     if ended.kind == "release":
         is_counted = all(name != COUNT or settled for name, _, _, settled, _ in ended.measures)
         return release(reservation) if is_counted else withdraw(reservation)
@@ -34,6 +38,15 @@ def ending(reservation: Reservation, ended: Ended) -> Transition:
         if name in measures and name != COUNT
     }
     return settle(reservation, parts, final=ended.state == "settled")
+
+
+def _restated(reservation: Reservation, ended: Ended) -> Transition:
+    """Return what a card network made of a reservation."""
+    figures = {name: (held, settled, refunded) for name, _, held, settled, refunded in ended.measures}
+    held, settled, refunded = figures.get(AMOUNT, (0, 0, 0))
+    counted = figures.get(COUNT, (0, 1, 0))[1] > 0
+    share = Share(held + ended.kept, settled, refunded, counts=counted, is_over=ended.state == "released")
+    return restate(reservation, share)
 
 
 def followed(reservation: Reservation, ended: Ended, follower_id: str) -> Transition:

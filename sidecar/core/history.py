@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import msgspec
 
 from sidecar.core.audit import Body
+from sidecar.core.card_events import Network
 from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.log_entries import digest_of
@@ -19,6 +20,7 @@ from sidecar.core.staleness import Freshly
 Ending = Literal["settle", "release", "refund", "expire"]
 
 ENDINGS: Final[tuple[Ending, ...]] = get_args(Ending)
+"""What callers and time make of a hold: followers tell their control plane of these."""
 
 Named: TypeAlias = tuple[str, int, str]
 """A version as a record names it: id, revision, and the address of its fact."""
@@ -125,11 +127,15 @@ class Ended(
     kw_only=True,
     rename={"decision_id": "decision", "seq": "i", "ts_us": "ts", "kind": "type"},
 ):
-    """What became of a hold: how its decision's reservation stood after a call, or after its time had come."""
+    """What became of a hold: how its decision's reservation stood after a call, or after its time had come.
+
+    A card network states all figures anew (``restate``); ``kept`` is then what it says is still on hold though time has
+    ended that.
+    """
 
     seq: int
     ts_us: int
-    kind: Ending
+    kind: Ending | Literal["restate"]
     decision_id: str
     identity: str
     state: str
@@ -137,6 +143,44 @@ class Ended(
     currency: str | None = None
     late: bool = False
     by: str = "sidecar"
+    kept: int = 0
+
+
+class Forced(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename=_FRAME | {"decision_id": "decision", "now_us": "now"},
+):
+    """What a card network captured without a hold: the fields of ``sidecar.core.audit.forced_body``, with its frame."""
+
+    v: int
+    log: str
+    seq: int
+    prev: str
+    ts_us: int
+    kind: str
+    decision_id: str
+    now_us: int
+    identity: str
+    card: str
+    amount: int
+    currency: str
+    chain: tuple[Named, ...]
+    budgets: tuple[Claimed, ...]
+    cards: tuple[Named, ...]
+    policies: str
+    network: Network
+    authorization: str
+    by: str
+    entity_revision: int
+    merchant: str | None = None
+    overdrawn: tuple[str, ...] = ()
+
+    @property
+    def frame(self) -> Body:
+        """What the log itself has written into the record."""
+        return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
 
 
 class Changed(
@@ -189,7 +233,10 @@ class Followed(
     files: str
 
 
-Event: TypeAlias = Opened | Decided | Ended | Changed | BudgetDeleted | Followed
+Enacted: TypeAlias = Decided | Forced
+"""What names the policies of its time."""
+
+Event: TypeAlias = Opened | Decided | Ended | Forced | Changed | BudgetDeleted | Followed
 
 
 class _Kind(msgspec.Struct, rename={"kind": "type"}):
@@ -202,7 +249,8 @@ _readers: Final[dict[str, msgspec.json.Decoder[Event]]] = {
     "decision": msgspec.json.Decoder(Decided),
     "budget_deleted": msgspec.json.Decoder(BudgetDeleted),
     "followed": msgspec.json.Decoder(Followed),
-    **dict.fromkeys(ENDINGS, msgspec.json.Decoder(Ended)),
+    "forced": msgspec.json.Decoder(Forced),
+    **dict.fromkeys((*ENDINGS, "restate"), msgspec.json.Decoder(Ended)),
 }
 _decided: Final = msgspec.json.Decoder(Decided)
 _DECISION: Final = b'"type":"decision","v":'
@@ -235,8 +283,13 @@ def opening(event: Event) -> Opened:
 
 
 def may_reopen(body: bytes) -> bool:
-    """Whether a record could be about a hold that had ended before: a refund, what was settled late, or withdrawn."""
-    return b'"type":"refund"' in body or b'"late":true' in body or b'["count",1,0,0,0]' in body
+    """Whether a record could be about a hold that had ended: restated, refunded, settled late, or withdrawn."""
+    return (
+        b'"type":"restate"' in body
+        or b'"type":"refund"' in body
+        or b'"late":true' in body
+        or b'["count",1,0,0,0]' in body
+    )
 
 
 def digest(address: str) -> bytes:

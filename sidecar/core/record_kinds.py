@@ -21,8 +21,10 @@ RAISING: Final = frozenset(
 KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
+    | {f"card_program_{change}" for change in ("created", "rotated", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
     | {"reservation_conflict", "follower_alarm"}
     | {"deposit", "withdrawal", "payment"}
+    | {"card_event", "forced", "restate"}
 )
 """All kinds of records: one that is not known might change what nobody here would notice."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sidecar.core.followed import read_followed
-from sidecar.core.history import Changed, Decided, Event, Followed
+from sidecar.core.history import Changed, Decided, Event, Followed, Forced
 from sidecar.core.manifests import read_manifest
 
 
@@ -14,6 +14,10 @@ def addresses(event: Event) -> Iterator[str]:
             yield event.request
             yield event.policies
             yield from (each[2] for each in (*event.chain, *event.others, *event.cards))
+            yield from (each[2] for each in event.budgets)
+        case Forced():
+            yield event.policies
+            yield from (each[2] for each in (*event.chain, *event.cards))
             yield from (each[2] for each in event.budgets)
         case Changed():
             yield from (each[2] for each in (*event.chain, *event.budgets, *event.cards))
@@ -30,7 +34,7 @@ def inner_addresses(event: Event, address: str, content: bytes) -> tuple[str, ..
 
     Raises ValidationFailed for a manifest or a list that is none.
     """
-    if isinstance(event, Decided) and address == event.policies:
+    if isinstance(event, Decided | Forced) and address == event.policies:
         found = read_manifest(content)
         return (*(each[1] for each in (*found.schemas, *found.files)), *(each.text for each in found.api))
     if isinstance(event, Followed):

@@ -17,6 +17,7 @@ from typing import Literal
 import msgspec
 
 from sidecar.core.budget import AMOUNT, COUNT, Claim, OnExpiry
+from sidecar.core.card_events import NetworkHold
 from sidecar.core.errors import Conflict
 from sidecar.core.windows import Period
 
@@ -24,7 +25,7 @@ State = Literal["held", "settled", "released", "expired"]
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """One dimension of a reservation. ``asked = held + settled + freed``, where what is freed is not kept."""
+    """One dimension: ``asked = held + settled + freed``, what is freed is not kept. Card networks may settle beyond."""
 
     asked: int
     held: int
@@ -57,7 +58,8 @@ class Settlement(msgspec.Struct, frozen=True):
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     """What one permit holds. ``claims`` are exactly those of its audit record (I2).
 
-    ``follower_id`` is the follower that a control plane holds it for, whose word ends it.
+    ``follower_id`` is the follower that a control plane holds it for, whose word ends it. What is of a card ``network``
+    is in network mode (``sidecar.core.restatement``).
     """
 
     decision_id: str
@@ -72,6 +74,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True):
     late: bool = False
     overdrawn: bool = False
     follower_id: str | None = None
+    network: NetworkHold | None = None
 
     @property
     def is_visible(self) -> bool:
@@ -107,21 +110,19 @@ def place(
     follower_id: str | None = None,
 ) -> Transition:
     """Return the new reservation of a permit. ``asked`` maps dimensions to figures; a count is settled at once."""
-    expires_at_us = now_us + ttl_seconds * 1_000_000
     measures = {
         name: Measure(value, 0, value) if name == COUNT else Measure(value, value) for name, value in asked.items()
     }
     held = tuple([_hold(claim) for claim in claims])
-    only_counts = measures.keys() == {COUNT}
     reservation = Reservation(
         decision_id=decision_id,
         identity_id=identity_id,
-        state="settled" if only_counts else "held",
+        state="settled" if measures.keys() == {COUNT} else "held",
         currency=currency,
         measures=measures,
         claims=held,
         created_at_us=now_us,
-        expires_at_us=expires_at_us,
+        expires_at_us=now_us + ttl_seconds * 1_000_000,
         follower_id=follower_id,
     )
     return Transition(reservation, tuple([Posting(claim, claim.settled, claim.held) for claim in held]))
@@ -240,7 +241,7 @@ def expire(reservation: Reservation, now_us: int) -> Transition:
         return Transition(reservation, changed=False)
     freed = _freed(reservation, "expired")
     claims = tuple(_expired(old, new) for old, new in zip(reservation.claims, freed.claims, strict=True))
-    return _post(reservation, msgspec.structs.replace(freed, claims=claims))
+    return posted(reservation, msgspec.structs.replace(freed, claims=claims))
 
 
 def _expired(old: HeldClaim, new: HeldClaim) -> HeldClaim:
@@ -262,10 +263,8 @@ def refund(reservation: Reservation, amount_minor: int) -> Transition:
     What was settled in parts before a release counts as well. Raises Conflict unless at least that is left.
     """
     if reservation.state not in {"settled", "released"} or not reservation.is_visible:
-        raise Conflict(
-            f"only what is settled can be refunded, the reservation of `{reservation.decision_id}` is "
-            f"`{reservation.state}`"
-        )
+        named = f"the reservation of `{reservation.decision_id}` is `{reservation.state}`"
+        raise Conflict(f"only what is settled can be refunded, {named}")
     measure = reservation.measures.get(AMOUNT)
     if measure is None:
         raise Conflict(f"decision `{reservation.decision_id}` holds no amount", field="amount")
@@ -288,10 +287,11 @@ def _book(old: Reservation, new: Reservation) -> Transition:
         for claim in new.claims
         for measure in (new.measures[claim.dimension],)
     )
-    return _post(old, msgspec.structs.replace(new, claims=claims))
+    return posted(old, msgspec.structs.replace(new, claims=claims))
 
 
-def _post(old: Reservation, new: Reservation) -> Transition:
+def posted(old: Reservation, new: Reservation) -> Transition:
+    """Return the transition between two states of a reservation: what differs per claim is booked."""
     postings = tuple(
         Posting(after, after.settled - before.settled, after.held - before.held)
         for before, after in zip(old.claims, new.claims, strict=True)

@@ -11,7 +11,7 @@ sealed again: only an ``Anchor`` held elsewhere tells. Signatures of checkpoints
 anchors; reading rows and facts is the caller's.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
@@ -27,6 +27,12 @@ CHECKED_FACTS_MAX: Final = 4096
 """Addresses of facts remembered as checked; bounds the memory of verifying a log of any length."""
 
 FactKind: TypeAlias = Literal["request", "policies", "chain", "budgets", "others", "cards", "changes"]
+
+FACTS: Final[Mapping[str, tuple[FactKind, ...]]] = {
+    "decision": ("request", "policies", "chain", "budgets"),
+    "forced": ("policies", "chain", "cards", "budgets"),
+}
+"""Fields with facts that each record of a kind has."""
 
 LISTS: Final = frozenset({"chain", "budgets", "others", "cards"})
 """Fields whose items begin with id, revision, fact."""
@@ -297,7 +303,7 @@ class FactChecker:
 
 
 def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
-    """Return the facts behind a record, in a fixed order: of a decision, and of what was followed; none of others.
+    """Return the facts behind a record, in a fixed order: of those of ``FACTS``, and of what was followed.
 
     Raises ValidationFailed, naming the field, where an address is missing or malformed.
     """
@@ -306,19 +312,20 @@ def referenced_facts(fields: Fields) -> tuple[FactRef, ...]:
         if changes is None:
             raise ValidationFailed("`changes` of what was followed holds no address of a fact", field="changes")
         return (FactRef("changes", changes),)
-    if fields.get("type") != "decision":
+    always = FACTS.get(str(fields.get("type")))
+    if always is None:
         return ()
     refs: list[FactRef] = []
-    always: tuple[FactKind, ...] = ("request", "policies", "chain", "budgets")
     optional: tuple[FactKind, ...] = ("others", "cards")
-    for kind in (*always, *(kind for kind in optional if kind in fields)):
+    for kind in (*always, *(kind for kind in optional if kind in fields and kind not in always)):
         value = fields.get(kind)
         rows = value if isinstance(value, list) else [None]
         thirds = [row[2] if isinstance(row, list) and len(row) > 2 else None for row in rows]  # noqa: PLR2004 -- as `LISTS` says
         for text in thirds if kind in LISTS else [value]:
             digest = digest_of(text)
             if digest is None:
-                raise ValidationFailed(f"`{kind}` of the decision holds no address of a fact", field=kind)
+                noun = "decision" if fields.get("type") == "decision" else "record"
+                raise ValidationFailed(f"`{kind}` of the {noun} holds no address of a fact", field=kind)
             refs.append(FactRef(kind, digest))
     return tuple(refs)
 

@@ -7,11 +7,13 @@ forgotten once nothing can happen to it any more, so a long history takes as muc
 from collections.abc import Callable
 
 from sidecar.core.budget import AMOUNT, COUNT, Budget, Claim
+from sidecar.core.card_events import NetworkHold
 from sidecar.core.counters import Counters
 from sidecar.core.endings import ending
 from sidecar.core.errors import Conflict, ValidationFailed
-from sidecar.core.history import Decided, Ended
+from sidecar.core.history import Decided, Ended, Forced
 from sidecar.core.reservation import Reservation, Transition, place, settle
+from sidecar.core.restatement import open_settled
 from sidecar.core.windows import Window
 from sidecar.service.chronicle import FactMissing
 
@@ -39,6 +41,24 @@ class Books:
         if placed is not None and placed.reservation.is_visible:
             self._book(settle(placed.reservation, None, final=True))
             self._open.pop(placed.reservation.decision_id, None)
+
+    def force_as_recorded(self, forced: Forced, find: Callable[[str], Budget | None]) -> None:
+        """Book what a network captured without a hold as its record says; what is not known of it is let pass."""
+        try:
+            claims = [_claim(row[0], row[3], row[6], find) for row in forced.budgets]
+        except FactMissing:
+            self._unknown.add(forced.decision_id)
+            return
+        self.permit(
+            open_settled(
+                decision_id=forced.decision_id,
+                identity_id=forced.identity,
+                amount=(forced.amount, forced.currency),
+                claims=claims,
+                now_us=forced.now_us,
+                hold=NetworkHold(forced.network, forced.authorization),
+            )
+        )
 
     def permit_as_recorded(self, decided: Decided, find: Callable[[str], Budget | None]) -> None:
         """Book what the record of a decision says that it claimed, where more than that is not known of it.

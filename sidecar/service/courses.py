@@ -12,7 +12,7 @@ import msgspec
 from sidecar.core.budget import Budget
 from sidecar.core.delegation import Referral, Word
 from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, PolicyInvalid, ValidationFailed
-from sidecar.core.history import Decided, Ended
+from sidecar.core.history import Decided, Ended, Forced
 from sidecar.core.manifests import ApiPolicy
 from sidecar.core.model import AuthorizeRequest, Reason
 from sidecar.core.policy_files import check_files
@@ -69,6 +69,9 @@ class Course(Protocol):
     def end(self, ended: Ended) -> None:
         """Go on from what became of a hold."""
 
+    def force(self, forced: Forced) -> None:
+        """Go on from what a card network captured without a hold, which no policy refuses."""
+
     def sweep(self, budget_id: str, now_us: int) -> None:
         """Let go what has left a rolling window by now."""
 
@@ -97,6 +100,9 @@ class Recorded:
         """As ``book``."""
 
     def end(self, ended: Ended) -> None:
+        """As ``book``."""
+
+    def force(self, forced: Forced) -> None:
         """As ``book``."""
 
     def sweep(self, budget_id: str, now_us: int) -> None:
@@ -225,6 +231,10 @@ class Retrial:
     def end(self, ended: Ended) -> None:
         """Book what became of a hold that this course gave as well."""
         self._books.end(ended)
+
+    def force(self, forced: Forced) -> None:
+        """Book it as it was recorded."""
+        self._books.force_as_recorded(forced, self._past.scene.budgets.get)
 
     def sweep(self, budget_id: str, now_us: int) -> None:
         """Let go what has left a rolling window by now."""

@@ -13,7 +13,7 @@ from sidecar.core.followed import FollowedRecord, read_followed
 from sidecar.core.history import (
     BudgetDeleted,
     Changed,
-    Decided,
+    Enacted,
     Event,
     Followed,
     Named,
@@ -73,8 +73,8 @@ class Past:
         elif isinstance(event, BudgetDeleted):
             self.scene.drop_budget(event.budget)
 
-    def require_enacted(self, decided: Decided) -> None:
-        """Raise ValidationFailed for a decision by other policies than those that the API had made by then.
+    def require_enacted(self, decided: Enacted) -> None:
+        """Raise ValidationFailed for a record that names other policies than those that the API had made by then.
 
         Raises FactMissing where nobody knows any more by which.
         """
@@ -222,7 +222,8 @@ def _require_named(event: Changed, revision: int) -> None:
 
     That of a budget, a card or an identity has the revision that the tenant came to with it.
     """
-    of = "identity" if event.kind == "kill_switch" else event.kind.partition("_")[0]
+    changed = event.kind.partition("_")[0] if event.kind in RAISING else ""
+    of = "identity" if event.kind == "kill_switch" else changed
     versions: dict[str, tuple[Named, ...]] = {"identity": event.chain, "budget": event.budgets, "card": event.cards}
     for name, found in versions.items():
         if len(found) != (name == of):

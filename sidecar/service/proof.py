@@ -12,12 +12,13 @@ from typing import Final
 import msgspec
 import orjson
 
-from sidecar.core.audit import Body, DecisionFacts, Verdict, decision_body, encode_hash
+from sidecar.core.audit import Body, Capture, DecisionFacts, Verdict, decision_body, encode_hash, forced_body
 from sidecar.core.errors import ConfigurationInvalid, Conflict, NotFound, SidecarError, StoreUnusable, ValidationFailed
-from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
+from sidecar.core.history import Decided, Enacted, Ended, Event, Forced, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
 from sidecar.core.policy import engine
 from sidecar.service.books import Books
+from sidecar.service.card_opening import capture_claims, capture_facts, capture_request, settled_at_once
 from sidecar.service.chain_proof import CHUNK, Chain, Difference
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
 from sidecar.service.judgement import Judgement, reserve
@@ -98,6 +99,8 @@ class Prover:
     def _take(self, course: "_Course", event: Event, body: bytes) -> Difference | None:
         if isinstance(event, Decided):
             return self._decide(course, event, body)
+        if isinstance(event, Forced):
+            return self._force(course, event, body)
         if isinstance(event, Ended):
             course.books.end_exactly(event)
             return None
@@ -123,6 +126,18 @@ class Prover:
             return _broken(decided.seq, decided.decision_id, error)
         self._decisions += 1
         return None if made == body else _difference(decided, body, made)
+
+    def _force(self, course: "_Course", forced: Forced, body: bytes) -> Difference | None:
+        """Claim again what was captured without a hold."""
+        try:
+            made = course.force(forced)
+        except FactMissing as missing:
+            self._note(Missing(seq=forced.seq, decision_id=forced.decision_id, what=missing.what))
+            course.books.force_as_recorded(forced, course.past.scene.budgets.get)
+            return None
+        except FAILURES as error:
+            return _broken(forced.seq, forced.decision_id, error)
+        return None if made == body else _difference(forced, body, made)
 
     def _note(self, missing: Missing) -> None:
         self._missing_count += 1
@@ -158,14 +173,9 @@ class _Course:
 
     def decide(self, decided: Decided) -> bytes:
         """Decide again, book what comes of it, and return the body of the record that it makes."""
-        past = self.past
-        past.require_enacted(decided)
-        policies = past.statutes.of(decided)
+        past, trial = self.past, self._tried(decided)
         request = past.facts.request(decided)
-        if self._trial is None:
-            self._trial = Trial(past.scene, policies, self.books.counters)
-        self._trial.turn_to(policies)
-        judgement = self._trial.again(request, decided)
+        judgement = trial.again(request, decided)
         placed = None
         if judgement.allowed:
             placed = reserve(judgement.findings, request, decided.decision_id, decided.now_us, decided.seat)
@@ -174,6 +184,40 @@ class _Course:
         fields = _fields(decided, request, judgement, expires_us)
         fields |= decided.frame | {"ts": max(self.last_us, decided.now_us), "entity_revision": past.revision}
         return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+    def force(self, forced: Forced) -> bytes:
+        """Claim again what was captured without a hold, book it, and return the body of the record that it makes."""
+        trial = self._tried(forced)
+        view = trial.view(forced.identity, forced.card)
+        capture = Capture(
+            decision_id=forced.decision_id,
+            network=forced.network,
+            authorization_id=forced.authorization,
+            merchant=forced.merchant,
+            by=forced.by,
+        )
+        request = capture_request(forced.identity, forced.card, forced.amount, forced.currency)
+        claimed = capture_claims(trial.ledger, view, request, forced.now_us)
+        self.books.permit(settled_at_once(request, capture, claimed, forced.now_us))
+        fields = forced_body(
+            request=request,
+            capture=capture,
+            claimed=claimed,
+            facts=capture_facts(view, claimed),
+            now_us=forced.now_us,
+            entity_revision=self.past.revision,
+        )
+        fields |= forced.frame | {"ts": max(self.last_us, forced.now_us)}
+        return orjson.dumps(fields, option=orjson.OPT_SORT_KEYS)
+
+    def _tried(self, enacted: Enacted) -> Trial:
+        """Return the scene under the policies that a record names."""
+        self.past.require_enacted(enacted)
+        policies = self.past.statutes.of(enacted)
+        if self._trial is None:
+            self._trial = Trial(self.past.scene, policies, self.books.counters)
+        self._trial.turn_to(policies)
+        return self._trial
 
 
 def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, expires_us: int | None) -> Body:
@@ -212,7 +256,7 @@ def _fields(decided: Decided, request: AuthorizeRequest, judgement: Judgement, e
     )
 
 
-def _difference(decided: Decided, body: bytes, made: bytes) -> Difference:
+def _difference(decided: Enacted, body: bytes, made: bytes) -> Difference:
     recorded, found = orjson.loads(body), orjson.loads(made)
     names = [*(name for name in TELLING if recorded.get(name) != found.get(name)), *sorted({**recorded, **found})]
     name = next(name for name in names if recorded.get(name) != found.get(name))

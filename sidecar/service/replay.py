@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.history import Decided, Ended, Event, Opened, opening, read_event
+from sidecar.core.history import Decided, Ended, Event, Forced, Opened, opening, read_event
 from sidecar.core.model import AuthorizeRequest
 from sidecar.service.chain_proof import CHUNK
 from sidecar.service.chronicle import Chronicle, FactMissing, Facts, reopened
@@ -133,6 +133,9 @@ class _Comparing:
             case Ended():
                 self._before.end(event)
                 self._after.end(event)
+            case Forced():
+                self._before.force(event)
+                self._after.force(event)
             case _:
                 known = len(self._past.lost)
                 self._past.take(event)

@@ -78,8 +78,8 @@ class Settler:
     ) -> Done[Reservation]:
         """Settle what ``wanted`` names.
 
-        Raises Conflict where the reservation's state excludes it, where it is held for a follower, and where more than
-        is held is named, Forbidden where an agent settles less than is held, NotFound, ValidationFailed,
+        Raises Conflict where the reservation's state excludes it, where a follower or a card network ends it, and where
+        more than is held is named, Forbidden where an agent settles less than is held, NotFound, ValidationFailed,
         IdempotencyConflict.
         """
 
@@ -191,7 +191,7 @@ def book(part: TenantTransaction, kind: str, transition: Transition, by: str | N
         transition.reservation, overdrawn=transition.reservation.overdrawn or bool(overdrawn)
     )
     part.ledger.keep(reservation)
-    part.audit.append(kind, now_us, _body(reservation, overdrawn, by))
+    part.audit.append(kind, now_us, ending_body(reservation, overdrawn, by))
     tell_ending(part, kind, reservation, overdrawn, now_us)
     return reservation
 
@@ -207,7 +207,8 @@ def _found(part: TenantTransaction, caller: Caller, decision_id: str) -> Found:
     return Found(decision, reservation if reservation is not None and reservation.is_visible else None)
 
 
-def _body(reservation: Reservation, overdrawn: list[str], by: str | None) -> Body:
+def ending_body(reservation: Reservation, overdrawn: list[str], by: str | None) -> Body:
+    """Return what the record of a change says of a reservation: how it stands after it, with all figures."""
     body: Body = {
         "decision": reservation.decision_id,
         "identity": reservation.identity_id,
@@ -244,10 +245,15 @@ def _expire_due(txn: Transaction, now_us: int) -> int:
 
 
 def _require_ours(part: TenantTransaction, reservation: Reservation, now_us: int) -> None:
-    """Raise Conflict for what is held for a follower that can still say what became of it.
+    """Raise Conflict for what somebody else ends: a card network, or a follower that can still say what became of it.
 
-    Ended here as well, it would be told twice: what was freed here could be spent there.
+    Ended here as well, it would be told twice: what was freed here could be spent there. What is of a card network is
+    that network's to end: its next word would undo what anybody else makes of it.
     """
+    hold = reservation.network
+    if hold is not None:
+        named = f"authorization `{hold.authorization_id}` of the card network `{hold.network}`"
+        raise Conflict(f"`{reservation.decision_id}` is of {named}, which alone says what becomes of it")
     follower_id = reservation.follower_id
     token = None if follower_id is None else part.tokens.get(follower_id)
     if token is not None and token.is_alive(now_us):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from sidecar.core.history import Decided
+from sidecar.core.history import Enacted
 from sidecar.core.manifests import ApiPolicy, Manifest, read_manifest
 from sidecar.core.policy import read_statements
 from sidecar.core.policy_set import ParsedPolicies
@@ -41,7 +41,7 @@ class Statutes:
         self._units: Recent[SourceFile, tuple[PolicyUnit, ...]] = Recent(TEXTS_MAX)
         self._texts: Recent[str, str] = Recent(TEXTS_MAX)
 
-    def manifest(self, decided: Decided) -> Manifest:
+    def manifest(self, decided: Enacted) -> Manifest:
         """Return what the policies of a decision consisted of. Raises FactMissing, ValidationFailed."""
         found = self._manifests.get(decided.policies)
         if found is None:
@@ -70,7 +70,7 @@ class Statutes:
             revision=0,
         )
 
-    def of(self, decided: Decided) -> TenantPolicies:
+    def of(self, decided: Enacted) -> TenantPolicies:
         """Return the policies that a decision was made by. Raises FactMissing, ValidationFailed."""
         found = self._compiled.get(decided.policies)
         if found is None:

@@ -10,17 +10,18 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sidecar.core.access import Token
 from sidecar.core.accounts import Account
-from sidecar.core.budget import Budget, Claim, Usage
+from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
 from sidecar.core.grants import Grant
 from sidecar.core.passkeys import Passkey
-from sidecar.core.reservation import Posting, Reservation
 from sidecar.core.snapshot import PolicyRecord
-from sidecar.core.windows import Window
+from sidecar.service.card_program_store import ProgramStore
+from sidecar.service.card_store import CardAuthorizations
 from sidecar.service.delegation_store import Delegations, Intents
 from sidecar.service.event_store import Outbox, Ready, Webhooks
 from sidecar.service.feed_store import Feed, Replica
+from sidecar.service.ledger_store import Ledger
 from sidecar.service.log_store import Answers, AuditLog
 from sidecar.service.payment_store import Books, DuePayment, Payments
 from sidecar.service.policy_store import PolicyStore
@@ -120,34 +121,6 @@ class Tenants(Protocol):
         """Bring a tenant to a revision that another store is at; ``policies`` says that its policies are others now."""
 
 
-class Ledger(Protocol):
-    """Counters and reservations of one tenant."""
-
-    def usage(self, claim: Claim) -> Usage:
-        """Return what the claim's window has used before it."""
-
-    def usage_in(self, budget: Budget, window: Window) -> Usage:
-        """Return what a budget has used in a window."""
-
-    def frees_at(self, claim: Claim, needed: int) -> int:
-        """Return when ``needed`` will have left a rolling window."""
-
-    def grant(self, posting: Posting, budget: Budget) -> None:
-        """Book what a permit claims, under the limit of ``budget``."""
-
-    def rebound(self, budget: Budget, window: Window) -> None:
-        """Take the changed limit of ``budget``, or what was used where that is more, as the bound of its window."""
-
-    def book(self, posting: Posting) -> bool:
-        """Book what no limit can refuse; returns whether the window is overdrawn."""
-
-    def reservation(self, decision_id: str) -> Reservation | None:
-        """Return the reservation of a decision."""
-
-    def keep(self, reservation: Reservation) -> None:
-        """Store a reservation."""
-
-
 class TenantTransaction(Protocol):
     """Everything of one tenant as one transaction sees it."""
 
@@ -200,6 +173,10 @@ class TenantTransaction(Protocol):
         """Its payments."""
 
     @property
+    def card_authorizations(self) -> CardAuthorizations:
+        """What card networks told of its cards."""
+
+    @property
     def ledger(self) -> Ledger:
         """Its counters and reservations."""
 
@@ -232,7 +209,7 @@ class TenantTransaction(Protocol):
         """The logs that its followers have shipped."""
 
 
-class Transaction(PolicyStore, Protocol):
+class Transaction(PolicyStore, ProgramStore, Protocol):
     """One state of the whole store, and in a write everything that this write changed."""
 
     @property

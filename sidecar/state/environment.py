@@ -88,6 +88,9 @@ TABLES: Final = (
     "shipped_facts",
     "shipped_usage",
     "delegated",
+    "card_authorizations",
+    "card_seen",
+    "card_programs",
 )
 
 TABLES_MAX: Final = 64

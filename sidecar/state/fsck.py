@@ -22,6 +22,7 @@ from sidecar.state.across import Across, check_deployment, read_across
 from sidecar.state.answers_check import check_answers
 from sidecar.state.books_check import BooksCheck, Movements
 from sidecar.state.budgets_check import BudgetCheck
+from sidecar.state.card_check import CardCheck, CardEvents
 from sidecar.state.codec import U64
 from sidecar.state.delegation_check import check_delegated
 from sidecar.state.environment import Environment, Table, Txn
@@ -84,6 +85,7 @@ class _Check:
         self._across = across
         self._told = Told(self._fact)
         self._movements = Movements()
+        self._card_events = CardEvents()
         self._part = part
         self._tenant: Tenant = part.tenant
         self._faults: list[Fault] = []
@@ -100,6 +102,8 @@ class _Check:
         books = BooksCheck(self._txn, self._tables, self._part, self._movements)
         for message in books.run(self._across.payments[number]):
             self._blame("I5", message)
+        for message in CardCheck(self._txn, self._tables, self._part, self._card_events).run():
+            self._blame("cards", message)
         self._check_records()
         for message in check_outbox(self._txn, self._tables, self._tenant, self._across.ready[number]):
             self._blame("outbox", message)
@@ -140,6 +144,10 @@ class _Check:
             for message in self._told.note(seq, fields):
                 self._blame("records", message)
             self._movements.note(seq, fields)
+            self._card_events.note(fields)
+            if fields.get("type") == "forced":
+                self._check_policies(fields["policies"], seq)
+                self._check_claims(fields["decision"], fields)
             if fields.get("type") != "decision":
                 continue
             decision_id = fields["decision"]
@@ -152,6 +160,7 @@ class _Check:
         for key, _ in self._rows("decisions"):
             if id_of("dec", key) not in seen:
                 self._blame("I3", f"decision `{id_of('dec', key)}` was answered and is not in the log")
+        seen |= self._card_events.forced
         for key, _ in self._rows("reservations"):
             if id_of("dec", key) not in seen:
                 self._blame("I2", f"reservation `{id_of('dec', key)}` has no record")
@@ -188,7 +197,7 @@ class _Check:
         reservation = self._part.ledger.reservation(decision_id)
         recorded = fields["budgets"]
         asks = any(name in fields for name in ("amount", "quantities"))
-        if fields["verdict"] == "deny":
+        if fields.get("verdict") == "deny":
             if reservation is not None:
                 self._blame("I2", f"the denial `{decision_id}` has a reservation")
         elif reservation is None:

@@ -6,11 +6,11 @@ newest grant or change and ``overdraft`` what was booked above it by money that 
 what a window may hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from struct import Struct
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,9 @@ FREEING_ROWS_MAX: Final = 1_000
 
 KEYS_MAX: Final = 4_096
 """Keys of counters that stay made: each is asked for several times in every decision."""
+
+Bound: TypeAlias = Callable[["Counter", int | None], tuple["Counter", bool]]
+"""Returns a counter with its bound under a limit, and whether it is beyond it now."""
 
 _reservation: Final = msgspec.msgpack.Decoder(Reservation)
 
@@ -104,6 +107,10 @@ class Ledger:
         """Book what a permit claims, under the limit of ``budget`` where that is hard."""
         self._post(posting, budget.limit if budget.is_hard else UNLIMITED)
 
+    def force(self, posting: Posting, budget: Budget) -> None:
+        """Book what was captured without a hold, under the limit of ``budget``; what is above it is overdrawn."""
+        self._post(posting, budget.limit if budget.is_hard else UNLIMITED, _forced)
+
     def rebound(self, budget: Budget, window: Window) -> None:
         """Take the changed limit of ``budget`` as the bound of its present window, or what was used where that is more.
 
@@ -121,7 +128,7 @@ class Ledger:
         """Book what no limit can refuse any more; returns whether the window now holds more than it was granted."""
         return self._post(posting, None)
 
-    def _post(self, posting: Posting, limit: int | None) -> bool:
+    def _post(self, posting: Posting, limit: int | None, bound: Bound | None = None) -> bool:
         claim = posting.claim
         if claim.window_start_us is None:
             return False
@@ -133,7 +140,7 @@ class Ledger:
             counter = self._roll(posting, counter, claim.window_start_us // MICRO, grants=limit is not None)
         if max(abs(counter.settled), abs(counter.held)) > UNLIMITED:
             raise Conflict(f"budget `{claim.budget_id}` has counted as far as it can")
-        counter, overdrawn = _bounded(counter, limit)
+        counter, overdrawn = (bound or _bounded)(counter, limit)
         self._keep_counter(key, counter)
         return overdrawn
 
@@ -221,6 +228,12 @@ def _bounded(counter: Counter, limit: int | None) -> tuple[Counter, bool]:
     if excess <= counter.overdraft:
         return counter, False
     return Counter(counter.settled, counter.held, counter.ceiling, excess, counter.floor_s), True
+
+
+def _forced(counter: Counter, limit: int | None) -> tuple[Counter, bool]:
+    """Return the counter with a ceiling, and with what is above it as overdrawn."""
+    excess = max(0, counter.usage.total - (limit or 0))
+    return Counter(counter.settled, counter.held, limit or 0, excess, counter.floor_s), excess > 0
 
 
 def _ulid(identifier: str, prefix: str) -> bytes:

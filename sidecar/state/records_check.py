@@ -81,7 +81,7 @@ class Told:
         A decision is made on what its own transaction sees, so it can name no other.
         """
         name = fields.get("type", "")
-        if name == "decision":
+        if name in {"decision", "forced"}:
             yield from self._compare(seq, fields)
         elif name == "followed":
             yield from self._follow(seq, fields)

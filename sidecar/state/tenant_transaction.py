@@ -18,6 +18,7 @@ from sidecar.core.snapshot import PolicyRecord
 from sidecar.state.answers import Answers
 from sidecar.state.audit_log import AuditLog
 from sidecar.state.books import Books
+from sidecar.state.card_authorizations import CardAuthorizations
 from sidecar.state.delegation import Delegations
 from sidecar.state.environment import Table, Txn
 from sidecar.state.feed import Feed
@@ -137,6 +138,11 @@ class TenantTransaction:
     def payments(self) -> Payments:
         """Its payments."""
         return Payments(self._txn, self._tables, self.tenant.number)
+
+    @lazy
+    def card_authorizations(self) -> CardAuthorizations:
+        """What card networks told of its cards."""
+        return CardAuthorizations(self._txn, self._tables, self.tenant.number)
 
     @lazy
     def ledger(self) -> Ledger:

@@ -7,7 +7,7 @@ from sidecar.core.delegation import Word
 from sidecar.core.endings import ending, followed
 from sidecar.core.errors import Conflict
 from sidecar.core.history import Ended, Ending
-from sidecar.core.reservation import Reservation, Transition, place, refund, release, settle, withdraw
+from sidecar.core.reservation import Measure, Reservation, Transition, place, refund, release, settle, withdraw
 
 FOLLOWER = "tok_1"
 
@@ -137,3 +137,28 @@ def test_a_release_that_gives_back_what_was_counted_is_read_as_such() -> None:
         record = replace(told("release", transition), measures=measures)
         assert ending(hold(), record) == transition
         assert transition.reservation.measures["count"].settled == counted
+
+
+def test_a_card_network_states_all_figures() -> None:
+    """What it says is on hold is there after an expiry only as kept; a use that gave way is not counted."""
+    before = hold(None)
+    record = Ended(
+        seq=1,
+        ts_us=1,
+        kind="restate",
+        decision_id="dec_1",
+        identity="ann",
+        state="settled",
+        measures=(("amount", 100, 0, 120, 20), ("count", 1, 0, 0, 0)),
+    )
+    after = ending(before, record).reservation
+    assert (after.state, after.measures["amount"], after.measures["count"]) == (
+        "settled",
+        Measure(100, 0, 120, 20),
+        Measure(1, 0, 0),
+    )
+    released = replace(record, state="released", measures=(("amount", 100, 0, 0, 0), ("count", 1, 0, 1, 0)))
+    assert ending(before, released).reservation.state == "released"
+    expired = ending(before, replace(record, kind="expire", ts_us=20_000_000)).reservation
+    late = ending(expired, replace(record, measures=(("amount", 100, 0, 40, 0),), kept=60)).reservation
+    assert (late.state, late.late, late.measures["amount"]) == ("settled", True, Measure(100, 0, 40))

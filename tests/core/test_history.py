@@ -9,6 +9,7 @@ from sidecar.core.history import (
     Changed,
     Decided,
     Ended,
+    Forced,
     Opened,
     digest,
     may_reopen,
@@ -141,3 +142,41 @@ def test_a_followers_decision_is_read_with_the_age_of_its_data_and_any_other_wit
     assert unknown.freshly is not None
     assert unknown.freshly.age_us is None
     assert unknown.freshly.fault is not None
+
+
+FORCED: dict[str, object] = {
+    "decision": "dec_a",
+    "now": 5,
+    "identity": "bob",
+    "card": "card_a",
+    "amount": 7,
+    "currency": "CAD",
+    "chain": [["bob", 1, "B" * 43]],
+    "cards": [["card_a", 2, "C" * 43]],
+    "budgets": [["bud_a", 3, "D" * 43, None, 0, 0, 7]],
+    "policies": ADDRESS,
+    "network": "stripe",
+    "authorization": "iauth_1",
+    "by": "cprg_1",
+    "entity_revision": 3,
+}
+
+
+def test_what_was_captured_without_a_hold_is_read_whole() -> None:
+    forced = read_event(body("forced", **FORCED))
+    assert isinstance(forced, Forced)
+    assert (forced.decision_id, forced.now_us, forced.overdrawn, forced.merchant) == ("dec_a", 5, (), None)
+    assert forced.frame == {"v": 1, "log": "sidecar.local/x", "i": 7, "prev": ADDRESS, "ts": 5, "type": "forced"}
+    assert list(addresses(forced)) == [ADDRESS, "B" * 43, "C" * 43, "D" * 43]
+    with pytest.raises(ValidationFailed):
+        read_event(body("forced", **FORCED | {"network": "visa"}))
+
+
+def test_a_card_network_restates_what_a_decision_holds() -> None:
+    """It may do so at any time, after any ending."""
+    record = body("restate", decision="dec_a", identity="bob", state="expired", measures=[], kept=7, by="cprg_1")
+    ended = read_event(record)
+    assert isinstance(ended, Ended)
+    assert (ended.kind, ended.kept) == ("restate", 7)
+    assert may_reopen(record)
+    assert isinstance(read_event(body("card_event", network="stripe", event="evt_1")), Changed)

@@ -524,3 +524,12 @@ def test_what_was_followed_leads_to_its_list() -> None:
     assert (ref.kind, len(ref.digest)) == ("changes", 32)
     with pytest.raises(ValidationFailed, match="holds no address of a fact"):
         referenced_facts({"type": "followed", "changes": None})
+
+
+def test_a_capture_without_a_hold_must_name_its_facts() -> None:
+    """It has no request; its card is one of its facts."""
+    rows = [["id", 1, text_of(ADDRESSES["policies"])]]
+    fields: dict[str, object] = {"type": "forced", "policies": rows[0][2], "chain": rows, "cards": rows, "budgets": []}
+    assert [ref.kind for ref in referenced_facts(fields)] == ["policies", "chain", "cards"]
+    with pytest.raises(ValidationFailed, match="`cards` of the record holds no address"):
+        referenced_facts({name: value for name, value in fields.items() if name != "cards"})

@@ -31,6 +31,7 @@ from sidecar.service.treasury import CardDesk
 from sidecar.state.chronicle import StoredChronicle, chronicles
 from tests.service.bank import FAILED, PENDING, SUCCESS, FakeRail, Till, paying
 from tests.service.builders import DAY, HOUR, OPERATOR, SECOND, World, key_for, limit, payment, shipped_files, tool_call
+from tests.service.terminal import Terminal, capture, refund, standing
 
 AGENTS: Final = ("ann", "bob", "cat")
 PERIODS: Final[tuple[Period, ...]] = ("per_transaction", "hourly", "daily", "rolling_24h", "total")
@@ -97,6 +98,9 @@ class Life:
         self.till = Till(world, {"solana": FakeRail(*self.random.choices((SUCCESS, FAILED, PENDING), k=20), SUCCESS)})
         networks = ("internal", "solana")
         self.accounts = [self.till.account(agent, "90", "CAD", network) for agent in AGENTS for network in networks]
+        self.terminal = Terminal(world, founded=True)
+        for agent in AGENTS:
+            self.terminal.card(f"ic_{agent}", agent)
         self.draw()
 
     def draw(self) -> None:
@@ -122,7 +126,9 @@ class Life:
         )
         for _ in range(steps):
             self.world.now_us += self.random.choice((1, 1, SECOND, SECOND, 40 * SECOND, HOUR, 5 * HOUR))
-            chosen = self.random.choice((ask, ask, ask, end, end, self.pay, self.random.choice(rare)))
+            chosen = self.random.choice(
+                (ask, ask, ask, end, end, self.pay, self.swipe, self.hear, self.random.choice(rare))
+            )
             try:
                 chosen()
             except REFUSALS:
@@ -142,6 +148,35 @@ class Life:
         )
         card = self.random.choice((None, None, *self.cards[-2:]))
         return msgspec.structs.replace(made, card_id=card, merchant_category=self.random.choice((None, "5734", "7995")))
+
+    def swipe(self) -> None:
+        """Let a card's network ask, for one of a few authorizations."""
+        agent, number = self.random.choice(AGENTS), self.random.randrange(4)
+        swipe = self.terminal.swipe(
+            self.random.randrange(0, 30) * 100,
+            self.random.randrange(3),
+            event_id=f"evt_ask_{self.random.randrange(60)}",
+            authorization_id=f"i_{agent}_{number}",
+            card=f"ic_{agent}",
+        )
+        self._note(self.terminal.ask(swipe).decision.decision_id)
+
+    def hear(self) -> None:
+        """Let a card's network tell something of one of a few authorizations."""
+        agent, number, chance = self.random.choice(AGENTS), self.random.randrange(4), self.random.random
+        if chance() < 0.1:
+            self.world.now_us += 31 * DAY  # what is on hold by then ends by time
+        amount_minor = self.random.randrange(0, 30) * 100
+        moved = self.random.choice((capture, capture, refund))(amount_minor, f"m{self.random.randrange(90)}")
+        figures = self.random.choice(((amount_minor, None), (None, amount_minor)))
+        say = standing(self.random.randrange(4), self.random.randrange(50), *figures, over=chance() < 0.2)
+        self.terminal.tells(
+            *((moved,) if chance() < 0.7 else ()),
+            say=say if chance() < 0.5 else None,
+            card=self.random.choice((f"ic_{agent}",) * 5 + ("ic_nobody", None)),
+            authorization_id=f"i_{agent}_{number}",
+            currency=self.random.choice(("CAD", "CAD", "CAD", "EUR")),
+        )
 
     def ask(self) -> None:
         """Ask, perhaps with a key."""

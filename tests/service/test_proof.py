@@ -36,6 +36,7 @@ from tests.service.builders import (
     tool_call,
 )
 from tests.service.histories import Doctored, Life, chronicle, prove, retried, variants
+from tests.service.terminal import Terminal, capture, refund
 
 
 @given(seed=st.integers(0, 2**32))
@@ -498,3 +499,59 @@ def test_it_is_told_how_far_the_work_has_come(told: World, monkeypatch: pytest.M
     Prover(chronicle(told), heard.append, accept_engine=False).prove()
     assert heard[:3] == [0, 4, 8]
     assert heard[-1] >= len(told.kinds()) - 1
+
+
+def captured(world: World) -> Terminal:
+    """A tenant with a budget, where something was captured that nobody had asked for, and given back."""
+    terminal = Terminal(world)
+    world.budget(limit("20", "ann"))
+    terminal.tells(capture(3_000))
+    terminal.tells(refund(500))
+    return terminal
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [("amount", 2_999, "budgets"), ("overdrawn", [], "overdrawn"), ("entity_revision", 1, "entity_revision")],
+)
+def test_a_capture_that_was_recorded_otherwise_is_named(world: World, field: str, value: object, named: str) -> None:
+    captured(world)
+
+    def edit(record: dict[str, Any]) -> None:
+        if record["type"] == "forced":
+            record[field] = value
+
+    proof = prove(Doctored(chronicle(world), edit=edit))
+    assert proof.difference is not None
+    assert (proof.difference.field, proof.decisions) == (named, 0)
+
+
+def test_a_capture_by_other_policies_than_those_of_then(world: World) -> None:
+    captured(world)
+
+    def edit(record: dict[str, Any]) -> None:
+        if record["type"] == "policy_created":
+            record["policy"] = "pol_no"
+
+    proof = prove(Doctored(chronicle(world), edit=edit))
+    assert proof.difference is not None
+    assert "the records before tell otherwise of policy" in proof.difference.found
+
+
+@pytest.mark.parametrize("what", ["policies", "budgets"])
+def test_a_capture_whose_facts_were_erased_is_missing(world: World, what: str) -> None:
+    """It is booked as it was recorded; where its budget is not known either, what becomes of it is let pass."""
+    captured(world)
+    [forced] = [body for body in world.bodies() if body["type"] == "forced"]
+    address = str(forced[what] if what == "policies" else forced[what][0][2])  # type: ignore[index]
+    proof = prove(Doctored(chronicle(world), erased=(address,)))
+    assert proof.difference is None
+    assert forced["decision"] in [missing.decision_id for missing in proof.missing]
+
+
+def test_a_capture_stands_whatever_the_policies(world: World) -> None:
+    """By other files a request after it has as little room as it had."""
+    terminal = captured(world)
+    terminal.asks(1_000, 1)
+    found = retried(chronicle(world), shipped_files())
+    assert (found.flips, found.decisions) == ((), 1)

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+import msgspec
 import orjson
 
 from sidecar.core.access import Token
@@ -48,6 +49,7 @@ def tenant(value: Tenant) -> answers.Tenant:
         "time_zone": value.time_zone,
         "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
         "external_id": value.external_id,
+        "authzen": msgspec.to_builtins(value.authzen),
         "created_at": utc_text(value.created_at_us),
     }
 
@@ -205,7 +207,7 @@ def reservation_of(value: Reservation) -> verdicts.Reservation:
     """Return a reservation: ``amount`` is what was asked, of which ``held``, ``settled`` and ``refunded``."""
     amount = value.measures.get(AMOUNT)
     currency = value.currency
-    return {
+    shown: verdicts.Reservation = {
         "decision_id": value.decision_id,
         "state": value.state,
         "amount": None if amount is None else number(amount.asked, currency),
@@ -220,6 +222,9 @@ def reservation_of(value: Reservation) -> verdicts.Reservation:
         "late": value.late,
         "overdrawn": value.overdrawn,
     }
+    if value.network is not None:
+        shown["card_authorization"] = {"network": value.network.network, "id": value.network.authorization_id}
+    return shown
 
 
 def _quantity(measure: Measure) -> verdicts.MeasuredQuantity:

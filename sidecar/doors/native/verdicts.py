@@ -161,8 +161,18 @@ class MeasuredQuantity(TypedDict):
     settled: int
 
 
+class CardAuthorization(TypedDict):
+    """An authorization at a card network, by the network's own id; the network alone says what becomes of it."""
+
+    network: str
+    id: str
+
+
 class Reservation(TypedDict):
-    """What a permit holds: of the ``amount`` asked, what is ``held``, ``settled`` and ``refunded``."""
+    """What a permit holds: of the ``amount`` asked, what is ``held``, ``settled`` and ``refunded``.
+
+    ``card_authorization`` is there where a card network asked.
+    """
 
     decision_id: NotRequired[str]
     state: State
@@ -175,6 +185,7 @@ class Reservation(TypedDict):
     expires_at: Instant
     late: bool
     overdrawn: bool
+    card_authorization: NotRequired[CardAuthorization]
 
 
 class AuditMark(TypedDict):

@@ -240,7 +240,10 @@ class Endpoint:
 
     def _admitted(self, incoming: Incoming, manner: Manner, now_us: int) -> Caller:
         """Return who calls. Raises Unauthenticated, and RateLimited."""
-        text, token_id = manner.credentials(incoming)
+        credentials = manner.credentials(incoming)
+        if credentials is None:
+            return NOBODY
+        text, token_id = credentials
         caller = self._authenticate(text, now_us)
         if token_id is not None and token_id != caller.name:
             raise Unauthenticated("the token is missing, unknown or expired")
