@@ -11,6 +11,7 @@ from sidecar.doors.mcp.drafts import Probe, ToolCall, probe_of, request_of
 from sidecar.doors.mcp.mapping import TOOLS_MAX, Tools, read_tools
 from sidecar.doors.mcp.paths import PATH_LENGTH_MAX, place
 from sidecar.doors.wire import strict_json
+from tests.process.server import ROOT
 
 
 def tools(text: str) -> Tools:
@@ -277,3 +278,17 @@ def test_values_of_a_path_are_found_by_their_steps() -> None:
     found: Any = place("$.a[-1]['b c']", "x")
     assert found.steps == ("a", -1, "b c")
     assert found.value({"a": [1, {"b c": 2}]}, "x") == 2
+
+
+def test_the_mapping_in_the_manual_is_one() -> None:
+    """Its entries fit the tools that it speaks of."""
+    manual = (ROOT / "docs" / "mcp.md").read_text()
+    block = manual.partition("```toml\n")[2].partition("```")[0]
+    table = read_tools(tomllib.loads(block)["mcp"])
+    buy = table.find("shop", "buy")
+    assert buy is not None
+    assert probe_of(buy, "buy", "shop", "id_1").request.amount_minor == 100
+    search = table.find(None, "search")
+    assert search is not None
+    assert request_of(search, ToolCall("search", None, {}), "id_1").amount_minor == 1
+    assert table.find("other", "buy") is None

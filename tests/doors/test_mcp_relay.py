@@ -221,12 +221,14 @@ def test_what_a_call_holds_ends_as_its_mapping_says(settle: Settle, answer: Mess
 
 def test_a_call_that_holds_nothing_is_not_settled() -> None:
     """Nothing is asked of the sidecar then."""
+    judge = Judge()
+    judge.verdict = Verdict(allowed=True, decision_id="dec_1", settle="on_result")
 
     async def scene(session: Session) -> None:
         await session.ask()
         await session.answer()
 
-    assert play(Judge(), scene).judge.ended == []
+    assert play(judge, scene).judge.ended == []
 
 
 def test_what_cannot_be_settled_before_its_call_is_not_called() -> None:
