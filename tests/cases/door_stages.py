@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -23,7 +24,7 @@ from tests.process.server import Answer
 TTL_SECONDS = 604_800
 """How long a hold is that no protocol can ask for otherwise."""
 
-STRIPE_SECRET = "whsec_corpus"
+STRIPE_SECRET = "whsec_corpusOfStoriesThirtyTwoCharacters"
 LITHIC_SECRET = "whsec_" + base64.b64encode(b"corpus of stories, thirty two by").decode()
 NETWORKS = {"stripe": STRIPE_SECRET, "lithic": LITHIC_SECRET}
 
@@ -240,7 +241,7 @@ class Mcp:
     def ask(self, asking: Asking) -> Asked:
         """Ask before the tool is called."""
         question = asking.question
-        arguments: Document = {"quantities": question.resource.quantities}
+        arguments: Document = {"id": question.resource.id, "quantities": question.resource.quantities}
         if question.resource.amount is not None:
             arguments["amount"] = str(question.resource.amount)
         params = {"name": asking.name, "arguments": arguments}
@@ -311,14 +312,12 @@ class Lithic(Stripe):
             "created": "2026-02-03T12:00:00Z",
         }
         body = json.dumps(event).encode()
-        webhook, stamp = Webhook(LITHIC_SECRET), asking.now_us // 1_000_000
-        signed = base64.b64encode(
-            hmac.new(webhook._whsecret, f"msg_{asking.name}.{stamp}.".encode() + body, hashlib.sha256).digest()
-        ).decode()
+        stamp = datetime.fromtimestamp(asking.now_us // 1_000_000, UTC)
+        signature = Webhook(LITHIC_SECRET).sign(f"msg_{asking.name}", stamp, body.decode())
         headers = (
             ("webhook-id", f"msg_{asking.name}"),
-            ("webhook-timestamp", str(stamp)),
-            ("webhook-signature", f"v1,{signed}"),
+            ("webhook-timestamp", str(int(stamp.timestamp()))),
+            ("webhook-signature", signature),
         )
         path = f"/card-network/lithic/{asking.key}"
         answer = asking.caller.call("POST", path, body, token=None, headers=headers)
@@ -330,7 +329,7 @@ class Lithic(Stripe):
 
 
 def minor(question: Question) -> int:
-    """Return the amount of a question in minor units; all currencies of the corpus that cards have are of two places."""
+    """Return the amount of a question in minor units: the currencies of the corpus have two places."""
     return int(Decimal(str(question.resource.amount)) * 100)
 
 
@@ -370,11 +369,12 @@ def _constants(values: Document) -> str:
 
 def _route(place: str, question: Question) -> list[str]:
     thing = question.resource
+    attributes = _constants(thing.attributes)
     lines = [
         "[[http.routes]]",
         f'match = {{path = "/{place}"}}',
         f"action = {_text(question.action)}",
-        f"resource = {{type = {_text(thing.type)}, id = {_text(thing.id)}, attributes = {_constants(thing.attributes)}}}",
+        f"resource = {{type = {_text(thing.type)}, id = {_text(thing.id)}, attributes = {attributes}}}",
         f"context = {_constants(question.context)}",
     ]
     if thing.amount is not None:
@@ -397,7 +397,7 @@ def _tool(place: str, question: Question) -> list[str]:
         f'name = "{place}"',
         f"action = {_text(question.action)}",
         f"resource_type = {_text(thing.type)}",
-        f"resource_id = {_text(thing.id)}",
+        'resource_id = "$.id"',
         f"attributes = {_constants(thing.attributes)}",
         f"context = {_constants(question.context)}",
     ]
