@@ -27,7 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``webauthn_rp_id`` is the domain of passkeys, ``webauthn_origins`` are those of the pages that ask for them.
     ``control_plane`` is the address of the server that is followed, with a token of kind ``follower``, and
     ``max_staleness`` how old its data may be; ``changes_kept`` is how many changes of a tenant followers can ask for.
-    ``gateway`` is the mapping file of proxies and MCP gateways.
+    ``public_url`` is the address that clients outside of a proxy know, None where that is the one they connect to.
+    ``gateway`` is the mapping file of proxies and MCP gateways, ``ext_authz_grpc`` where Envoy asks over gRPC.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -54,6 +55,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_staleness: StalenessLimits = DEFAULT_LIMITS
     changes_kept: int = 100_000
     gateway: Path | None = None
+    public_url: str | None = None
+    ext_authz_grpc: str | None = None
 
     @property
     def is_follower(self) -> bool:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from sidecar.app.dialects import dialect_calls
 from sidecar.app.duty import Chores, Duty
+from sidecar.app.envoy_grpc import Listening, envoy_grpc
 from sidecar.app.exposition import Exposition
 from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_of, delegation_of, follower_of
 from sidecar.app.foreign_doors import MANNERS, foreign_calls
@@ -28,6 +29,7 @@ from sidecar.core.staleness import Instant
 from sidecar.doors.native.accounts import AccountCalls
 from sidecar.doors.native.audit import AuditCalls
 from sidecar.doors.native.budgets import BudgetCalls
+from sidecar.doors.native.card_programs import CardProgramCalls
 from sidecar.doors.native.decisions import DecisionCalls
 from sidecar.doors.native.feed import FeedCalls
 from sidecar.doors.native.followers import FollowerCalls
@@ -61,6 +63,7 @@ from sidecar.service.audit import Auditor
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
 from sidecar.service.budgets import Treasurer
+from sidecar.service.card_programs import ProgramDesk
 from sidecar.service.compaction import Compactor
 from sidecar.service.deliveries import Dispatch
 from sidecar.service.differences import Comparisons
@@ -104,7 +107,8 @@ class Worker(msgspec.Struct, frozen=True):
     """One process's application, the work that runs beside it, and what is to be closed at the end.
 
     ``shadow`` is None where decisions are compared with no other policies, ``follower`` where nobody is followed.
-    ``waiting`` are calls that would keep the process from its end.
+    ``waiting`` are calls that would keep the process from its end. ``further`` listens beside the HTTP server, if
+    anything does.
     """
 
     application: Application
@@ -116,6 +120,7 @@ class Worker(msgspec.Struct, frozen=True):
     rates: RateCounts
     waiting: Waiting
     follower: Follower | None
+    further: Listening | None
 
     def is_synced(self) -> bool:
         """Whether there is a state to decide by, which a follower may still wait for."""
@@ -178,7 +183,7 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     grants = Grants(store, snapshots, treasurer, legislator, settings.relying_party, new_id, random_bytes)
     calls = (
         *DecisionCalls(authorizer, batch, settler).calls(),
-        *foreign_calls(settings, store, snapshots, authorizer, batch, new_id),
+        *foreign_calls(settings, store, snapshots, authorizer, batch, settler, new_id, metrics),
         *TenantCalls(Tenancy(store, registry, desk, new_id)).calls(),
         *IdentityCalls(registry).calls(),
         *PolicyCalls(legislator, reloading).calls(),
@@ -205,7 +210,8 @@ def compose(settings: Settings, stop: Callable[[], None], health: Health, share:
     duty = Duty(settings.data_dir / "background.lock", store, settler, clock, desk, chores)
     watchers = (_watcher(settings, store, reloader, duty),) if settings.watch and follower is None else ()
     served = application(context, calls_of(follower, (*calls, *ReferenceCalls(calls).calls())), MANNERS)
-    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower)
+    further = envoy_grpc(settings, context, calls)
+    return Worker(served, duty, shadow, reloader, watchers, store, rates, waiting, follower, further)
 
 
 def _time(settings: Settings, newest_us: int, instant: Callable[[], Instant]) -> tuple[Clock, Freshness | None]:
@@ -220,6 +226,7 @@ def _simple_calls(settings: Settings, store: LmdbStore, new_id: AscendingIds) ->
     check_url = anywhere if settings.webhooks_allow_private else public_only
     return (
         *AccountCalls(Bank(store, new_id)).calls(),
+        *CardProgramCalls(ProgramDesk(store, new_id)).calls(),
         *PasskeyCalls(PasskeyDesk(store, settings.relying_party, new_id, random_bytes)).calls(),
         *ShadowCalls(Comparisons(store)).calls(),
         *WebhookCalls(WebhookDesk(store, new_id, random_bytes, check_url)).calls(),
@@ -288,7 +295,8 @@ def application(context: Context, calls: Iterable[Call], manners: Mapping[str, M
         manner = next((each for path, each in manners.items() if asked.startswith(f"{path}/")), NATIVE)
         answer = manner.error_answer(error, request_id, ())
         context.count(Served(OTHER, OTHER, answer.status))
-        return Response(answer.body, answer.status, {"x-request-id": request_id}, answer.content_type)
+        headers = {"x-request-id": request_id, **dict(answer.headers)}
+        return Response(answer.body, answer.status, headers, answer.content_type)
 
     routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
     framework = Starlette(routes=routes, exception_handlers={404: unknown_path})

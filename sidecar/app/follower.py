@@ -53,6 +53,8 @@ SERVED: Final = frozenset(
         "POST /v1/decisions/{decision_id}/release",
         "POST /v1/decisions/{decision_id}/refund",
         "GET /v1/decisions/{decision_id}",
+        "* /envoy/{path:path}",
+        "* /forward-auth",
         "GET /v1/audit",
         "GET /v1/audit/verify",
         "GET /v1/replica",
@@ -68,6 +70,12 @@ SERVED: Final = frozenset(
         "GET /v1/treasury/cards",
         "GET /v1/treasury/cards/{card_id}",
         "GET /v1/tokens",
+        "POST /access/v1/evaluation",
+        "POST /access/v1/evaluations",
+        "POST /access/v1/search/action",
+        "POST /access/v1/search/resource",
+        "POST /access/v1/search/subject",
+        "POST /mcp/authorize",
     }
 )
 """The calls of a follower beside those that need no token: decisions with what ends them, and what is followed."""

@@ -1,58 +1,51 @@
-"""The doors of foreign protocols, over the services that the native API uses: AuthZEN, proxies, MCP, card networks.
+"""The doors of foreign protocols, over the services that the native API uses: AuthZEN, card networks, MCP, proxies."""
 
-``gateway.toml`` says how what a proxy or an MCP gateway sees becomes a request: its table ``http`` is that of proxies,
-its table ``mcp`` that of tools. Each door reads its own.
-"""
-
-import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from sidecar.app import dialects
-from sidecar.core.errors import ConfigurationInvalid
+from sidecar.app.gateway_file import http_mapping, read_gateway, tools_of
+from sidecar.doors.authzen import metadata
+from sidecar.doors.authzen.evaluation import EvaluationCalls
+from sidecar.doors.authzen.manner import AUTHZEN
+from sidecar.doors.authzen.metadata import MetadataCalls
+from sidecar.doors.authzen.search import SearchCalls
+from sidecar.doors.card_network import manner as card_manner
+from sidecar.doors.card_network.calls import PREFIX as CARD_NETWORK
+from sidecar.doors.card_network.calls import CardNetworkCalls
+from sidecar.doors.card_network.lithic import Lithic
+from sidecar.doors.card_network.stripe import Stripe
+from sidecar.doors.gateway import envoy, forward_auth
+from sidecar.doors.gateway.envoy import EnvoyCalls
+from sidecar.doors.gateway.forward_auth import ForwardAuthCalls
+from sidecar.doors.mcp.authorize import McpCalls
 from sidecar.doors.wire.endpoint import Call
 from sidecar.doors.wire.manner import Manner
 from sidecar.service.authorize import Authorizer
 from sidecar.service.batch import BatchAuthorizer
+from sidecar.service.card_network import CardNetwork
+from sidecar.service.card_programs import ProgramDesk
+from sidecar.service.evaluations import Evaluator
+from sidecar.service.gateway import Gateway
+from sidecar.service.observe import Observer
+from sidecar.service.search import Searcher
+from sidecar.service.settlement import Settler
 from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store
 from sidecar.settings import Settings
 
-MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({**dialects.MANNERS})
+MANNERS: Final[Mapping[str, Manner]] = MappingProxyType(
+    {
+        **dialects.MANNERS,
+        "/access/v1": AUTHZEN,
+        metadata.PATH: AUTHZEN,
+        CARD_NETWORK: card_manner.MANNER,
+        envoy.PREFIX: envoy.MANNER,
+        forward_auth.PATH: forward_auth.MANNER,
+    }
+)
 """How an unknown path is answered, by the path that it is below."""
-
-TABLES: Final = ("http", "mcp")
-"""The tables of a mapping file."""
-
-GATEWAY_BYTES_MAX: Final = 1024 * 1024
-"""A mapping of some thousands of routes; more is a mistake."""
-
-
-def read_gateway(path: Path | None) -> Mapping[str, Mapping[str, object]]:
-    """Return the tables of a mapping file, empty ones without a file.
-
-    Raises ConfigurationInvalid, naming the file, where it cannot be read or has a key that nobody knows.
-    """
-    if path is None:
-        return {name: {} for name in TABLES}
-    try:
-        with path.open("rb") as file:
-            text = file.read(GATEWAY_BYTES_MAX + 1)
-        if len(text) > GATEWAY_BYTES_MAX:
-            raise ConfigurationInvalid(f"{path}: over {GATEWAY_BYTES_MAX} bytes")
-        document = tomllib.loads(text.decode())
-    except OSError as error:
-        raise ConfigurationInvalid(f"{path}: cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationInvalid(f"{path}: no TOML: {error}") from error
-    for name, table in document.items():
-        if name not in TABLES:
-            raise ConfigurationInvalid(f"{path}: unknown table `{name}`, expected {' or '.join(TABLES)}")
-        if not isinstance(table, dict):
-            raise ConfigurationInvalid(f"{path}: `{name}` must be a table")
-    return {name: document.get(name, {}) for name in TABLES}
 
 
 def foreign_calls(
@@ -61,9 +54,36 @@ def foreign_calls(
     snapshots: Snapshots,
     authorizer: Authorizer,
     batch: BatchAuthorizer,
+    settler: Settler,
     new_id: Callable[[str, int], str],
+    observer: Observer | None = None,
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
-    read_gateway(settings.gateway)
-    _ = store, snapshots, authorizer, batch, new_id
-    return ()
+    tables = read_gateway(settings.gateway)
+    evaluator, searcher = Evaluator(store, snapshots, authorizer, batch), Searcher(store, snapshots, authorizer)
+    return (
+        *_authzen_calls(settings, evaluator, searcher),
+        *_card_network_calls(ProgramDesk(store, new_id), CardNetwork(store, authorizer, snapshots, new_id, observer)),
+        *McpCalls(authorizer, tools_of(settings.gateway, tables["mcp"])).calls(),
+        *_proxy_calls(settings, tables["http"], Gateway(store, authorizer, settler)),
+    )
+
+
+def _authzen_calls(settings: Settings, evaluator: Evaluator, searcher: Searcher) -> tuple[Call, ...]:
+    """Return the calls of AuthZEN."""
+    return (
+        *EvaluationCalls(evaluator).calls(),
+        *SearchCalls(searcher).calls(),
+        *MetadataCalls(settings.public_url).calls(),
+    )
+
+
+def _card_network_calls(desk: ProgramDesk, cards: CardNetwork) -> tuple[Call, ...]:
+    """Return the calls of all card networks."""
+    return tuple(call for words in (Lithic(), Stripe()) for call in CardNetworkCalls(words, desk, cards).calls())
+
+
+def _proxy_calls(settings: Settings, table: Mapping[str, object], gateway: Gateway) -> tuple[Call, ...]:
+    """Return the calls of proxies."""
+    mapping = http_mapping(settings.gateway, table)
+    return (*EnvoyCalls(gateway, mapping).calls(), *ForwardAuthCalls(gateway, mapping).calls())

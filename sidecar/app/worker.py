@@ -60,6 +60,8 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
         loop.call_soon_threadsafe(stopping.set)
 
     worker = compose(settings, stop, health, share)
+    if worker.further is not None:
+        await worker.further.start()
     _set_up_collector()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
@@ -82,7 +84,7 @@ async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[]
     await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
     worker.waiting.end()
     server.should_exit = True
-    await serving
+    await asyncio.gather(serving, *([] if worker.further is None else [worker.further.stop(DRAIN_SECONDS)]))
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)

@@ -7,7 +7,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from sidecar.app.gateway_file import check_gateway
 from sidecar.cli.findings import SHAPES, show
+from sidecar.core.errors import ConfigurationInvalid
 from sidecar.core.findings import Finding, Inspection, Source, together
 from sidecar.core.inspection import inspect
 from sidecar.replica.selection import Selection, select
@@ -36,6 +38,12 @@ SCHEMAS: Final = click.option(
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @POLICIES
 @SCHEMAS
+@click.option(
+    "--gateway",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="SIDECAR_GATEWAY",
+    help="Mapping file of proxies and MCP gateways, to be checked as well.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 1 on warnings too.")
 @click.option(
     "--format",
@@ -47,7 +55,15 @@ SCHEMAS: Final = click.option(
 )
 @click.pass_context
 def check(
-    ctx: click.Context, /, paths: tuple[Path, ...], policies: Path, schemas: Path, shape: str, *, strict: bool
+    ctx: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    policies: Path,
+    schemas: Path,
+    gateway: Path | None,
+    shape: str,
+    *,
+    strict: bool,
 ) -> None:
     """Parse policies and schemas, validate them strictly, and warn of what is legal but dangerous.
 
@@ -58,6 +74,8 @@ def check(
     Exit code 1 when there is an error, 2 when a path cannot be read or holds nothing to check.
     """
     inspection = _inspected(select(paths, policies, schemas))
+    if gateway is not None:
+        inspection = together((*inspection.findings, *_of_mapping(gateway)), inspection.files + 1)
     show(inspection, shape)
     ctx.exit(EXIT_BAD if inspection.errors or (strict and inspection.warnings) else 0)
 
@@ -84,3 +102,12 @@ def _unread(path: str) -> Finding:
         "the file is never read, it lies too deep",
         "put it into the folder of the policies, or into that of one tenant right below",
     )
+
+
+def _of_mapping(path: Path) -> tuple[Finding, ...]:
+    try:
+        check_gateway(path)
+    except ConfigurationInvalid as error:
+        message = error.message.removeprefix(f"{path}: ")
+        return (Source(str(path), "").finding("mapping_invalid", (0, 0), message),)
+    return ()

@@ -16,8 +16,8 @@ from sidecar.core.errors import ConfigurationInvalid
 
 PREFIX: Final = "SIDECAR_"
 FILE: Final = "sidecar.toml"
-OUTSIDE: Final = frozenset({"SIDECAR_ADMIN_TOKEN", "SIDECAR_CONFIG"})
-"""Variables that are no flag of ``serve``."""
+OUTSIDE: Final = frozenset({"SIDECAR_ADMIN_TOKEN", "SIDECAR_CONFIG", "SIDECAR_TOKEN"})
+"""Variables that are no flag of ``serve``; the last is that of whoever asks, such as ``mcp-proxy``."""
 
 _SERVICE_LINK: Final = re.compile(
     r"SIDECAR_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)|SIDECAR_\w+_PORT"

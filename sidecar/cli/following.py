@@ -10,19 +10,23 @@ from sidecar.core.token_text import read
 
 
 class AddressType(click.ParamType[str]):
-    """The address of a control plane as click reads it."""
+    """The address of a server as click reads it."""
 
     name = "url"
+
+    def __init__(self, whose: str = "a control plane") -> None:
+        """Read the address of ``whose``."""
+        self._whose = whose
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the address without a slash at its end; what is wrong with it is said without it, for its password."""
         expected = "expected such as https://sidecar.example:8181"
         if not (value.isascii() and value.isprintable()) or " " in value:
-            self.fail(f"the address of a control plane has no such characters, {expected}", param, ctx)
+            self.fail(f"the address of {self._whose} has no such characters, {expected}", param, ctx)
         if not _is_address(value):
-            self.fail(f"not the address of a control plane, {expected}", param, ctx)
+            self.fail(f"not the address of {self._whose}, {expected}", param, ctx)
         if any(sign in value for sign in "@?#"):
-            self.fail(f"the address of a control plane has no password, query or fragment, {expected}", param, ctx)
+            self.fail(f"the address of {self._whose} has no password, query or fragment, {expected}", param, ctx)
         return value.rstrip("/")
 
 

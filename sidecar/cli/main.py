@@ -15,8 +15,10 @@ from sidecar.cli.audit_replay import audit_replay
 from sidecar.cli.check import check
 from sidecar.cli.diff import diff
 from sidecar.cli.fmt import fmt
+from sidecar.cli.mcp_proxy import mcp_proxy
 from sidecar.cli.replay import replay
 from sidecar.cli.serve import serve
+from sidecar.cli.simulate import simulate
 from sidecar.cli.test import test
 from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 
@@ -38,6 +40,8 @@ sidecar.add_command(check)
 sidecar.add_command(fmt)
 sidecar.add_command(test)
 sidecar.add_command(replay)
+sidecar.add_command(simulate)
+sidecar.add_command(mcp_proxy)
 audit.add_command(audit_replay)
 audit.add_command(audit_export)
 

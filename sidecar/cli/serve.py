@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from sidecar.cli.configuration import load_defaults
+from sidecar.cli.envoy_grpc import PlaceType, check_grpc, hold_port
 from sidecar.cli.following import AddressType, FollowerTokenType, StalenessType, check_following
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 from sidecar.core.rates import RateLimit, parse_rate_limit
@@ -116,6 +117,19 @@ class OriginsType(click.ParamType[tuple[str, ...]]):
     help="File that says what requests proxies and MCP gateways make of theirs, such as gateway.toml [default: none].",
 )
 @click.option(
+    "--public-url",
+    type=AddressType("this server"),
+    default=DEFAULTS.public_url,
+    help="Address that clients reach this server by, such as https://pdp.example.com, where that is a proxy's: the "
+    "AuthZEN metadata tell it [default: the one that was asked].",
+)
+@click.option(
+    "--ext-authz-grpc",
+    type=PlaceType(),
+    default=DEFAULTS.ext_authz_grpc,
+    help="Address on which Envoy asks over gRPC, such as 127.0.0.1:9191; needs the extra `grpc` [default: none].",
+)
+@click.option(
     "--webhooks-allow-private",
     is_flag=True,
     default=DEFAULTS.webhooks_allow_private,
@@ -179,6 +193,7 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
     )
     check_party(settings.relying_party)
     check_following(settings.control_plane, settings.control_plane_token)
+    check_grpc(settings)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the files are being loaded anyway
     # Loading a server takes longer than most other commands run, so the command that needs it does.
     from sidecar.app.logs import set_up_logs  # noqa: PLC0415 -- see above
@@ -189,15 +204,19 @@ def serve(ctx: click.Context, /, free_mib_min: int, map_mib: int, **options: obj
     set_up_logs(settings.log_level)
     listener = _listen(settings)
     held = lock_data_dir(settings.data_dir)  # kept open, and so locked, until this process ends
+    settings, shared = hold_port(settings)
     settings = prepare(settings)
     address = _address(settings, listener)
 
     def ready() -> None:
-        click.echo(f"ready on {address}")
+        further = "" if settings.ext_authz_grpc is None else f"\next_authz over gRPC on {settings.ext_authz_grpc}"
+        click.echo(f"ready on {address}{further}")
 
     run = serve_one if settings.workers == 1 else supervise
     code = run(settings, listener, ready)
     os.close(held)
+    if shared is not None:
+        shared.close()
     ctx.exit(code)
 
 

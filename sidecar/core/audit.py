@@ -19,7 +19,7 @@ from sidecar.core.card_events import Network
 from sidecar.core.delegation import HOME, Referral, Seat
 from sidecar.core.errors import Unavailable
 from sidecar.core.limits import AUDIT_BODY_BYTES_MAX
-from sidecar.core.model import AuthorizeRequest
+from sidecar.core.model import AuthorizeRequest, ClaimedTags
 from sidecar.core.staleness import Freshly, recorded
 
 FORMAT: Final = 1
@@ -167,7 +167,7 @@ def decision_body(
     """Return the fields of a decision's record: enough to recompute it, without a name or a secret (DESIGN rule 12).
 
     ``at`` is the follower that decided, ``for`` the one that a control plane decided for, ``remote`` what a control
-    plane decided for the one that decided here.
+    plane decided for the one that decided here, ``claimed`` the names of tags that the caller gave.
     """
     fields: Body = {
         "decision": verdict.decision_id,
@@ -205,6 +205,8 @@ def decision_body(
     for key, value in optional:
         if value is not None:
             fields[key] = value
+    if isinstance(request.tags, ClaimedTags):
+        fields["claimed"] = {"principal": sorted(request.tags.principal), "resource": sorted(request.tags.resource)}
     return fields if verdict.freshly is None else fields | recorded(verdict.freshly)
 
 

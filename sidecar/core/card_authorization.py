@@ -106,7 +106,7 @@ def asked(authorization: CardAuthorization, request: Request) -> CardAuthorizati
 def told(authorization: CardAuthorization, standing: Standing | None, moved: Iterable[Moved]) -> CardAuthorization:
     """Return the dossier with what an event told: a standing if it is newer, and movements not told before."""
     newest = authorization.standing
-    if standing is not None and (newest is None or standing.version > newest.version):
+    if standing is not None and (newest is None or _place(standing) > _place(newest)):
         newest = standing
     captured, refunded = authorization.captured_minor, authorization.refunded_minor
     for each in moved:
@@ -115,6 +115,17 @@ def told(authorization: CardAuthorization, standing: Standing | None, moved: Ite
         else:
             refunded = min(refunded + each.amount_minor, SUM_MINOR_MAX)
     return msgspec.structs.replace(authorization, standing=newest, captured_minor=captured, refunded_minor=refunded)
+
+
+def _place(standing: Standing) -> tuple[int, int, bool, int, str]:
+    """Return by what the newest standing is known.
+
+    Of the same requests and moment (networks write whole seconds) the one that is over is later, then the one with
+    less: without a further request an authorization only ever loses.
+    """
+    requests, at_us, event_id = standing.version
+    left = standing.remaining_minor if standing.authorized_minor is None else standing.authorized_minor
+    return requests, at_us, standing.is_over, -(left or 0), event_id
 
 
 def opened(authorization: CardAuthorization, opening: Opening) -> CardAuthorization:

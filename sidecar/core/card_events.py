@@ -40,13 +40,14 @@ class Swipe(msgspec.Struct, frozen=True, kw_only=True):
     """A request to decide now: the first one of an authorization, or an increment of it.
 
     ``event_id`` is the network's own for this request, by which a repetition is known. ``index`` counts the requests of
-    the authorization before this one. ``card`` is what the network calls the card.
+    the authorization before this one, None where the network does not say it: those that were asked here count then.
+    ``card`` is what the network calls the card.
     """
 
     network: Network
     event_id: str
     authorization_id: str
-    index: int
+    index: int | None
     card: str
     amount_minor: int
     currency: str
@@ -138,7 +139,7 @@ def check_swipe(swipe: Swipe) -> None:
     """Raise ValidationFailed, naming the field, for a text or a figure that cannot be."""
     _check_names(("event_id", swipe.event_id), ("authorization_id", swipe.authorization_id), ("card", swipe.card))
     _check_names(("merchant", swipe.merchant.name))
-    _check_figure("index", swipe.index, INDEX_MAX)
+    _check_figure("index", swipe.index or 0, INDEX_MAX)
     _check_figure("amount", swipe.amount_minor, AMOUNT_MINOR_MAX)
     places(swipe.currency, "currency")
 

@@ -5,11 +5,12 @@ A revocation or suspension is one mark on one identity, and everybody below is b
 same for one descendant as for a million. Reading identities is the caller's: ``walk`` takes a look-up.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from sidecar.core.authzen import Authzen
 from sidecar.core.errors import NotFound, StoreUnusable
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import CHAIN_DEPTH_MAX
@@ -40,6 +41,7 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     rate_limit: RateLimit | None = None
     external_id: str | None = None
+    authzen: Authzen = Authzen()
 
 
 class CardDefaults(msgspec.Struct, frozen=True):
@@ -131,6 +133,18 @@ def entity_of(identity: Identity, parent: Identity | None) -> dict[str, object]:
         "parents": [] if parent is None else [{"type": pascal_case(parent.type), "id": parent.identity_id}],
         "tags": {key: tag_text(value) for key, value in identity.metadata.items()},
     }
+
+
+def with_tags(chain: IdentityChain, claimed: Mapping[str, Mapping[str, str]]) -> IdentityChain:
+    """Return ``chain`` as it is for one request: tags that are ``claimed`` for its identities replace stored ones."""
+    return tuple(
+        [
+            msgspec.structs.replace(identity, metadata={**identity.metadata, **claimed[identity.identity_id]})
+            if identity.identity_id in claimed
+            else identity
+            for identity in chain
+        ]
+    )
 
 
 def tag_text(value: Json) -> str:

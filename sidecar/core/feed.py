@@ -14,6 +14,7 @@ import msgspec
 import orjson
 
 from sidecar.core.access import Token
+from sidecar.core.authzen import Authzen
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Mode
@@ -91,6 +92,7 @@ class TenantProfile(msgspec.Struct, frozen=True, kw_only=True):
     root_identity_id: str
     created_at_us: int
     rate_limit: RateLimit | None = None
+    authzen: Authzen = Authzen()
 
 
 class PageHead(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ RULES: Final[dict[str, Rule]] = {
     "unlinked_template": Rule("warning", "A template in a file is never linked, so it never applies"),
     "unknown_annotation": Rule("warning", "An annotation is probably misspelt"),
     "not_formattable": Rule("error", "Cedar's formatter would lose a comment of a policy or change what it says"),
+    "mapping_invalid": Rule("error", "A mapping file of proxies and MCP gateways cannot be meant"),
     "unread_file": Rule("warning", "A policy file lies where it is never read"),
 }
 

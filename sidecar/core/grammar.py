@@ -50,6 +50,7 @@ CardId: TypeAlias = Annotated[str, _own("card", "a card of the tenant")]
 AccountId: TypeAlias = Annotated[str, _own("acct", "an account of the tenant")]
 PaymentId: TypeAlias = Annotated[str, _own("pay", "a payment of the tenant")]
 GrantId: TypeAlias = Annotated[str, _own("grt", "a permission grant of the tenant")]
+CardProgramId: TypeAlias = Annotated[str, _own("cprg", "a card program of the tenant")]
 PasskeyId: TypeAlias = Annotated[str, _own("pk", "a passkey of the tenant")]
 TokenId: TypeAlias = Annotated[str, _own("tok", "a token of the tenant")]
 ActionName: TypeAlias = Annotated[

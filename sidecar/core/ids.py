@@ -24,10 +24,11 @@ ACCOUNT: Final = "acct"
 PAYMENT: Final = "pay"
 GRANT: Final = "grt"
 PASSKEY: Final = "pk"
+CARD_PROGRAM: Final = "cprg"
 
 PREFIXES: Final = (
     *(TENANT, IDENTITY, POLICY, BUDGET, DECISION, CARD, TOKEN, WEBHOOK, EVENT, ACCOUNT, PAYMENT),
-    *(GRANT, PASSKEY),
+    *(GRANT, PASSKEY, CARD_PROGRAM),
 )
 """Every prefix an own id can have; permanent once released."""
 

@@ -33,8 +33,22 @@ class ResourceRef(msgspec.Struct, frozen=True):
     id: str
 
 
+class ClaimedTags(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tags of identities as the caller claims them; for this request they take the place of stored ones.
+
+    ``principal`` are those of the acting identity, ``resource`` those of the resource where that is an identity too.
+    """
+
+    principal: dict[str, str] = {}
+    resource: dict[str, str] = {}
+
+
 class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One question to decide. ``amount_minor`` is in minor units of ``currency``; both or neither are given."""
+    """One question to decide. ``amount_minor`` is in minor units of ``currency``; both or neither are given.
+
+    ``tags`` are in few requests only, and only there in the bytes that stand for one: most of those bytes are older
+    than the field.
+    """
 
     identity_id: str
     action: str
@@ -47,6 +61,7 @@ class AuthorizeRequest(msgspec.Struct, frozen=True, kw_only=True):
     context: dict[str, Json] = {}
     card_id: str | None = None
     ttl_seconds: int
+    tags: ClaimedTags | msgspec.UnsetType = msgspec.UNSET
 
     def canonical(self) -> bytes:
         """The bytes that stand for this request wherever two requests are compared or one is kept as a fact."""

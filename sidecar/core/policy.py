@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import metadata
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import cedarpy
 import msgspec
@@ -21,10 +21,11 @@ from cedarpy import _internal
 from sidecar.core import policy_text, policy_tree, schema
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.forms import Forms
-from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id, plain_ids
-from sidecar.core.policy_scope import EntityUid, scope_of
+from sidecar.core.literals import entity
+from sidecar.core.policy_ids import plain_ids
+from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_text import Statement, refusal
-from sidecar.core.policy_unit import Effect, PolicyUnit
+from sidecar.core.policy_unit import PolicyUnit, unit_of
 from sidecar.core.ruling import CedarRequest, PolicyFault, Ruling
 from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
 
@@ -74,6 +75,10 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 _answer: Final = msgspec.json.Decoder(Answer)
+
+
+Unknown = Literal["principal", "resource"]
+"""What a partial question leaves open."""
 
 
 class PolicyHandle(msgspec.Struct, frozen=True):
@@ -194,7 +199,7 @@ def _units(
     statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
 ) -> tuple[PolicyUnit, ...]:
     pairs = zip(statements, trees, strict=True)
-    return tuple(_unit(each, tree, file, number, shared=shared) for number, (each, tree) in enumerate(pairs, start=1))
+    return tuple(unit_of(each, tree, file, number, shared=shared) for number, (each, tree) in enumerate(pairs, start=1))
 
 
 def _parse(statements: Sequence[Statement], file: str) -> list[policy_tree.Tree]:
@@ -274,30 +279,6 @@ def _joined(statements: Sequence[Statement]) -> str:
     return "\n".join(statement.text for statement in statements)
 
 
-def _unit(statement: Statement, tree: policy_tree.Tree, file: str, number: int, *, shared: bool) -> PolicyUnit:
-    at = (statement.line, statement.column)
-    entity = policy_tree.literal_access(tree) if shared else None
-    if entity is not None:
-        raise refusal(f"reads attributes of `{entity}`, which not every tenant has", file, at)
-    annotations = policy_tree.annotations(tree)
-    policy_id = annotations.get("id", numbered_id(file, number))
-    if not is_id(policy_id):
-        raise refusal(f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks", file, at)
-    return PolicyUnit(
-        id=policy_id,
-        effect=cast("Effect", tree["effect"]),
-        source=f"{file}:{statement.line}",
-        text=statement.text,
-        scope=scope_of(tree),
-        description=annotations.get("description"),
-        advice=annotations.get("advice"),
-        slots=policy_tree.slots(tree),
-        reaches=tuple(sorted(policy_tree.entities_reached(tree))),
-        context_read=policy_tree.context_read(tree),
-        looks_into_resource=policy_tree.looks_into_resource(tree),
-    )
-
-
 def parse_policies(source: PolicySource) -> PolicyHandle:
     """Return compiled policies parsed together, with their templates filled in.
 
@@ -364,6 +345,32 @@ def authorize(
     """Return Cedar's answer: the binding's public function reads it a third of Cedar's own time slower."""
     (answer,) = _internal.is_authorized_batch([asked], policies, entities._inner, compiled, verbose=False)  # noqa: SLF001
     return _answer.decode(answer)
+
+
+def ask_partially(
+    policies: PolicyHandle, request: CedarRequest, unknown: Unknown, entities: EntitySlice
+) -> dict[str, policy_tree.Tree]:
+    """Return what is left of each policy, by what Cedar calls it, where one part of a request is ``unknown``.
+
+    That part of ``request`` is not looked at, nor is anything held against the schema; an entity that is not among
+    ``entities`` is unknown as well. What Cedar could not evaluate is left out. A preview and no ruling: Cedar calls it
+    experimental, so nobody may be permitted anything by it.
+    """
+    asked: dict[str, str | None] = {
+        "principal": entity(*request.principal),
+        "action": entity("Action", request.action),
+        "resource": entity(*request.resource),
+        "context": orjson.dumps(request.context).decode(),
+    }
+    asked[unknown] = None
+    answer = _internal.is_authorized_partial(asked, policies.handle, entities.handle._inner, None, verbose=False)  # noqa: SLF001
+    try:
+        preview = orjson.loads(answer)
+    except orjson.JSONDecodeError:  # nested deeper than JSON is read
+        return {}
+    # What it could not evaluate is shown as false.
+    failed = {match[1] for each in preview["diagnostics"]["errors"] if (match := _FAULT.fullmatch(each))}
+    return {name: left for name, left in preview.get("residuals", {}).items() if name not in failed}
 
 
 def _fault(sentence: str, ids: Mapping[str, str]) -> PolicyFault:

@@ -13,8 +13,19 @@ import msgspec
 
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.model import Reason
-from sidecar.core.policy import CompiledSchema, EntitySlice, PolicyHandle, PolicySource, ask, engine_ids, parse_policies
-from sidecar.core.policy_scope import EntityUid, Scope
+from sidecar.core.policy import (
+    CompiledSchema,
+    EntitySlice,
+    PolicyHandle,
+    PolicySource,
+    Unknown,
+    ask,
+    ask_partially,
+    engine_ids,
+    parse_policies,
+)
+from sidecar.core.policy_scope import ANY, EntityUid, Scope
+from sidecar.core.policy_tree import Tree
 from sidecar.core.policy_unit import Link, PolicyUnit
 from sidecar.core.recent import Recent
 from sidecar.core.ruling import CedarRequest, Ruling
@@ -118,6 +129,16 @@ class PolicySet:
         """What finds the candidates of a request, as positions among ``entries``."""
         return ScopeIndex((entry.scope, entry.unit.reaches) for entry in self.entries)
 
+    @cached_property
+    def index_of_all_principals(self) -> ScopeIndex:
+        """What finds the policies for a request whoever asks it: their scopes without a demand of the principal."""
+        return ScopeIndex((msgspec.structs.replace(entry.scope, principal=ANY), ()) for entry in self.entries)
+
+    @cached_property
+    def index_of_all_resources(self) -> ScopeIndex:
+        """What finds the policies for a request whatever it is about."""
+        return ScopeIndex((msgspec.structs.replace(entry.scope, resource=ANY), ()) for entry in self.entries)
+
     def repeated(self, policy_id: str) -> str | None:
         """Return a sentence when the text of a policy made by the API gives an ``@id`` that another policy has."""
         others = {unit.given_id or unit.id: unit for unit in self._units.values() if unit.policy_id != policy_id}
@@ -183,6 +204,19 @@ class PolicySet:
     def ask_checked(self, among: PolicySlice, request: CedarRequest, entities: EntitySlice) -> Ruling:
         """Return what a slice says of a request; raises ValidationFailed when it does not fit the schema."""
         return self._ask(among, request, entities, self._schema)
+
+    def preview(
+        self, positions: tuple[int, ...], request: CedarRequest, unknown: Unknown, entities: EntitySlice
+    ) -> dict[str, Tree]:
+        """Return what is left of some of the policies where one part of a request is unknown, by their own ids.
+
+        Those of which nothing could be said are left out.
+        """
+        left: dict[str, Tree] = {}
+        for part in self.slice(positions).parts:
+            found = ask_partially(self._parsed.of(part.source), request, unknown, entities)
+            left |= {part.ids[engine_id]: residual for engine_id, residual in found.items()}
+        return left
 
     def _ask(
         self, among: PolicySlice, request: CedarRequest, entities: EntitySlice, compiled: CompiledSchema | None

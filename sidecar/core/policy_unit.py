@@ -1,10 +1,13 @@
 """One policy or template as everything but the engine sees it: what it says of itself, and what it can read."""
 
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
-from sidecar.core.policy_scope import EntityUid, Scope
+from sidecar.core import policy_tree
+from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id
+from sidecar.core.policy_scope import EntityUid, Scope, scope_of
+from sidecar.core.policy_text import Statement, refusal
 
 Effect = Literal["permit", "forbid"]
 
@@ -42,3 +45,32 @@ class Link(msgspec.Struct, frozen=True):
     template_id: str
     id: str
     principal: EntityUid
+
+
+def unit_of(statement: Statement, tree: policy_tree.Tree, file: str, number: int, *, shared: bool) -> PolicyUnit:
+    """Return a statement of ``file``, its policy of that ``number`` from 1, given its parsed form.
+
+    Raises PolicyInvalid for an ``@id`` that is none, and for what may not stand in a policy that is ``shared`` by all
+    tenants.
+    """
+    at = (statement.line, statement.column)
+    entity = policy_tree.literal_access(tree) if shared else None
+    if entity is not None:
+        raise refusal(f"reads attributes of `{entity}`, which not every tenant has", file, at)
+    annotations = policy_tree.annotations(tree)
+    policy_id = annotations.get("id", numbered_id(file, number))
+    if not is_id(policy_id):
+        raise refusal(f"`@id` must be 1 to {ID_LENGTH_MAX} printable characters without backticks", file, at)
+    return PolicyUnit(
+        id=policy_id,
+        effect=cast("Effect", tree["effect"]),
+        source=f"{file}:{statement.line}",
+        text=statement.text,
+        scope=scope_of(tree),
+        description=annotations.get("description"),
+        advice=annotations.get("advice"),
+        slots=policy_tree.slots(tree),
+        reaches=tuple(sorted(policy_tree.entities_reached(tree))),
+        context_read=policy_tree.context_read(tree),
+        looks_into_resource=policy_tree.looks_into_resource(tree),
+    )

@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from sidecar.core.conformity import conform, conform_record
-from sidecar.core.directory import IdentityChain, Mode, entities_of
+from sidecar.core.directory import IdentityChain, Mode, entities_of, with_tags
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.forms import OURS, Form, Forms
 from sidecar.core.instants import utc_text
-from sidecar.core.model import AuthorizeRequest, Json
+from sidecar.core.model import AuthorizeRequest, ClaimedTags, Json
 from sidecar.core.policy import check_extension
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.ruling import CedarRequest
@@ -56,7 +56,8 @@ class Question(msgspec.Struct, frozen=True, gc=False):
 
     ``given`` is the part of the context that comes from the request. ``attributes`` are those of the resource, None
     where that is an identity, whose identity chain is ``target``. ``references`` are the entities that the caller's
-    context and attributes name.
+    context and attributes name. With ``is_claimed`` the identities are not as they are stored: some of their
+    tags are the caller's.
     """
 
     principal: EntityUid
@@ -68,6 +69,7 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     circumstances: Circumstances
     attributes: dict[str, object] | None
     references: frozenset[EntityUid] = NONE
+    is_claimed: bool = False
 
     @property
     def seen(self) -> dict[str, object]:
@@ -136,7 +138,28 @@ def pose(
     attributes = _attributes(request, form) if target is None else None
     references = frozenset(_references([given, attributes])) if form.names_entities else NONE
     principal, resource = (principal_type, chain[0].identity_id), (form.resource.name, request.resource.id)
-    return Question(principal, resource, form, chain, target, given, circumstances, attributes, references)
+    tags = request.tags
+    if isinstance(tags, ClaimedTags):
+        claimed = _claimed(tags, chain[0].identity_id, request.resource.id if target is not None else None)
+        chain = with_tags(chain, claimed)
+        target = None if target is None else with_tags(target, claimed)
+    is_claimed = tags is not msgspec.UNSET
+    return Question(principal, resource, form, chain, target, given, circumstances, attributes, references, is_claimed)
+
+
+def _claimed(tags: ClaimedTags, identity_id: str, target_id: str | None) -> dict[str, dict[str, str]]:
+    """Return the tags that are claimed, by identity. Raises ValidationFailed where they contradict each other.
+
+    An identity that acts on itself is one entity, whatever the caller says of it in two places.
+    """
+    claimed = {identity_id: tags.principal}
+    if target_id is not None:
+        twice = tags.principal if target_id == identity_id else {}
+        for name, text in tags.resource.items():
+            if twice.get(name, text) != text:
+                raise ValidationFailed(f"the tag `{name[:64]}` of one identity is claimed with two values")
+        claimed[target_id] = {**twice, **tags.resource}
+    return claimed
 
 
 def _given(request: AuthorizeRequest, form: Form) -> dict[str, object]:

@@ -21,6 +21,7 @@ RAISING: Final = frozenset(
 KINDS: Final = (
     RAISING
     | {f"webhook_{change}" for change in ("created", "updated", "rotated", "disabled", "deleted")}
+    | {f"card_program_{change}" for change in ("created", "rotated", "deleted")}
     | {"open", "decision", "settle", "release", "refund", "expire", "clock_event", "policies_loaded", "followed"}
     | {"reservation_conflict", "follower_alarm"}
     | {"deposit", "withdrawal", "payment"}

@@ -83,7 +83,13 @@ class Asker:
         entities that do not fit the schema.
         """
         among = self.candidates(question)
-        if question.attributes is None or question.references or among.reaches or not question.form.is_sound:
+        if (
+            question.attributes is None
+            or question.references
+            or among.reaches
+            or not question.form.is_sound
+            or question.is_claimed
+        ):
             entities = entity_slice([*question.entities, *reached], self._schema)
             return self._policies.ask_checked(among, question.request, entities)
         asked = question.asking(among.context_read)

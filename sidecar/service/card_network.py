@@ -120,7 +120,8 @@ class CardNetwork:
         reservation = part.ledger.reservation(decision_id)
         if reservation is not None:
             part.ledger.keep(bind(reservation, NetworkHold(swipe.network, swipe.authorization_id)))
-        request = Request(decision_id=decision_id, index=swipe.index, amount_minor=swipe.amount_minor, allowed=allowed)
+        index = len(dossier.requests) if swipe.index is None else swipe.index
+        request = Request(decision_id=decision_id, index=index, amount_minor=swipe.amount_minor, allowed=allowed)
         part.card_authorizations.keep(book_shares(part, asked(dossier, request), program.program_id, now_us))
         part.card_authorizations.keep_seen(
             Seen(

@@ -155,6 +155,7 @@ class Publisher:
                 root_identity_id=tenant.root_identity_id,
                 created_at_us=tenant.created_at_us,
                 rate_limit=tenant.rate_limit,
+                authzen=tenant.authzen,
             ),
             files_digest=digest,
             files=files if are_told else None,

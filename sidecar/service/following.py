@@ -216,7 +216,7 @@ class Following:
                 known.root_identity_id,
             ):
                 raise FeedRefused("the tenant has another mode, time zone or root than before")
-            return msgspec.structs.replace(known, name=told.name, rate_limit=told.rate_limit)
+            return msgspec.structs.replace(known, name=told.name, rate_limit=told.rate_limit, authzen=told.authzen)
         with self._store.read() as txn:
             number = txn.tenants.next_number()
         return Tenant(
@@ -229,6 +229,7 @@ class Following:
             log_id=self._new_log_id(),
             created_at_us=told.created_at_us,
             rate_limit=told.rate_limit,
+            authzen=told.authzen,
         )
 
     def _skew_us(self, page: Page, asked: Instant) -> int:

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from sidecar.core.audit import Body, encode_hash
+from sidecar.core.authzen import told_of
 from sidecar.core.budget import Budget
 from sidecar.core.cards import Card
 from sidecar.core.directory import Identity, Tenant
@@ -103,6 +104,8 @@ def switch(txn: Transaction, wanted: Switch) -> None:
         }
         if wanted.kept.tenant is not None and wanted.kept.tenant != tenant:
             body["rate_limit"] = rate_limit_text(tenant.rate_limit)
+            if wanted.kept.tenant.authzen != tenant.authzen:
+                body["authzen"] = told_of(tenant.authzen)
         part.audit.append("followed", wanted.now_us, body)
 
 

@@ -70,7 +70,7 @@ def rule(part: Premises, view: View, request: AuthorizeRequest, now_us: int) -> 
     if view.blocks:
         return Proposal(view, NO_RULING, (), view.blocks)
     schema = view.policies.schema
-    target = _target(part, request, schema.forms.identity_types)
+    target = target_of(part, request, schema.forms.identity_types)
     posed = pose(request, view.chain, target, schema.forms, Circumstances(now_us, view.zone, part.tenant.mode))
     if isinstance(posed, Unanswerable):
         return Proposal(view, NO_RULING, (), (*card_denials(view, request), reasons.not_permitted(posed.message)))
@@ -144,7 +144,7 @@ def _reached(
     return tuple(found)
 
 
-def _target(part: Premises, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
+def target_of(part: Premises, request: AuthorizeRequest, identity_types: frozenset[str]) -> IdentityChain | None:
     """Return the identity chain of the resource, None when its type is no identity type."""
     resource = request.resource
     if resource.type not in identity_types:

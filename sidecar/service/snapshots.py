@@ -124,6 +124,14 @@ class Snapshots:
                 self._views.keep(key, view)
         return view
 
+    def passing(self, txn: Transaction, part: TenantTransaction, identity_id: str, card_id: str | None = None) -> View:
+        """Return what ``current`` does and keep nothing: who looks at everybody once drives out what others need."""
+        revisions = revisions_of(txn, part)
+        view = self._views.get((part.tenant.number, identity_id, card_id))
+        if view is not None and view.revisions == revisions:
+            return view
+        return read_view(part, (identity_id, card_id), revisions, self.policies(txn, part), Recent(1), view)
+
     def fresh(self, txn: Transaction, part: TenantTransaction, stale: View, seen: View | None = None) -> View:
         """Return ``stale`` as a write transaction sees it now.
 

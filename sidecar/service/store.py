@@ -16,6 +16,7 @@ from sidecar.core.directory import Identity, Tenant
 from sidecar.core.grants import Grant
 from sidecar.core.passkeys import Passkey
 from sidecar.core.snapshot import PolicyRecord
+from sidecar.service.card_program_store import ProgramStore
 from sidecar.service.card_store import CardAuthorizations
 from sidecar.service.delegation_store import Delegations, Intents
 from sidecar.service.event_store import Outbox, Ready, Webhooks
@@ -208,7 +209,7 @@ class TenantTransaction(Protocol):
         """The logs that its followers have shipped."""
 
 
-class Transaction(PolicyStore, Protocol):
+class Transaction(PolicyStore, ProgramStore, Protocol):
     """One state of the whole store, and in a write everything that this write changed."""
 
     @property

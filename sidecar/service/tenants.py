@@ -9,6 +9,7 @@ import msgspec
 
 from sidecar.core.access import Caller
 from sidecar.core.audit import Body
+from sidecar.core.authzen import Authzen, told_of
 from sidecar.core.directory import Identity, Mode, Tenant
 from sidecar.core.errors import Conflict, NotFound
 from sidecar.core.idempotency import IdempotencyKey
@@ -42,6 +43,7 @@ class TenantPatch(msgspec.Struct, frozen=True):
 
     name: str | None = None
     rate_limit: RateLimit | msgspec.UnsetType | None = msgspec.UNSET
+    authzen: Authzen | None = None
 
 
 class Founded(msgspec.Struct, frozen=True):
@@ -126,12 +128,15 @@ class Tenancy:
                 tenant,
                 name=tenant.name if patch.name is None else patch.name,
                 rate_limit=tenant.rate_limit if patch.rate_limit is msgspec.UNSET else patch.rate_limit,
+                authzen=tenant.authzen if patch.authzen is None else patch.authzen,
             )
             if changed != tenant:
                 txn.tenants.change(changed)
                 txn.tenants.advance(changed.number)
                 told: Body = {"renamed": changed.name != tenant.name, "by": caller.name}
                 told["rate_limit"] = rate_limit_text(changed.rate_limit)
+                if changed.authzen != tenant.authzen:
+                    told["authzen"] = told_of(changed.authzen)
                 txn.of(changed).audit.append("tenant_updated", now_us, told)
             return changed
 

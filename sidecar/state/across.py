@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sidecar.state.answers_check import check_answers
 from sidecar.state.books_check import Due, due_by_tenant
+from sidecar.state.card_programs_check import check_card_programs
 from sidecar.state.codec import U32
 from sidecar.state.delegation_check import check_intents
 from sidecar.state.environment import Table, Txn
@@ -51,3 +52,4 @@ def check_deployment(txn: Txn, tables: dict[str, Table], across: Across, tenants
     yield from check_replica(txn, tables)
     yield from check_intents(txn, tables)
     yield from check_shipped_numbers(txn, tables, tenants)
+    yield from check_card_programs(txn, tables, tenants)

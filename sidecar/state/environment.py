@@ -90,6 +90,7 @@ TABLES: Final = (
     "delegated",
     "card_authorizations",
     "card_seen",
+    "card_programs",
 )
 
 TABLES_MAX: Final = 64

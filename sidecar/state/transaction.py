@@ -13,6 +13,7 @@ from sidecar.service.policy_store import PoliciesLoaded, Tried, Untold
 from sidecar.service.store import Due
 from sidecar.state.answers import Answers, prune_replays
 from sidecar.state.audit_log import keep_shared_fact
+from sidecar.state.card_programs import CardPrograms, forget_former
 from sidecar.state.codec import U64, U64_MAX, U64_PAIR, decode, encode
 from sidecar.state.delegation import Intents
 from sidecar.state.environment import Table, Txn
@@ -63,6 +64,11 @@ class Transaction:
     def tokens(self) -> Tokens:
         """The tokens of every tenant."""
         return Tokens(self._txn, self._tables)
+
+    @lazy
+    def card_programs(self) -> CardPrograms:
+        """The card programs of every tenant."""
+        return CardPrograms(self._txn, self._tables)
 
     @lazy
     def answers(self) -> Answers:
@@ -187,9 +193,12 @@ class Transaction:
         return prune_replays(self._txn, self._tables, now_us, most)
 
     def prune_former_secrets(self, now_us: int, most: int) -> int:
-        """Forget up to ``most`` secrets each of tokens and webhooks whose grace time is over; returns how many."""
-        of_tokens = prune_former_secrets(self._txn, self._tables, now_us, most)
-        return of_tokens + forget_replaced(self._txn, self._tables, now_us, most)
+        """Forget up to ``most`` secrets each of tokens, webhooks and card programs after their grace times.
+
+        Returns how many.
+        """
+        prune = (prune_former_secrets, forget_replaced, forget_former)
+        return sum(forget(self._txn, self._tables, now_us, most) for forget in prune)
 
     def ready_lanes(self, now_us: int, most: int) -> list[Ready]:
         """Return up to ``most`` lanes of any tenant whose next attempt is due, the earliest first."""

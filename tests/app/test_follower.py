@@ -59,6 +59,9 @@ def calls(door: Door) -> dict[str, Call]:
     return {f"{call.method} {call.path}": call for each in endpoints for call in each.calls.values()}
 
 
+BESIDE_AGENTS = ("/access/v1/", "/{tenant_id}/access/v1/", "/envoy", "/forward-auth", "/mcp/")
+"""Protocols of what stands beside an agent, as its follower does."""
+
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 
@@ -73,8 +76,9 @@ def test_a_follower_decides_and_shows_and_refuses_everything_else_by_name(door: 
     served = {name for name, call in calls(door).items() if name not in refused and not call.is_open}
     assert served == SERVED
     assert {"POST /v1/identities", "POST /v1/policies/reload", "GET /v1/changes", "GET /v1/accounts"} <= refused
-    dialects = {name for name in calls(door) if not name.partition(" ")[2].startswith(("/v1/", "/livez", "/readyz"))}
-    assert {name for name in dialects - refused if not calls(door)[name].is_open} == set()
+    foreign = {name for name in calls(door) if not name.partition(" ")[2].startswith(("/v1/", "/livez", "/readyz"))}
+    served = {name for name in foreign - refused if not calls(door)[name].is_open}
+    assert {name for name in served if not name.partition(" ")[2].startswith(BESIDE_AGENTS)} == set()
 
 
 def test_a_refusal_names_whom_to_ask(door: Door) -> None:

@@ -61,6 +61,19 @@ def test_an_error_has_its_place_its_line_and_a_hint(terminal: Terminal) -> None:
     ]
 
 
+def test_a_mapping_of_proxies_is_checked_beside_policies(terminal: Terminal) -> None:
+    """As a server would read it; the one that is shipped is good."""
+    good = ROOT / "deploy" / "gateway.toml"
+    assert terminal("check", "--gateway", good).out == "0 errors, 0 warnings in 3 files\n"
+    write("bad.toml", '[http]\nidentity = { from = "token" }\nroutes = [{ match = { path = "v1" } }]\n')
+    ended = terminal("check", "--gateway", "bad.toml")
+    assert ended.code == 1
+    assert ended.out.splitlines()[0] == (
+        "bad.toml:1:1: error[mapping_invalid]: http.routes[0].match.path: must begin with `/`"
+    )
+    assert terminal("check", "--gateway", "none.toml").code == 2
+
+
 def test_warnings_count_only_where_they_are_asked_to(terminal: Terminal) -> None:
     """They are told either way."""
     write("policies/warned.cedar", WARNED)

@@ -6,6 +6,7 @@ from typing import TypeAlias
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from msgspec import structs
 
 from sidecar.core.card_authorization import (
     SUM_MINOR_MAX,
@@ -189,3 +190,16 @@ def test_every_order_of_one_authorization() -> None:
     """Increment, partial reversal, two captures and a refund, in all 720 orders."""
     facts: tuple[Fact, ...] = (FIRST, SECOND, says(2, 1, 1_200), capture(600, "a"), capture(300, "b"), refund(100))
     assert {totals(gathered(*order)) for order in permutations(facts)} == {(300, 800, False, 2)}
+
+
+def test_within_one_second_what_left_less_is_the_newer() -> None:
+    """Networks write whole seconds, and ids of events have no order: a reversal of the same second must not be lost."""
+    created, less, over = says(1, 7, 1_000), says(1, 7, 600), says(1, 7, 600, over=True)
+    ids = iter("zyxwvu")
+    for order in permutations((created, less, over)):
+        named = [structs.replace(each, version=(1, 7, next(ids, "a"))) for each in order]
+        dossier = gathered(FIRST, *named)
+        assert dossier.standing is not None
+        assert dossier.standing.is_over
+    assert gathered(FIRST, less, created).standing == less
+    assert figures(FIRST, over, created, less)["dec_0"][0] == 0

@@ -36,7 +36,7 @@ HEAD = CANONICAL[:-1]
 
 
 def test_the_prefixes_are_those_of_the_wire_contract_and_of_what_came_later() -> None:
-    assert " ".join(PREFIXES) == "t id pol bud dec card tok wh evt acct pay grt pk"
+    assert " ".join(PREFIXES) == "t id pol bud dec card tok wh evt acct pay grt pk cprg"
 
 
 def test_an_id_is_its_prefix_and_a_ulid_of_the_millisecond() -> None:

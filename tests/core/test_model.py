@@ -1,5 +1,6 @@
 """Requests as values: their canonical bytes, and which data of a caller Cedar can take."""
 
+import hashlib
 import json
 
 import msgspec
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.model import CEDAR_ESCAPES, LONG_MAX, AuthorizeRequest, check_key, check_plain
+from sidecar.core.model import (
+    CEDAR_ESCAPES,
+    LONG_MAX,
+    AuthorizeRequest,
+    ClaimedTags,
+    ResourceRef,
+    check_key,
+    check_plain,
+)
 from sidecar.core.money import NumberText
 from tests.core.builders import purchase
 
@@ -90,3 +99,35 @@ def test_another_request_has_other_canonical_bytes(changes: dict[str, object]) -
 def test_canonical_bytes_are_sorted_json_without_spaces() -> None:
     text = purchase(context={"b": 1, "a": "Zoë"}).canonical().decode()
     assert text == json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+# --- What stands for a request ----------------------------------------------------------------------------------------
+
+WHOLE = AuthorizeRequest(
+    identity_id="agent-1",
+    action="card.authorize",
+    resource=ResourceRef("merchant", "AWS"),
+    amount_minor=4723,
+    currency="CAD",
+    merchant_category="7372",
+    quantities={"tokens": 1200},
+    attributes={"b": 1, "a": "x"},
+    context={"k": [1, True, None]},
+    card_id="card_1",
+    ttl_seconds=604_800,
+)
+
+
+def test_the_bytes_of_a_request_without_claimed_tags_are_those_of_before_there_were_any() -> None:
+    """They are hashed into records that lie in logs already."""
+    digest = hashlib.sha256(WHOLE.canonical()).hexdigest()
+    assert digest == "e611877c7edf2b74a9b379aade54db8abf55d3d384511ed8450e5f647dcc2245"
+
+
+def test_claimed_tags_are_part_of_what_stands_for_a_request() -> None:
+    """They come back out of the bytes, as a replay reads them; two requests that claim different things differ."""
+    claiming = msgspec.structs.replace(WHOLE, tags=ClaimedTags({"role": "admin"}))
+    other = msgspec.structs.replace(WHOLE, tags=ClaimedTags({}, {"role": "admin"}))
+    assert len({each.canonical() for each in (WHOLE, claiming, other)}) == 3
+    for request in (WHOLE, claiming, other):
+        assert msgspec.json.decode(request.canonical(), type=AuthorizeRequest) == request

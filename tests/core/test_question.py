@@ -1,6 +1,7 @@
 """From a request to what policies see, and every way in which a request does not fit the schema."""
 
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -11,7 +12,7 @@ from sidecar.core.directory import IdentityChain, Mode
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.forms import OURS
 from sidecar.core.instants import from_datetime
-from sidecar.core.model import AuthorizeRequest, ResourceRef
+from sidecar.core.model import AuthorizeRequest, ClaimedTags, ResourceRef
 from sidecar.core.policy import CompiledSchema, check_extension, compile_schema, entity_slice
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, Unanswerable, pose, utc_milliseconds
@@ -310,3 +311,40 @@ def test_no_entity_is_given_twice() -> None:
     """Who pays itself is one entity."""
     made = question(purchase(resource=ResourceRef("agent", "bot")), CHAIN).entities
     assert len(made) == len(CHAIN)
+
+
+# --- Tags that the caller claims --------------------------------------------------------------------------------------
+
+
+def tags_of(asked: Question) -> dict[str, object]:
+    """The tags that policies see, by entity."""
+    return {cast("Any", entity["uid"])["id"]: entity.get("tags") for entity in asked.entities}
+
+
+def test_claimed_tags_replace_stored_ones_of_the_acting_identity_for_this_request() -> None:
+    acting = identity(metadata={"team": "red", "site": "a"})
+    asked = posed(purchase(tags=ClaimedTags({"team": "blue"})), chain=(acting, TEAM, ROOT))
+    assert isinstance(asked, Question)
+    assert asked.is_claimed
+    assert tags_of(asked)["bot"] == {"team": "blue", "site": "a"}
+    assert acting.metadata == {"team": "red", "site": "a"}
+    assert not question(purchase()).is_claimed
+
+
+def test_tags_of_a_resource_are_claimed_where_it_is_an_identity() -> None:
+    other = identity("peer", metadata={"team": "red"})
+    request = purchase(resource=ResourceRef("agent", "peer"), merchant_category=None)
+    asked = posed(msgspec.structs.replace(request, tags=ClaimedTags({"a": "1"}, {"team": "blue"})), (other, ROOT))
+    assert isinstance(asked, Question)
+    assert (tags_of(asked)["bot"], tags_of(asked)["peer"]) == ({"a": "1"}, {"team": "blue"})
+
+
+def test_an_identity_that_acts_on_itself_is_one_entity() -> None:
+    """What is claimed of it in both places must agree."""
+    request = purchase(resource=ResourceRef("agent", "bot"), merchant_category=None)
+    both = msgspec.structs.replace(request, tags=ClaimedTags({"a": "1", "b": "2"}, {"b": "2", "c": "3"}))
+    asked = posed(both, CHAIN)
+    assert isinstance(asked, Question)
+    assert tags_of(asked)["bot"] == {"a": "1", "b": "2", "c": "3"}
+    with pytest.raises(ValidationFailed, match="the tag `b` of one identity is claimed with two values"):
+        posed(msgspec.structs.replace(request, tags=ClaimedTags({"b": "1"}, {"b": "2"})), CHAIN)

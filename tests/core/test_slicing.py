@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
 from sidecar.core.ids import pascal_case
-from sidecar.core.model import AuthorizeRequest, ResourceRef
+from sidecar.core.model import AuthorizeRequest, ClaimedTags, ResourceRef
 from sidecar.core.policy import compile_schema, compile_statements, entity_slice
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
@@ -212,6 +213,12 @@ CONTEXT_EXAMPLES: list[dict[str, Any]] = [
     {"friend": {"type": "Agent", "id": "ann"}},
     {"hue": {"type": "Lamp", "id": "red"}, "note": "a"},
 ]
+CLAIMS: list[ClaimedTags | msgspec.UnsetType] = [
+    *3 * [msgspec.UNSET],
+    ClaimedTags({"color": "red"}),
+    ClaimedTags({"color": "blue"}, {"color": "blue"}),
+    ClaimedTags({"size": "5"}),
+]
 OTHERS = st.sampled_from(OTHER_EXAMPLES)
 CONTEXTS = st.fixed_dictionaries(
     {},
@@ -242,6 +249,7 @@ def requests(draw: st.DrawFn) -> AuthorizeRequest:
         attributes=attributes,
         context=context,
         ttl_seconds=60,
+        tags=draw(st.sampled_from(CLAIMS)),
     )
 
 

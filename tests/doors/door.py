@@ -67,6 +67,8 @@ class Door:
         rate_limit: str | None = None,
         shadow_policies: Path | None = None,
         control_plane: tuple[str, str] | None = None,
+        public_url: str | None = None,
+        gateway: Path | None = None,
     ) -> None:
         """Open it; the clock shows noon. ``control_plane`` is the address and the token of a follower."""
         self.clock = SetClock()
@@ -81,6 +83,8 @@ class Door:
             rate_limit=None if rate_limit is None else parse_rate_limit(rate_limit, "rate_limit"),
             control_plane=None if control_plane is None else control_plane[0],
             control_plane_token=None if control_plane is None else control_plane[1],
+            public_url=public_url,
+            gateway=gateway,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)

@@ -19,6 +19,15 @@ FOLDER = ROOT / "sidecar" / "doors" / "dialects"
 MODULES = sorted(FOLDER.glob("*.py"))
 LINES_BELOW = 400
 PREFIXES = ("/ledger/", "/tledger/", "/tally/")
+PROTOCOLS = (
+    "/access/v1/",
+    "/.well-known/authzen-",
+    "/{tenant_id}/access/v1/",
+    "/card-network/",
+    "/envoy",
+    "/forward-auth",
+)
+"""Paths of protocols that are no vendor's and speak in a manner of their own as well."""
 
 NEVER = ("sidecar.state", "sidecar.replica", "sidecar.app", "sidecar.settings", "sidecar.cli", "cedarpy", "lmdb")
 """Rooms and packages that a dialect has no business in."""
@@ -110,7 +119,7 @@ def test_the_calls_of_a_dialect_are_all_below_its_path(door: Door) -> None:
         for route in door.routes()
         if isinstance(route.endpoint, Endpoint)
         for call in route.endpoint.calls.values()
-        if call.manner not in {None, NATIVE} and not route.path.startswith(PREFIXES)
+        if call.manner not in {None, NATIVE} and not route.path.startswith((*PREFIXES, *PROTOCOLS))
     ]
     assert strangers == []
 

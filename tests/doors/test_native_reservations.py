@@ -6,11 +6,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
+import msgspec
 import pytest
 
 from sidecar.core.audit import encode_hash
 from sidecar.core.errors import NotFound, Unavailable
-from sidecar.core.model import AuthorizeRequest, ResourceRef
+from sidecar.core.model import AuthorizeRequest, ClaimedTags, ResourceRef
 from sidecar.replica.control_plane import Rejected, Unreachable
 from sidecar.replica.reservations import RemoteDelegate
 from sidecar.service.delegation import NotSent
@@ -114,6 +115,15 @@ def test_what_a_follower_sends_is_decided_as_it_was_asked(plane: Plane) -> None:
     assert word.audit.seq == record["seq"]
 
 
+@pytest.mark.parametrize("tags", [ClaimedTags({"role": "admin"}), ClaimedTags({}, {"site": "a"}), ClaimedTags()])
+def test_tags_that_a_request_claims_are_asked_about_as_well(plane: Plane, tags: ClaimedTags) -> None:
+    request = msgspec.structs.replace(REQUEST, tags=tags)
+    assert driven(RemoteDelegate(plane).reserve(DECISION, request)).granted
+    record = plane.door.ok("GET", "/v1/audit?limit=50", token=plane.key)["data"][-1]
+    assert record["claimed"] == {"principal": sorted(tags.principal), "resource": sorted(tags.resource)}
+    assert record["request"] == encode_hash(sha256(request.canonical()).digest())
+
+
 def test_a_denial_comes_back_with_its_reasons(plane: Plane) -> None:
     """With all that an agent can act on."""
     plane.budget(limit=10)
@@ -197,6 +207,8 @@ def test_what_had_no_connection_was_never_sent(*, was_sent: bool) -> None:
         ({"quantities": {"Seats": 1}}, "request.quantities"),
         ({"merchant_category": "57"}, "request.merchant_category"),
         ({"action": "no spaces"}, "request.action"),
+        ({"tags": {"principal": {"role": 1}}}, "request.tags.principal[...]"),
+        ({"tags": {"context": {}}}, "request.tags.context"),
         ({"resource": {"type": "Bad", "id": "x"}}, "request.resource.type"),
         ({"resource": {"type": "merchant", "id": ""}}, "request.resource.id"),
         ({"context": {"__entity": 1}}, "request.context.__entity"),

@@ -36,6 +36,7 @@ def test_a_tenant_is_answered_with_its_root_and_its_key(door: Door) -> None:
         "time_zone": "UTC",
         "rate_limit": None,
         "external_id": None,
+        "authzen": {"subject_properties": [], "resource_properties": [], "item_context": False},
         "created_at": "2026-03-09T12:00:00Z",
     }
     assert door.ok("GET", f"/v1/tenants/{made['tenant_id']}") == made

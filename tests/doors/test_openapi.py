@@ -164,6 +164,8 @@ GRANTS, APPROVE = "POST /v1/grants", "POST /v1/grants/{grant_id}/approve"
 SHIP, FOLLOWER = "POST /v1/audit/records", ("POST /v1/tokens", 1)
 RESERVE = "POST /v1/reservations"
 LET_GO = f"{RESERVE}/{{decision_id}}/cancel"
+PROGRAMS = "/v1/treasury/card-programs"
+PROGRAM, ONE_PROGRAM = f"POST {PROGRAMS}", f"{PROGRAMS}/{{program_id}}"
 GRANTABLE = ((ACCOUNTS, 1), (PASSKEYS, 0))
 BEFORE = {
     "POST /v1/decisions/{decision_id}/refund": ((SETTLE, 0),),
@@ -182,6 +184,10 @@ BEFORE = {
     "GET /v1/grants/{grant_id}": (*GRANTABLE, (GRANTS, 0)),
     APPROVE: (*GRANTABLE, (GRANTS, 0)),
     "POST /v1/grants/{grant_id}/revoke": (*GRANTABLE, (GRANTS, 0)),
+    f"GET {PROGRAMS}": ((PROGRAM, 0),),
+    f"GET {ONE_PROGRAM}": ((PROGRAM, 0),),
+    f"DELETE {ONE_PROGRAM}": ((PROGRAM, 0),),
+    f"POST {ONE_PROGRAM}/rotate": ((PROGRAM, 0),),
     SHIP: (FOLLOWER,),
     RESERVE: (FOLLOWER,),
     LET_GO: (FOLLOWER, (RESERVE, 0)),
@@ -225,7 +231,7 @@ COUNTED = {
 """Fields that say how much happened before, or how long something took."""
 
 MASKS = (
-    (r"\b(pol|bud|dec|tok|card|wh|evt|acct|pay|grt|pk)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),
+    (r"\b(pol|bud|dec|tok|card|wh|evt|acct|pay|grt|pk|cprg)_[0-9A-HJKMNP-TV-Z]{26}\b", r"\1_"),
     (r"\b(sk_live|at_live|fw_live)_[A-Z2-7]{10}(_[0-9A-Za-z]{43}_[0-9A-Za-z]{6})?\b", r"\1_"),
     (r"\bwhsec_[A-Za-z0-9+/=]+", "whsec_"),
     (r"\bsha256:[0-9a-f]{64}\b", "sha256:"),

@@ -38,6 +38,7 @@ from sidecar.service.authorize import Answered, Authorizer
 from sidecar.service.batch import AnsweredBatch, Batch, BatchAuthorizer, Item, Semantics
 from sidecar.service.budget_changes import BudgetDraft, Metered
 from sidecar.service.budgets import Treasurer
+from sidecar.service.evaluations import Evaluator
 from sidecar.service.identities import IdentityDraft, Registry
 from sidecar.service.policies import Legislator, PolicyDraft
 from sidecar.service.settlement import Settler, Wanted
@@ -144,6 +145,7 @@ class World:
         self.legislator = Legislator(self.store, self.snapshots, self.ids, self._vet)
         self.authorizer = Authorizer(self.store, self.snapshots, self.ids)
         self.batches = BatchAuthorizer(self.store, self.authorizer)
+        self.evaluator = Evaluator(self.store, self.snapshots, self.authorizer, self.batches)
         self.settler = Settler(self.store)
         self.auditor = Auditor(self.store)
         self.runner: asyncio.Runner = asyncio.Runner() if beside is None else beside.runner

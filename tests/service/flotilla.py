@@ -183,6 +183,7 @@ class Fleet:
                 root_identity_id=tenant.root_identity_id,
                 created_at_us=tenant.created_at_us,
                 rate_limit=tenant.rate_limit,
+                authzen=tenant.authzen,
             )
             return Page(
                 origin=part.audit.origin,

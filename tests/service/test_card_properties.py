@@ -53,7 +53,7 @@ def model(facts: Sequence[Fact]) -> Sums:
         return Sums(settled, 0, int(captured > 0))
     said = [event.standing for event in events.values() if event.standing is not None]
     newest = max(said, key=lambda each: each.version, default=Standing(version=(0, 0, ""), authorized_minor=0))
-    beyond = sum(swipe.amount_minor for swipe in asked.values() if swipe.index >= newest.version[0])
+    beyond = sum(swipe.amount_minor for swipe in asked.values() if (swipe.index or 0) >= newest.version[0])
     if newest.remaining_minor is not None:
         held = newest.remaining_minor + beyond
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sidecar.core.authzen import Authzen
 from sidecar.core.budget import Budget
 from sidecar.core.directory import Identity
 from sidecar.core.errors import NotFound, PolicyInvalid, Unavailable
@@ -149,6 +150,18 @@ def test_a_revision_without_a_followed_change_is_reached_too(follower: Follower)
     assert same(follower)
     assert follower.own().name == "Renamed"
     assert follower.kinds() == ["open", "followed", "followed"]
+    assert "authzen" not in follower.bodies()[-1]
+
+
+def test_what_callers_may_claim_is_followed_and_recorded(follower: Follower) -> None:
+    follower.sync()
+    control = follower.control
+    allowed = Authzen(subject_properties=("role",), item_context=True)
+    control.run(control.tenancy.change(OPERATOR, "t_one", TenantPatch(authzen=allowed), control.now_us))
+    follower.sync()
+    assert follower.own().authzen == allowed
+    told = {"subject_properties": ["role"], "resource_properties": [], "item_context": True}
+    assert follower.bodies()[-1]["authzen"] == told
 
 
 def test_what_was_applied_survives_a_restart(follower: Follower) -> None:

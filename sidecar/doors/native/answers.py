@@ -33,6 +33,14 @@ class Page(TypedDict, Generic[T]):
     next_cursor: str | None
 
 
+class Authzen(TypedDict):
+    """The properties by which the callers of AuthZEN may change what is decided, and how much each answer says."""
+
+    subject_properties: list[str]
+    resource_properties: list[str]
+    item_context: bool
+
+
 class Tenant(TypedDict):
     """An isolated organisation. Its root identity stands for the human who is accountable for it."""
 
@@ -43,6 +51,7 @@ class Tenant(TypedDict):
     time_zone: str
     rate_limit: RateLimitText | None
     external_id: str | None
+    authzen: Authzen
     created_at: Instant
 
 

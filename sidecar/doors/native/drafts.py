@@ -5,6 +5,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from sidecar.core.authzen import Authzen, check_names
 from sidecar.core.cards import MCCS_MAX, ExternalRef, refuse_number
 from sidecar.core.currencies import places
 from sidecar.core.directory import Status
@@ -17,6 +18,7 @@ from sidecar.core.model import AuthorizeRequest, Json, ResourceRef, check_key, c
 from sidecar.core.money import Major
 from sidecar.core.rates import RateLimit, parse_rate_limit
 from sidecar.doors.native import shapes
+from sidecar.doors.native.authzen_shapes import AuthzenBody
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.query import one_of
 from sidecar.service.budget_changes import NOTIFY_AT_DEFAULT_BP, BudgetDraft, BudgetPatch
@@ -51,7 +53,20 @@ def tenant(body: shapes.TenantBody) -> TenantDraft:
 def tenant_patch(body: shapes.TenantPatchBody) -> TenantPatch:
     """Return what to change of a tenant."""
     name = None if body.name is None else check_name(body.name, "name")
-    return TenantPatch(name, _rate_limit_change(body.rate_limit))
+    return TenantPatch(name, _rate_limit_change(body.rate_limit), _authzen(body.authzen))
+
+
+def _authzen(body: AuthzenBody | msgspec.UnsetType | None) -> Authzen | None:
+    """Return the settings that are to hold, None where they stay."""
+    if isinstance(body, msgspec.UnsetType):
+        return None
+    if body is None:
+        return Authzen()
+    return Authzen(
+        subject_properties=check_names(body.subject_properties, "authzen.subject_properties"),
+        resource_properties=check_names(body.resource_properties, "authzen.resource_properties"),
+        item_context=body.item_context,
+    )
 
 
 def identity(body: shapes.IdentityBody) -> IdentityDraft:

@@ -33,6 +33,7 @@ class FollowedTenant(TypedDict):
     root_identity_id: str
     created_at_us: Microseconds
     rate_limit: dict[str, object] | None
+    authzen: dict[str, object]
 
 
 class PolicyFile(TypedDict):

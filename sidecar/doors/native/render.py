@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import Final, TypeAlias
 
+import msgspec
 import orjson
 
 from sidecar.core.access import Token
@@ -48,6 +49,7 @@ def tenant(value: Tenant) -> answers.Tenant:
         "time_zone": value.time_zone,
         "rate_limit": None if value.rate_limit is None else value.rate_limit.text,
         "external_id": value.external_id,
+        "authzen": msgspec.to_builtins(value.authzen),
         "created_at": utc_text(value.created_at_us),
     }
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from sidecar.core.authzen import NAMES_MAX
 from sidecar.core.grammar import ActionName, CardId, Currency, DecisionId, IdentityId, MerchantCategory, Name, TypeName
 from sidecar.core.limits import QUANTITIES_MAX, QUANTITY_MAX
 from sidecar.core.money import AMOUNT_MINOR_MAX
@@ -17,6 +18,8 @@ Minor = Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MINOR_MAX, description="mino
 Figures = Annotated[
     dict[TypeName, Annotated[int, msgspec.Meta(ge=0, le=QUANTITY_MAX)]], msgspec.Meta(max_length=QUANTITIES_MAX)
 ]
+
+Tags = Annotated[dict[str, str], msgspec.Meta(max_length=NAMES_MAX)]
 
 
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +31,13 @@ class AskedResourceBody(_Body, frozen=True, kw_only=True):
 
     type: TypeName
     id: Name
+
+
+class AskedTagsBody(_Body, frozen=True, kw_only=True):
+    """Tags that a request claims for its identities, with the names that the tenant allows."""
+
+    principal: Tags = {}
+    resource: Tags = {}
 
 
 class AskedBody(_Body, frozen=True, kw_only=True):
@@ -44,6 +54,7 @@ class AskedBody(_Body, frozen=True, kw_only=True):
     context: Claims = {}
     card_id: CardId | None = None
     ttl_seconds: Ttl
+    tags: AskedTagsBody | None = None
 
 
 class ReservationBody(_Body, frozen=True, kw_only=True):

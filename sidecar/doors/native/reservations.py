@@ -8,7 +8,7 @@ from sidecar.core.currencies import places
 from sidecar.core.delegation import Word
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.ids import DECISION, check_action, check_name, check_type, ulid_bytes
-from sidecar.core.model import AuthorizeRequest, ResourceRef
+from sidecar.core.model import AuthorizeRequest, ClaimedTags, ResourceRef
 from sidecar.doors.native import drafts, shapes
 from sidecar.doors.native.reservation_shapes import AskedBody, ReservationBody
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
@@ -90,4 +90,5 @@ def asked(body: AskedBody) -> AuthorizeRequest:
         context=drafts.plain(body.context, "request.context"),
         card_id=body.card_id,
         ttl_seconds=body.ttl_seconds,
+        tags=msgspec.UNSET if body.tags is None else ClaimedTags(body.tags.principal, body.tags.resource),
     )

@@ -36,6 +36,7 @@ from sidecar.core.limits import (
 )
 from sidecar.core.rules import Rules
 from sidecar.core.windows import Period
+from sidecar.doors.native.authzen_shapes import AuthzenBody
 from sidecar.service.batch import Semantics
 
 Ttl = Annotated[int, msgspec.Meta(ge=1, le=RESERVATION_TTL_SECONDS_MAX)]
@@ -86,10 +87,11 @@ class TenantBody(_Body, frozen=True, kw_only=True):
 
 
 class TenantPatchBody(_Body, frozen=True, kw_only=True):
-    """``PATCH /v1/tenants/{id}``; a limit of null is taken away."""
+    """``PATCH /v1/tenants/{id}``; a limit of null is taken away, and ``authzen`` of null allows nothing."""
 
     name: Name | None = None
     rate_limit: RateLimitText | msgspec.UnsetType | None = msgspec.UNSET
+    authzen: AuthzenBody | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class CardDefaultsBody(_Body, frozen=True, kw_only=True):

@@ -231,7 +231,7 @@ class Endpoint:
         body = None if reader is None else await reader.read_beside(raw)
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
-            _check_key(key)
+            check_key(key)
         ask = Ask(caller, now_us, path, query, body, raw, key, way.route, incoming.accept())
         incoming.parsed = perf_counter()
         if call.is_long:
@@ -240,7 +240,10 @@ class Endpoint:
 
     def _admitted(self, incoming: Incoming, manner: Manner, now_us: int) -> Caller:
         """Return who calls. Raises Unauthenticated, and RateLimited."""
-        text, token_id = manner.credentials(incoming)
+        credentials = manner.credentials(incoming)
+        if credentials is None:
+            return NOBODY
+        text, token_id = credentials
         caller = self._authenticate(text, now_us)
         if token_id is not None and token_id != caller.name:
             raise Unauthenticated("the token is missing, unknown or expired")
@@ -259,7 +262,7 @@ def _limit(incoming: Incoming, admission: Admission, manner: Manner) -> None:
         raise RateLimited(f"over the rate limit {spent}, retry in {seconds} s", retry_after_seconds=seconds)
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
     """Raise ValidationFailed for a text that cannot be an idempotency key."""
     if not (0 < len(key) <= IDEMPOTENCY_KEY_LENGTH_MAX and key.isprintable()):
         message = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_LENGTH_MAX} printable characters"

@@ -77,7 +77,7 @@ class Incoming:
     headers of every answer to it.
     """
 
-    __slots__ = ("_all", "_doubled", "_headers", "_query", "arrived", "limits", "method", "now_us", "parsed", "path")
+    __slots__ = ("_all", "_doubled", "_headers", "_scope", "arrived", "limits", "method", "now_us", "parsed", "path")
 
     def __init__(self, scope: Scope) -> None:
         """Read the headers of ``scope``; nothing is judged yet."""
@@ -87,7 +87,7 @@ class Incoming:
         self.limits: tuple[Header, ...] = ()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
-        self._query: bytes = scope.get("query_string", b"")
+        self._scope = scope
         headers = scope["headers"]
         self._all: Iterable[tuple[bytes, bytes]] = headers
         self._headers: dict[bytes, bytes] = dict(headers)
@@ -111,7 +111,13 @@ class Incoming:
 
     def raw_query(self) -> bytes:
         """Return the query as it was written."""
-        return self._query
+        query: bytes = self._scope.get("query_string", b"")
+        return query
+
+    def raw_path(self) -> bytes:
+        """Return the path as it was written, nothing of it decoded; nothing where the server does not tell."""
+        path: bytes | None = self._scope.get("raw_path")
+        return path or b""
 
     def request_id(self) -> str | None:
         """Return the caller's request id when it is one that can stand in a log."""
@@ -133,11 +139,12 @@ class Incoming:
 
     def query(self) -> dict[str, str]:
         """Return the query's fields. Raises ValidationFailed for one that is given twice or cannot be read."""
-        if not self._query:
+        query = self.raw_query()
+        if not query:
             return {}
         try:
             pairs = parse_qsl(
-                self._query.decode("ascii"),
+                query.decode("ascii"),
                 keep_blank_values=True,
                 strict_parsing=True,
                 errors="strict",

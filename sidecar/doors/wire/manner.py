@@ -30,11 +30,12 @@ ErrorAnswer: TypeAlias = Callable[[SidecarError, str, tuple[str, ...]], Answer]
 class Manner(msgspec.Struct, frozen=True, kw_only=True):
     """The manner of one door.
 
-    ``credentials`` raises Unauthenticated where a request has none. ``limit`` holds for each token at this door, beside
-    those that hold everywhere. Without ``requires_json`` a body is read as JSON whatever it is declared as.
+    ``credentials`` raises Unauthenticated where a request has none, and returns None for one that needs none. ``limit``
+    holds for each token at this door, beside those that hold everywhere. Without ``requires_json`` a body is read as
+    JSON whatever it is declared as.
     """
 
-    credentials: Callable[[Incoming], Credentials]
+    credentials: Callable[[Incoming], Credentials | None]
     error_answer: ErrorAnswer
     limit_headers: Callable[[Admission], tuple[Header, ...]]
     limit: DoorLimit | None = None

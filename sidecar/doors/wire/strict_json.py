@@ -71,9 +71,9 @@ def _keys_differ(body: bytes) -> bool:
     return len(set(keys)) == len(keys)
 
 
-def decode(body: bytes) -> object:
+def decode(body: bytes, depth_max: int = JSON_DEPTH_MAX) -> object:
     """Return the value in ``body``. Raises InvalidJson, saying what is wrong and where."""
-    _check_depth(body)
+    _check_depth(body, depth_max)
     try:
         text = body.decode()
         value: object = _decoder.decode(text)
@@ -113,16 +113,16 @@ def _number(value: object) -> orjson.Fragment:
     raise TypeError
 
 
-def _check_depth(body: bytes) -> None:
-    if body.count(b"{") + body.count(b"[") <= JSON_DEPTH_MAX:
+def _check_depth(body: bytes, depth_max: int) -> None:
+    if body.count(b"{") + body.count(b"[") <= depth_max:
         return
     depth = 0
     for match in _STRUCTURE.finditer(body):
         token = match[0]
         if token[0] in _OPENING:
             depth += 1
-            if depth > JSON_DEPTH_MAX:
-                raise InvalidJson(f"nested deeper than {JSON_DEPTH_MAX} levels at byte {match.start()}")
+            if depth > depth_max:
+                raise InvalidJson(f"nested deeper than {depth_max} levels at byte {match.start()}")
         elif token in {b"]", b"}"}:
             depth -= 1
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from sidecar.doors.native.examples import (
+    card_programs,
     decisions,
     followers,
     grants,
@@ -26,6 +27,7 @@ EXAMPLES: Final[Mapping[str, tuple[Example, ...]]] = MappingProxyType(
     {
         **resources.EXAMPLES,
         **treasury.EXAMPLES,
+        **card_programs.EXAMPLES,
         **payments.EXAMPLES,
         **decisions.EXAMPLES,
         **grants.EXAMPLES,

@@ -15,6 +15,7 @@ _TENANT: Final = {
     "time_zone": "America/Toronto",
     "rate_limit": None,
     "external_id": None,
+    "authzen": {"subject_properties": [], "resource_properties": [], "item_context": False},
     "created_at": AT,
 }
 _IDENTITY: Final = {

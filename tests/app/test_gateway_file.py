@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.app.foreign_doors import GATEWAY_BYTES_MAX, read_gateway
+from sidecar.app.gateway_file import GATEWAY_BYTES_MAX, http_mapping, read_gateway
 from sidecar.core.errors import ConfigurationInvalid
 
 
@@ -38,3 +38,8 @@ def test_what_is_no_mapping_is_refused_and_named(tmp_path: Path, text: bytes, wh
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationInvalid, match=r"gateway\.toml: cannot be read"):
         read_gateway(tmp_path / "gateway.toml")
+
+
+def test_a_mistake_in_what_proxies_ask_is_named_with_its_file_and_place() -> None:
+    with pytest.raises(ConfigurationInvalid, match=r"^gateway\.toml: http\.identity: "):
+        http_mapping(Path("gateway.toml"), {"routes": []})

@@ -1,0 +1,1 @@
+"""The door of the OpenID AuthZEN Authorization API 1.0."""
