@@ -5,7 +5,8 @@ import pytest
 from sidecar.core.errors import Conflict, IdempotencyConflict, NotFound, ValidationFailed
 from sidecar.core.limits import BUDGETS_PER_CHAIN_MAX, RESERVATION_TTL_SECONDS_MAX
 from sidecar.core.snapshot import PolicyFiles, SourceFile
-from tests.service.builders import DAY, HOUR, OPERATOR, World, codes, limit, shipped_files
+from sidecar.doors.native.render import reservation_of
+from tests.service.builders import DAY, HOUR, OPERATOR, World, codes, limit, payment, shipped_files
 from tests.service.histories import chronicle, prove
 from tests.service.mailroom import Mailroom
 from tests.service.terminal import PROGRAM, Terminal, capture, refund, standing
@@ -438,3 +439,13 @@ def test_a_webhook_is_told_what_a_capture_overdrew(terminal: Terminal, world: Wo
     terminal.tells(capture(1_500))
     terminal.tells(capture(100, "b"))
     assert [data["decision_id"] for _, data in mail.told(hook)] == [terminal.opened()] * 2
+
+
+def test_a_decision_shows_whose_its_hold_is(terminal: Terminal, world: World) -> None:
+    """A caller sees which authorization it belongs to, and of a hold of its own nothing."""
+    found = world.settler.find(OPERATOR, "t_one", terminal.asks(1_000)).reservation
+    assert found is not None
+    assert reservation_of(found)["card_authorization"] == {"network": "stripe", "id": "iauth_1"}
+    own = world.settler.find(OPERATOR, "t_one", world.decide(payment("1")).decision_id or "").reservation
+    assert own is not None
+    assert "card_authorization" not in reservation_of(own)
