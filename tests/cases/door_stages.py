@@ -24,9 +24,10 @@ from tests.process.server import Answer
 TTL_SECONDS = 604_800
 """How long a hold is that no protocol can ask for otherwise."""
 
-STRIPE_SECRET = "whsec_corpusOfStoriesThirtyTwoCharacters"
-LITHIC_SECRET = "whsec_" + base64.b64encode(b"corpus of stories, thirty two by").decode()
-NETWORKS = {"stripe": STRIPE_SECRET, "lithic": LITHIC_SECRET}
+
+def secret_of(tenant_id: str) -> str:
+    """Return the secret of a story's card program: no two of a network may be alike."""
+    return "whsec_" + base64.b64encode(hashlib.sha256(tenant_id.encode()).digest()).decode()
 
 
 class Caller(Protocol):
@@ -99,15 +100,15 @@ class DoorStage(WireStage):
         self._cards: dict[str, str] = {}
 
     def open(self, tenant_id: str, time_zone: str) -> None:
-        """Make the tenant, with a program of each card network."""
+        """Make the tenant, with a program of the card network where the door is one's."""
         super().open(tenant_id, time_zone)
         self._asked, self._cards = 0, {}
         made = self._send("POST", "/v1/tokens", {"name": "door", "kind": "tenant"})
         self._key = str(made["token"])
-        for network, secret in NETWORKS.items():
-            body = {"network": network, "name": network, "secret": secret}
-            program = self._send("POST", "/v1/treasury/card-programs", body)
-            self._cards[network] = str(program["program_id"])
+        network = getattr(self._door, "network", None)
+        if network is not None:
+            body = {"network": network, "name": network, "secret": secret_of(tenant_id)}
+            self._cards[network] = str(self._send("POST", "/v1/treasury/card-programs", body)["program_id"])
 
     def add_card(self, card: Plastic) -> str:
         """Make a card that each network could know."""
@@ -235,8 +236,8 @@ class Mcp:
     """A gateway of MCP: each question is a tool, whose arguments have the money."""
 
     def says(self, question: Question) -> bool:
-        """Whether it can be said: a tool spends with no card."""
-        return is_plain(question) and question.card is None
+        """Whether it can be said: a tool spends with no card, and each question is a tool of its own."""
+        return is_plain(question) and question.card is None and question.key is None
 
     def ask(self, asking: Asking) -> Asked:
         """Ask before the tool is called."""
@@ -246,7 +247,7 @@ class Mcp:
             arguments["amount"] = str(question.resource.amount)
         params = {"name": asking.name, "arguments": arguments}
         body = {"method": "tools/call", "params": params, "identity_id": question.identity}
-        answer = asking.caller.call("POST", "/mcp/authorize", body, token=asking.key, key=question.key)
+        answer = asking.caller.call("POST", "/mcp/authorize", body, token=asking.key)
         assert answer.status == 200, answer
         return Asked(answer.document["decision_id"], answer.document["allowed"])
 
@@ -283,9 +284,10 @@ class Stripe:
         event |= {"created": asking.now_us // 1_000_000, "api_version": "2026-06-24", "data": {"object": authorization}}
         body = json.dumps(event).encode()
         stamp = asking.now_us // 1_000_000
-        digest = hmac.new(STRIPE_SECRET.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+        secret = secret_of(asking.tenant_id)
+        digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
         header = f"t={stamp},v1={digest}"
-        stripe.WebhookSignature.verify_header(body.decode(), header, STRIPE_SECRET, None)
+        stripe.WebhookSignature.verify_header(body.decode(), header, secret, None)
         path = f"/card-network/stripe/{asking.key}"
         answer = asking.caller.call("POST", path, body, token=None, headers=(("Stripe-Signature", header),))
         assert answer.status == 200, answer
@@ -313,7 +315,7 @@ class Lithic(Stripe):
         }
         body = json.dumps(event).encode()
         stamp = datetime.fromtimestamp(asking.now_us // 1_000_000, UTC)
-        signature = Webhook(LITHIC_SECRET).sign(f"msg_{asking.name}", stamp, body.decode())
+        signature = Webhook(secret_of(asking.tenant_id)).sign(f"msg_{asking.name}", stamp, body.decode())
         headers = (
             ("webhook-id", f"msg_{asking.name}"),
             ("webhook-timestamp", str(int(stamp.timestamp()))),
