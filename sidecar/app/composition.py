@@ -2,16 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
-from types import MappingProxyType
-from typing import Final
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from sidecar.app.dialects import dialect_calls
 from sidecar.app.duty import Chores, Duty
@@ -21,9 +15,10 @@ from sidecar.app.follower import FilesFollowed, Follower, authenticating, calls_
 from sidecar.app.foreign_doors import MANNERS, foreign_calls
 from sidecar.app.metrics import Metrics, Share
 from sidecar.app.reloading import Reloader
+from sidecar.app.routing import application
 from sidecar.app.sources import AscendingIds, random_bytes, retry_jitter_bp
 from sidecar.app.watching import Watcher
-from sidecar.core.errors import ConfigurationInvalid, NotFound, SidecarError, StoreUnusable
+from sidecar.core.errors import ConfigurationInvalid, SidecarError, StoreUnusable
 from sidecar.core.snapshot import SourceFile
 from sidecar.core.staleness import Instant
 from sidecar.doors.native.accounts import AccountCalls
@@ -51,10 +46,8 @@ from sidecar.doors.webhooks.addresses import anywhere, public_only
 from sidecar.doors.webhooks.courier import Courier
 from sidecar.doors.webhooks.sender import local_sender, public_sender
 from sidecar.doors.wire.application import Application
-from sidecar.doors.wire.context import OTHER, Context, Served
-from sidecar.doors.wire.endpoint import Call, Endpoint
-from sidecar.doors.wire.http import Incoming
-from sidecar.doors.wire.manner import NATIVE, Manner
+from sidecar.doors.wire.context import Context
+from sidecar.doors.wire.endpoint import Call
 from sidecar.replica.vetting import FeedVetting, ProcessVetting
 from sidecar.replica.watched import WatchedFolders
 from sidecar.service.accounts import Bank
@@ -99,8 +92,6 @@ from sidecar.state.figures import Figures, measure
 from sidecar.state.headroom import Headroom
 from sidecar.state.rates import RateCounts
 from sidecar.state.store import LmdbStore
-
-NO_MANNERS: Final[Mapping[str, Manner]] = MappingProxyType({})
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -275,30 +266,3 @@ def _watcher(settings: Settings, store: LmdbStore, reloader: Load, duty: Duty) -
 def _schemas(store: LmdbStore, snapshots: Snapshots) -> tuple[SourceFile, ...]:
     with store.read() as txn:
         return snapshots.files(txn).files.schemas
-
-
-def application(context: Context, calls: Iterable[Call], manners: Mapping[str, Manner] = NO_MANNERS) -> Application:
-    """Return the ASGI application that serves ``calls``, those of one path behind one route.
-
-    At and below each path of ``manners`` an unknown path is answered in that manner, elsewhere in the native one.
-    """
-    by_path: dict[str, dict[str, Call]] = {}
-    for call in calls:
-        for path in (call.path, *call.aliases):
-            by_path.setdefault(path, {})[call.method] = call
-    endpoints = {path: Endpoint(context, methods) for path, methods in by_path.items()}
-
-    async def unknown_path(request: Request, _error: Exception) -> Response:
-        error = NotFound("no such path")
-        request_id = Incoming(request.scope).request_id() or context.new_request_id(context.clock())
-        asked = f"{request.scope['path']}/"
-        manner = next((each for path, each in manners.items() if asked.startswith(f"{path}/")), NATIVE)
-        answer = manner.error_answer(error, request_id, ())
-        context.count(Served(OTHER, OTHER, answer.status))
-        headers = {"x-request-id": request_id, **dict(answer.headers)}
-        return Response(answer.body, answer.status, headers, answer.content_type)
-
-    routes = [Route(path, endpoint) for path, endpoint in endpoints.items()]
-    framework = Starlette(routes=routes, exception_handlers={404: unknown_path})
-    framework.router.redirect_slashes = False
-    return Application(framework, endpoints)
