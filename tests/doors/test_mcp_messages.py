@@ -14,6 +14,7 @@ from sidecar.doors.mcp.messages import (
     Refusal,
     ToolList,
     key_of,
+    one_line,
     read_client,
     read_server,
 )
@@ -101,6 +102,29 @@ def test_a_line_that_could_be_read_otherwise_is_refused(line: str, code: int, re
     assert answer["jsonrpc"] == "2.0"
     assert (answer["id"], answer["error"]["code"]) == (request_id, code)
     assert answer["error"]["message"]
+
+
+@pytest.mark.parametrize("method", ["tools/call\\u0000", "tools/call\\u200b", "\uff54ools/call", "tools/call\\u2028"])
+def test_a_method_has_plain_characters(method: str) -> None:
+    """A server that ends a text at a zero byte, or takes like for like, would find a call in it."""
+    with pytest.raises(Refusal, match="plain letters"):
+        read_client(f'{{"id":1,"method":"{method}","params":{{"name":"x"}}}}'.encode())
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85"])
+def test_a_line_has_one_end_for_every_reader(end: str) -> None:
+    """A call in a text of another message stays a text, also where lines are cut as Unicode does."""
+    call = json.dumps(CALL)[1:-1]
+    line = f'{{"id":1,"method":"ping","params":{{"x":"{end}{call}{end}"}}}}'
+    assert len(line.splitlines()) == 3
+    assert read_client(line.encode()) is not None
+    passed = one_line(line.encode()).decode()
+    assert passed.splitlines() == [passed.removesuffix("\n")]
+    assert json.loads(passed) == json.loads(line)
+
+
+def test_a_line_without_such_characters_stays_as_it_was() -> None:
+    assert one_line(f"{CALL}\r\n".encode()) == f"{CALL}\r\n".encode()
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:

@@ -34,6 +34,9 @@ WHOLE_MAX: Final = 2**53 - 1
 ID_LENGTH_MAX: Final = 256
 """Of an id that is a text; it is kept while its request is under way."""
 
+LINE_ENDS: Final = tuple((end.encode(), f"\\u{ord(end):04x}".encode()) for end in "\u0085\u2028\u2029")
+"""What ends a line for some readers and stands in a text of JSON, and how it is escaped."""
+
 _ASKED: Final = frozenset({TOOLS_CALL, TOOLS_LIST})
 _FIELDS: Final = ("jsonrpc", "id", "method", "params", "result", "error")
 
@@ -91,6 +94,17 @@ def read_client(line: bytes) -> FromClient | None:
     return FromClient("other")
 
 
+def one_line(line: bytes) -> bytes:
+    """Return a line that ``read_client`` took, with one end for every reader of lines.
+
+    Unicode has line ends that JSON takes for characters of a text (Python's ``splitlines`` goes by them): a message in
+    a text would be a line of its own there. They are escaped, which changes nothing of what the text says.
+    """
+    for end, escaped in LINE_ENDS:
+        line = line.replace(end, escaped)
+    return line if line.endswith(b"\n") else line + b"\n"
+
+
 def _document(body: bytes) -> dict[str, object]:
     """Return the only message that a line can be read as. Raises Refusal."""
     if b"\r" in body:
@@ -116,6 +130,8 @@ def _asked(document: dict[str, object], body: bytes) -> FromClient:
     method = document["method"]
     if not isinstance(method, str):
         raise Refusal(INVALID_REQUEST, "a method is a text")
+    if not (method.isascii() and method.isprintable()):
+        raise Refusal(INVALID_REQUEST, "a method has plain letters, digits and signs only")
     if method not in _ASKED and method.strip().casefold() in _ASKED:
         raise Refusal(INVALID_REQUEST, "the method can be read as one of another spelling")
     if "id" not in document:

@@ -25,6 +25,7 @@ from sidecar.doors.mcp.messages import (
     denial_line,
     error_line,
     key_of,
+    one_line,
     read_client,
     read_server,
 )
@@ -81,7 +82,7 @@ class Relay:
         try:
             message = read_client(line)
             if message is not None:
-                await self._take(message, line)
+                await self._take(message, one_line(line))
         except Refusal as refusal:
             self._tell(f"a line of the client is not passed on: {refusal}")
             await self._to_client(refusal.answer)
