@@ -140,6 +140,13 @@ def test_raw_headers_come_as_they_were_sent() -> None:
     assert stub.head.header(b":path") is None
 
 
+def test_a_comma_in_a_raw_header_is_its_own() -> None:
+    """Envoy joined nothing: a value such as that of `User-Agent` has commas by itself."""
+    stub = Stub()
+    stub.check(raw(asked(), ("x-agent", b"KHTML, like Gecko")))
+    assert stub.head.every(b"x-agent") == [b"KHTML, like Gecko"]
+
+
 def test_a_raw_header_may_come_as_text() -> None:
     stub, request = Stub(), asked()
     request.attributes.request.http.header_map.headers.add(key="x-agent", value="id_1")

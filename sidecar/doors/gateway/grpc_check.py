@@ -99,10 +99,11 @@ class CheckDoor:
         own, single = self._terms.credential_header, self._terms.single
         headers = [(b"host", checked.host.encode())]
         kept = {"host", own}  # from clients: Envoy tells the host by itself, and itself by its metadata
-        for name, value in checked.headers:
+        for name, value in checked.joined:
             if name not in kept:
                 written = name.encode()
                 headers += [(written, each) for each in (value.split(b",") if written in single else (value,))]
+        headers += [(name.encode(), value) for name, value in checked.raw if name not in kept]
         for key, text in metadata:
             if key == own:
                 headers.append((key.encode(), text if isinstance(text, bytes) else text.encode()))

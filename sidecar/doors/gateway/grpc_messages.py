@@ -30,13 +30,16 @@ _REPLACING: Final = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 class Checked(msgspec.Struct, frozen=True):
     """The HTTP request that a proxy asks about: ``target`` is its path with its query, as the client wrote it.
 
-    The names of ``headers`` are in lower case, those that HTTP/2 begins with a colon are left out.
+    ``joined`` are headers of which Envoy may have made one of several, with commas between them; ``raw`` are as the
+    client sent them, each as often as it came (``encode_raw_headers``). Their names are in lower case, those that
+    HTTP/2 begins with a colon are left out.
     """
 
     method: str
     host: str
     target: str
-    headers: tuple[tuple[str, bytes], ...]
+    joined: tuple[tuple[str, bytes], ...]
+    raw: tuple[tuple[str, bytes], ...]
 
 
 def read(message: bytes) -> Checked:
@@ -51,17 +54,13 @@ def read(message: bytes) -> Checked:
         raise ValidationFailed("the message tells of no HTTP request: `attributes.request.http` is not set")
     if not http.path.startswith("/"):
         raise ValidationFailed("the request has no path that begins with `/`")
-    return Checked(http.method, http.host, http.path, tuple(_headers(http)))
+    joined = ((name, value.encode()) for name, value in http.headers.items())
+    raw = ((each.key, each.raw_value or each.value.encode()) for each in http.header_map.headers)
+    return Checked(http.method, http.host, http.path, _of_client(joined), _of_client(raw))
 
 
-def _headers(http: Any) -> Iterable[tuple[str, bytes]]:  # noqa: ANN401 -- a generated class without a type
-    """Yield the headers, each as often as it came where Envoy tells (``encode_raw_headers``)."""
-    for name, value in http.headers.items():
-        if not name.startswith(":"):
-            yield name.lower(), value.encode()
-    for each in http.header_map.headers:
-        if not each.key.startswith(":"):
-            yield each.key.lower(), each.raw_value or each.value.encode()
+def _of_client(headers: Iterable[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple([(name.lower(), value) for name, value in headers if not name.startswith(":")])
 
 
 def permit(headers: Headers, removed: Iterable[str], marks: Mapping[str, str]) -> bytes:
