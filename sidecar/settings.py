@@ -28,7 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ``control_plane`` is the address of the server that is followed, with a token of kind ``follower``, and
     ``max_staleness`` how old its data may be; ``changes_kept`` is how many changes of a tenant followers can ask for.
     ``public_url`` is the address that clients outside of a proxy know, None where that is the one they connect to.
-    ``gateway`` is the mapping file of proxies and MCP gateways, ``ext_authz_grpc`` where Envoy asks over gRPC.
+    ``gateway`` is the mapping file of proxies and MCP gateways, ``gateway_text`` what was in it at the start, so that a
+    worker that is started again has no other; ``ext_authz_grpc`` is where Envoy asks over gRPC.
     ``webhooks_allow_private`` lets tenants have any HTTP address called, for local development.
     """
 
@@ -55,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_staleness: StalenessLimits = DEFAULT_LIMITS
     changes_kept: int = 100_000
     gateway: Path | None = None
+    gateway_text: str | None = None
     public_url: str | None = None
     ext_authz_grpc: str | None = None
 

@@ -37,6 +37,6 @@ def envoy_grpc(settings: Settings, context: Context, calls: Iterable[Call]) -> L
     except ImportError as error:
         raise ConfigurationInvalid(f"the packages of the extra `grpc` cannot be loaded: {error}") from error
     call = next(call for call in calls if call.path.startswith(f"{PREFIX}/"))
-    mapping = http_mapping(settings.gateway, read_gateway(settings.gateway)["http"])
+    mapping = http_mapping(settings.gateway, read_gateway(settings.gateway, settings.gateway_text)["http"])
     door = CheckDoor(context, call, PREFIX, terms_of(mapping))
     return CheckServer(door.check, settings.ext_authz_grpc, shared=settings.workers > 1)

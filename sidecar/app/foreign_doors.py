@@ -59,7 +59,7 @@ def foreign_calls(
     observer: Observer | None = None,
 ) -> tuple[Call, ...]:
     """Return the calls of all foreign doors. Raises ConfigurationInvalid for a mapping file that is none."""
-    tables = read_gateway(settings.gateway)
+    tables = read_gateway(settings.gateway, settings.gateway_text)
     evaluator, searcher = Evaluator(store, snapshots, authorizer, batch), Searcher(store, snapshots, authorizer)
     return (
         *_authzen_calls(settings, evaluator, searcher),

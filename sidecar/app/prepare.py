@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from sidecar.app.gateway_file import check_gateway
 from sidecar.app.loading import checked, load, strangers, try_out, untested
 from sidecar.app.locks import LOCK_POLL_SECONDS, RELOAD_LOCK, SERVER_LOCK, try_lock
 from sidecar.app.shadowing import load_shadow, require_shadow
@@ -50,10 +51,13 @@ def lock_data_dir(data_dir: Path) -> int:
 
 
 def prepare(settings: Settings) -> Settings:
-    """Make the data directory ready and return the settings with the operator's token filled in.
+    """Make the data directory ready and return the settings with the operator's token and the mapping filled in.
 
-    Raises ConfigurationInvalid for settings or policy files that cannot be served, StoreUnusable for a broken store.
+    Raises ConfigurationInvalid for settings, policy files or a mapping file that cannot be served, StoreUnusable for a
+    broken store.
     """
+    if settings.gateway is not None:
+        settings = msgspec.structs.replace(settings, gateway_text=check_gateway(settings.gateway))
     with lock_reload(settings.data_dir):
         if settings.control_plane is None:
             _load(settings)

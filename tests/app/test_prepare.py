@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from sidecar.app import prepare as module
+from sidecar.app.gateway_file import read_gateway
 from sidecar.app.loading import Trial
 from sidecar.app.locks import RELOAD_LOCK, try_lock
 from sidecar.app.prepare import prepare
@@ -23,6 +24,7 @@ from tests.process.server import ROOT
 from tests.service.builders import World, shipped_files
 from tests.state.builders import reading, writing
 
+MAPPING = '[mcp]\nunlisted = "ask"\n'
 MORE = '@id("more") forbid (principal, action, resource) when { false };'
 
 
@@ -185,3 +187,18 @@ def test_a_token_that_crosses_a_network_in_clear_is_warned_of(
     with capture_logs() as logs:
         prepare(following(settings, url))
     assert ("control_plane_not_encrypted" in [entry["event"] for entry in logs]) == warns
+
+
+def test_a_mapping_file_is_read_once_and_checked_before_anything_is_made(settings: Settings, tmp_path: Path) -> None:
+    """A worker that is started again must not have another mapping than those beside it."""
+    gateway = tmp_path / "gateway.toml"
+    mapped = msgspec.structs.replace(settings, gateway=gateway)
+    gateway.write_text("[http]\nroutes = 1\n")
+    with pytest.raises(ConfigurationInvalid, match=r"gateway\.toml: http"):
+        prepare(mapped)
+    assert not settings.store.exists()
+    gateway.write_text(MAPPING)
+    ready = prepare(mapped)
+    gateway.write_text("[http]\nroutes = 1\n")
+    assert read_gateway(ready.gateway, ready.gateway_text) == {"http": {}, "mcp": {"unlisted": "ask"}}
+    assert prepare(settings).gateway_text is None

@@ -454,6 +454,15 @@ def test_what_is_no_request_passes_both_ways() -> None:
     assert session.client == [{"jsonrpc": "2.0", "id": 1, "method": "roots/list"}]
 
 
+def test_the_last_line_of_a_client_may_have_no_end() -> None:
+    """It gets one, or a call that is permitted later would stand in the same line."""
+
+    async def scene(session: Session) -> None:
+        await session.relay.from_client(b'{"jsonrpc":"2.0","id":1,"method":"ping"}')
+
+    assert play(Judge(), scene).server == [b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n']
+
+
 def test_a_line_that_is_refused_is_answered_and_told() -> None:
     """The server never sees it."""
 
