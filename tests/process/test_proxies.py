@@ -143,6 +143,22 @@ def test_a_websocket_is_judged_when_it_is_opened(proxy: Proxy, site: Site) -> No
     assert len(proxy.upstream.reached) == before
 
 
+@pytest.mark.parametrize("protocol", ["h2c", "H2C", "websocket, h2c", "other"])
+def test_no_connection_is_opened_whose_requests_nobody_judges(proxy: Proxy, site: Site, protocol: str) -> None:
+    """Over HTTP/2 behind an upgrade, a client that may read one page could ask the upstream for everything."""
+    before = len(proxy.upstream.reached)
+    opening = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", protocol), ("HTTP2-Settings", "AAMAAABkAAQAAP__")]
+    proxy.call("GET", "/pages/socket", site.token, opening)
+    assert not any("upgrade" in reached.headers for reached in proxy.upstream.reached[before:])
+
+
+def test_a_decision_that_a_client_makes_up_does_not_reach_the_upstream(proxy: Proxy) -> None:
+    """Nor one that is spelt as some upstreams read it: to them an underscore is a hyphen."""
+    names = ("X-Decision-Id", "X_Decision_Id", "X-Decision_Id", "x_decision-id")
+    assert proxy.call("GET", "/healthz", headers=[(name, "dec_made_up") for name in names]).status == 200
+    assert "dec_made_up" not in proxy.upstream.reached[-1].headers.values()
+
+
 TRICKS: list[tuple[str, list[tuple[str, str | bytes]]]] = [
     ("/tools/shell", [("X-Original-URI", "/healthz"), ("X-Original-Method", "GET")]),
     ("/tools/shell", [("X-Forwarded-Uri", "/healthz"), ("X-Forwarded-Method", "GET")]),
