@@ -159,6 +159,13 @@ def test_a_decision_that_a_client_makes_up_does_not_reach_the_upstream(proxy: Pr
     assert "dec_made_up" not in proxy.upstream.reached[-1].headers.values()
 
 
+def test_a_client_cannot_have_the_decision_taken_away(proxy: Proxy, site: Site) -> None:
+    """Headers that `Connection` names are for one hop only; that of the decision is none of the client's."""
+    nominating = [("Connection", "close, X-Decision-Id")]
+    assert proxy.call("POST", "/tools/search", site.token, nominating).status == 200
+    assert proxy.upstream.reached[-1].headers["x-decision-id"].startswith("dec_")
+
+
 TRICKS: list[tuple[str, list[tuple[str, str | bytes]]]] = [
     ("/tools/shell", [("X-Original-URI", "/healthz"), ("X-Original-Method", "GET")]),
     ("/tools/shell", [("X-Forwarded-Uri", "/healthz"), ("X-Forwarded-Method", "GET")]),
