@@ -15,7 +15,7 @@ from sidecar.core.directory import Identity, walk
 from sidecar.core.directory import Tenant as Organisation
 from sidecar.core.ids import pascal_case
 from sidecar.core.money import Major
-from sidecar.core.policy import read_statements
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import PolicyRecord
 from sidecar.core.windows import Period

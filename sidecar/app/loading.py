@@ -21,7 +21,8 @@ import msgspec
 from sidecar.core.directory import Tenant
 from sidecar.core.errors import ConfigurationInvalid, PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CompiledSchema, compile_schema, read_statements
+from sidecar.core.policy import CompiledSchema, compile_schema
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_files import check_files, check_records, may_take_id_of_api, stamp
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile, compile_files, compile_tenant

@@ -1,9 +1,10 @@
-"""The policy engine: compiles Cedar schemas and policies, and asks Cedar for a ruling. Nothing else imports cedarpy.
+"""The policy engine: compiles Cedar schemas, parses policies, asks Cedar for a ruling. Nothing else imports cedarpy.
 
 Invariants: no text reaches Cedar's parser before ``sidecar.core.policy_text`` has checked it; a ruling is ``allow``
 only when Cedar allows, a policy says so, and none failed, because Cedar skips a ``forbid`` that fails (DESIGN rule 1).
-Policies are known by their own ids everywhere outside: what Cedar calls them, ``policy7``, is translated here. Which
-policies and entities are asked together is for ``sidecar.core.policy_set`` and ``sidecar.core.slicing``.
+Policies are known by their own ids everywhere outside: what Cedar calls them, ``policy7``, is translated here. What
+a file of policies has to be is for ``sidecar.core.policy_compilation``, which policies and entities are asked together
+for ``sidecar.core.policy_set`` and ``sidecar.core.slicing``.
 """
 
 import hashlib
@@ -22,10 +23,8 @@ from sidecar.core import policy_text, policy_tree, schema
 from sidecar.core.errors import PolicyInvalid, Unavailable, ValidationFailed
 from sidecar.core.forms import Forms
 from sidecar.core.literals import entity
-from sidecar.core.policy_ids import plain_ids
 from sidecar.core.policy_scope import EntityUid
-from sidecar.core.policy_text import Statement, refusal
-from sidecar.core.policy_unit import PolicyUnit, unit_of
+from sidecar.core.policy_text import refusal
 from sidecar.core.ruling import CedarRequest, PolicyFault, Ruling
 from sidecar.core.schema import EXTENSION_FUNCTIONS, ExtensionName, SchemaModel
 
@@ -149,66 +148,6 @@ def _schema_refusal(message: str, files: Sequence[tuple[str, str]], offset: int)
     return refusal(message, "schema", (1, 1))
 
 
-def compile_statements(text: str, file: str, compiled: CompiledSchema, *, shared: bool) -> tuple[PolicyUnit, ...]:
-    """Return the policies and templates of one file, or of one policy made by the API, in their order.
-
-    ``shared`` ones hold for every tenant, so they may not read attributes of an entity that they name: it exists in
-    one tenant at most, and everybody else would be denied. Raises PolicyInvalid, naming the place, for what is over a
-    limit, does not parse, or does not fit the schema in strict mode.
-    """
-    statements = policy_text.split(text, file)
-    trees = _parse(statements, file)
-    _validate(statements, file, compiled)
-    return _units(statements, trees, file, shared=shared)
-
-
-def read_statements(text: str, file: str, *, shared: bool) -> tuple[PolicyUnit, ...]:
-    """Return what ``compile_statements`` does for a text that has passed it, at half the cost."""
-    statements = policy_text.split(text, file)
-    return _units(statements, _parse(statements, file), file, shared=shared)
-
-
-def check_statements(text: str, file: str, compiled: CompiledSchema) -> tuple[str, ...]:
-    """Return the ids of the policies of one tenant's file, in their order, at a third of the cost of compiling them.
-
-    Raises PolicyInvalid for what ``compile_statements`` refuses.
-    """
-    statements = policy_text.split(text, file)
-    ids = plain_ids(statements, file)
-    if ids is None or cedarpy.validate_policies(_joined(statements), compiled.handle).errors:
-        return tuple(unit.id for unit in compile_statements(text, file, compiled, shared=False))
-    return ids
-
-
-def named_statements(text: str, file: str) -> tuple[str, ...]:
-    """Return the ids of the policies of a file that has passed, in their order."""
-    ids = plain_ids(policy_text.split(text, file), file)
-    return tuple(unit.id for unit in read_statements(text, file, shared=False)) if ids is None else ids
-
-
-def parse_statements(text: str, file: str) -> tuple[tuple[Statement, policy_tree.Tree], ...]:
-    """Return the policies and templates of a file with their parsed form, whether they fit a schema or not.
-
-    Raises PolicyInvalid, naming the place, for what is over a limit or does not parse.
-    """
-    statements = policy_text.split(text, file)
-    return tuple(zip(statements, _parse(statements, file), strict=True))
-
-
-def _units(
-    statements: Sequence[Statement], trees: Sequence[policy_tree.Tree], file: str, *, shared: bool
-) -> tuple[PolicyUnit, ...]:
-    pairs = zip(statements, trees, strict=True)
-    return tuple(unit_of(each, tree, file, number, shared=shared) for number, (each, tree) in enumerate(pairs, start=1))
-
-
-def _parse(statements: Sequence[Statement], file: str) -> list[policy_tree.Tree]:
-    try:
-        return trees(_joined(statements))
-    except ValueError as error:
-        raise _unparsed(statements, file) from error
-
-
 def trees(text: str) -> list[policy_tree.Tree]:
     """Return every policy of a text that is within the limits in Cedar's JSON form, in their order.
 
@@ -217,13 +156,6 @@ def trees(text: str) -> list[policy_tree.Tree]:
     found = orjson.loads(cedarpy.policies_to_json_str(text))
     by_engine_id = found["staticPolicies"] | found["templates"]
     return [by_engine_id[f"{_POSITION}{index}"] for index in range(len(by_engine_id))]
-
-
-def _unparsed(statements: Sequence[Statement], file: str) -> PolicyInvalid:
-    """Return the error for the first statement that Cedar cannot parse."""
-    faults = ((each, parse_error(each.text)) for each in statements)
-    statement, message = next((each, message) for each, message in faults if message is not None)
-    return refusal(message, file, statement.place(offset_of_parse_error(statement.text, message)))
 
 
 def offset_of_parse_error(text: str, message: str) -> int:
@@ -242,15 +174,6 @@ def parse_error(text: str) -> str | None:
 
 def _breaks_policy(text: str) -> bool:
     return parse_error(text) not in {None, policy_text.UNEXPECTED_END}
-
-
-def _validate(statements: Sequence[Statement], file: str, compiled: CompiledSchema) -> None:
-    found = validation_errors(_joined(statements), compiled)
-    if found:
-        # Of several about one policy, one that quotes what it is about says more than one that does not.
-        index, message = min(found, key=lambda each: (each[0], "`" not in each[1], each[1]))
-        statement = statements[index]
-        raise refusal(message, file, statement.place(policy_text.offset_of_quoted(statement.text, message)))
 
 
 def validation_errors(text: str, compiled: CompiledSchema) -> list[tuple[int, str]]:
@@ -273,10 +196,6 @@ def laid_out(text: str, width: int) -> str:
 
 def _position(engine_id: str) -> int:
     return int(engine_id.removeprefix(_POSITION) or -1)
-
-
-def _joined(statements: Sequence[Statement]) -> str:
-    return "\n".join(statement.text for statement in statements)
 
 
 def parse_policies(source: PolicySource) -> PolicyHandle:

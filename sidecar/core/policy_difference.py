@@ -15,7 +15,7 @@ import msgspec
 
 from sidecar.core import policy_tree
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.policy import parse_statements
+from sidecar.core.policy_compilation import parse_statements
 from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id
 from sidecar.core.policy_layout import conditions_text, scope_text
 from sidecar.core.policy_meaning import Direction, Meaning, direction, joined, meaning_of

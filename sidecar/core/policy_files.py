@@ -11,15 +11,8 @@ from typing import Final
 
 from sidecar.core.errors import PolicyInvalid
 from sidecar.core.ids import POLICY
-from sidecar.core.policy import (
-    CompiledSchema,
-    check_statements,
-    compile_schema,
-    compile_statements,
-    engine,
-    named_statements,
-    read_statements,
-)
+from sidecar.core.policy import CompiledSchema, compile_schema, engine
+from sidecar.core.policy_compilation import check_statements, compile_statements, named_statements, read_statements
 from sidecar.core.policy_set import require_distinct
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile, compile_record

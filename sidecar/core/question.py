@@ -150,16 +150,18 @@ def pose(
 def _claimed(tags: ClaimedTags, identity_id: str, target_id: str | None) -> dict[str, dict[str, str]]:
     """Return the tags that are claimed, by identity. Raises ValidationFailed where they contradict each other.
 
-    An identity that acts on itself is one entity, whatever the caller says of it in two places.
+    An identity that acts on itself is one entity: of it only those count that are claimed in both places, since a
+    tenant that believes callers about resources need not believe them about who acts.
     """
-    claimed = {identity_id: tags.principal}
-    if target_id is not None:
-        twice = tags.principal if target_id == identity_id else {}
-        for name, text in tags.resource.items():
-            if twice.get(name, text) != text:
-                raise ValidationFailed(f"the tag `{name[:64]}` of one identity is claimed with two values")
-        claimed[target_id] = {**twice, **tags.resource}
-    return claimed
+    if target_id is None:
+        return {identity_id: tags.principal}
+    if target_id != identity_id:
+        return {identity_id: tags.principal, target_id: tags.resource}
+    both = {name: text for name, text in tags.principal.items() if name in tags.resource}
+    for name, text in both.items():
+        if tags.resource[name] != text:
+            raise ValidationFailed(f"the tag `{name[:64]}` of one identity is claimed with two values")
+    return {identity_id: both}
 
 
 def _given(request: AuthorizeRequest, form: Form) -> dict[str, object]:

@@ -7,7 +7,7 @@ asks. What it carries of the search is there so that the text of another search 
 import base64
 import binascii
 import hashlib
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 
@@ -20,11 +20,15 @@ TOKEN_LENGTH_MAX: Final = 4096
 """The id of a resource has 512 characters of up to four bytes, and a third comes on top; more is none of ours."""
 
 
+PLACE_MAX: Final = 2**63 - 1
+"""Places are counted from one; the store has none behind this one."""
+
+
 class Mark(msgspec.Struct, frozen=True, array_like=True):
     """What a page ended at: a ``branch`` of what is walked through, in order, and a ``place`` within it."""
 
     branch: str = ""
-    place: int = 0
+    place: Annotated[int, msgspec.Meta(ge=0, le=PLACE_MAX)] = 0
 
 
 START: Final = Mark()
@@ -47,7 +51,10 @@ def mark_of(token: str, search: bytes) -> Mark:
     check, body = given[:_CHECK_BYTES], given[_CHECK_BYTES:]
     if check != _check(body, search):
         _refuse()
-    return msgspec.msgpack.decode(body, type=Mark)
+    try:
+        return msgspec.msgpack.decode(body, type=Mark)
+    except (msgspec.MsgspecError, UnicodeDecodeError):  # made up by somebody who knows how the check is made
+        _refuse()
 
 
 def _check(body: bytes, search: bytes) -> bytes:

@@ -17,7 +17,8 @@ import orjson
 
 from sidecar.core.audit import encode_hash, fact_hash
 from sidecar.core.errors import ValidationFailed
-from sidecar.core.policy import CompiledSchema, compile_schema, compile_statements, engine, read_statements
+from sidecar.core.policy import CompiledSchema, compile_schema, engine
+from sidecar.core.policy_compilation import compile_statements, read_statements
 from sidecar.core.policy_set import ParsedPolicies, PolicySet
 from sidecar.core.policy_unit import Link, PolicyUnit
 

@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 
 from sidecar.core.errors import PolicyInvalid, SidecarError, Unavailable, ValidationFailed
-from sidecar.core.policy import compile_schema, compile_statements
+from sidecar.core.policy import compile_schema
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_files import check_files, check_records
 from sidecar.core.snapshot import PolicyFiles, PolicyRecord, SourceFile
 

@@ -15,7 +15,8 @@ from sidecar.core.directory import Identity, Tenant
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.feed import FeedRefused
 from sidecar.core.ids import pascal_case
-from sidecar.core.policy import CompiledSchema, read_statements
+from sidecar.core.policy import CompiledSchema
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_files import stamp
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import (

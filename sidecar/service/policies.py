@@ -18,7 +18,7 @@ from sidecar.core.errors import Conflict, NotFound, ValidationFailed
 from sidecar.core.idempotency import IdempotencyKey
 from sidecar.core.ids import pascal_case
 from sidecar.core.limits import POLICIES_PER_TENANT_MAX, POLICY_BYTES_PER_TENANT_MAX
-from sidecar.core.policy import compile_statements
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.rules import Rules, compile_rules
 from sidecar.core.snapshot import (

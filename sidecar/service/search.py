@@ -25,8 +25,8 @@ from sidecar.service.snapshots import Snapshots
 from sidecar.service.store import Store, TenantTransaction, Transaction
 
 EVALUATED_MAX: Final = 250
-"""Candidates that one page decides on, in some 100 ms: of each the chain is read and parsed anew. A page may be short
-and still have a next one."""
+"""Candidates that one page decides on, in some 150 ms of one core: of each the chain is read and parsed anew. A page
+may be short and still have a next one."""
 
 SCANNED_MAX: Final = 5_000
 """Stored identities that one page reads, those of other types with them."""

@@ -4,7 +4,7 @@ from typing import Final
 
 from sidecar.core.history import Enacted
 from sidecar.core.manifests import ApiPolicy, Manifest, read_manifest
-from sidecar.core.policy import read_statements
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.recent import Recent

@@ -11,14 +11,30 @@ from typing import Any, Final, cast
 
 import msgspec
 
-from sidecar.core import policy, policy_ids, policy_scope, policy_text, policy_tree, policy_unit
+from sidecar.core import (
+    policy,
+    policy_compilation,
+    policy_ids,
+    policy_scope,
+    policy_text,
+    policy_tree,
+    policy_unit,
+)
 from sidecar.core.policy import engine
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import SourceFile
 from sidecar.state.codec import decode, encode
 from sidecar.state.environment import Table, Txn
 
-READERS: Final[tuple[ModuleType, ...]] = (policy, policy_ids, policy_scope, policy_text, policy_tree, policy_unit)
+READERS: Final[tuple[ModuleType, ...]] = (
+    policy,
+    policy_compilation,
+    policy_ids,
+    policy_scope,
+    policy_text,
+    policy_tree,
+    policy_unit,
+)
 """All code that has a say in what is read out of a text, beside the engine."""
 
 _READ_BY: Final = b"readings_by"

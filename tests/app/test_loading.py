@@ -13,7 +13,7 @@ from sidecar.core import policy_files
 from sidecar.core.audit import fact_hash
 from sidecar.core.directory import Identity
 from sidecar.core.errors import ConfigurationInvalid, Unavailable
-from sidecar.core.policy import read_statements
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_files import check_files, checked_by
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import PolicyFiles, SourceFile

@@ -7,7 +7,8 @@ import pytest
 from sidecar.core.condition_tree import clauses, parts
 from sidecar.core.coverage import DECIDED, TEXT_SHOWN_MAX, Gap, Mark, Prober, cover
 from sidecar.core.directory import entities_of
-from sidecar.core.policy import compile_statements, entity_slice
+from sidecar.core.policy import entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.ruling import CedarRequest

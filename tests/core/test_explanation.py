@@ -13,7 +13,8 @@ from sidecar.core.explanation import (
     Verdict,
     judge,
 )
-from sidecar.core.policy import compile_schema, compile_statements, entity_slice
+from sidecar.core.policy import compile_schema, entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import Link, PolicyUnit

@@ -10,7 +10,8 @@ from sidecar.core.errors import ValidationFailed
 from sidecar.core.grant_policy import policy_text, require_action, require_recipient
 from sidecar.core.grants import Grant
 from sidecar.core.model import ResourceRef
-from sidecar.core.policy import CompiledSchema, compile_schema, compile_statements
+from sidecar.core.policy import CompiledSchema, compile_schema
+from sidecar.core.policy_compilation import compile_statements
 from tests.core.test_grants import GRANT
 
 SCHEMA = (Path(__file__).parent.parent.parent / "schemas" / "sidecar.cedarschema").read_text()

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.core.hints import Hints, hints
 from sidecar.core.model import ResourceRef
-from sidecar.core.policy import compile_statements
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_set import PolicySet
 from tests.core.builders import SCHEMA
 

@@ -7,15 +7,8 @@ from hypothesis import strategies as st
 
 from sidecar.core import policy_files
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
-from sidecar.core.policy import (
-    CompiledSchema,
-    check_statements,
-    compile_schema,
-    compile_statements,
-    engine,
-    named_statements,
-    read_statements,
-)
+from sidecar.core.policy import CompiledSchema, compile_schema, engine
+from sidecar.core.policy_compilation import check_statements, compile_statements, named_statements, read_statements
 from sidecar.core.policy_files import check_files, check_records, checked_by, may_take_id_of_api
 from sidecar.core.policy_set import require_distinct
 from sidecar.core.snapshot import PolicyFiles, SourceFile

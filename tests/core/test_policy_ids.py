@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import PolicyInvalid
-from sidecar.core.policy import compile_statements
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_ids import ID_LENGTH_MAX, is_id, numbered_id, plain_ids
 from sidecar.core.policy_text import split
 from tests.core.builders import SCHEMA

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.core.policy import parse_statements
+from sidecar.core.policy_compilation import parse_statements
 from sidecar.core.policy_layout import conditions_text, laid_out_or_plain, scope_text
 from sidecar.core.policy_scope import scope_of
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.core.policy import ask, engine_ids, entity_slice, parse_policies, parse_statements
+from sidecar.core.policy import ask, engine_ids, entity_slice, parse_policies
+from sidecar.core.policy_compilation import parse_statements
 from sidecar.core.policy_meaning import Direction, Meaning, direction, fingerprint, joined, meaning_of
 from sidecar.core.policy_text import CHAIN_MAX
 from sidecar.core.policy_tree import Tree

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.core.errors import PolicyInvalid
-from sidecar.core.policy import compile_statements, entity_slice
+from sidecar.core.policy import entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_scope import Asking, Scope, above
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import Link, PolicyUnit

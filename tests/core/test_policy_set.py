@@ -4,7 +4,8 @@ import cedarpy
 import pytest
 
 from sidecar.core import policy_set
-from sidecar.core.policy import PolicyHandle, PolicySource, authorize, compile_statements, entity_slice, parse_policies
+from sidecar.core.policy import PolicyHandle, PolicySource, authorize, entity_slice, parse_policies
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_set import ParsedPolicies, PolicySet
 from sidecar.core.policy_unit import Link, PolicyUnit
 from sidecar.core.ruling import CedarRequest, Ruling

@@ -339,12 +339,13 @@ def test_tags_of_a_resource_are_claimed_where_it_is_an_identity() -> None:
     assert (tags_of(asked)["bot"], tags_of(asked)["peer"]) == ({"a": "1"}, {"team": "blue"})
 
 
-def test_an_identity_that_acts_on_itself_is_one_entity() -> None:
-    """What is claimed of it in both places must agree."""
+def test_of_an_identity_that_acts_on_itself_counts_what_is_claimed_in_both_places() -> None:
+    """It is one entity: what may be said of resources only would otherwise be said of who acts, and the reverse."""
     request = purchase(resource=ResourceRef("agent", "bot"), merchant_category=None)
     both = msgspec.structs.replace(request, tags=ClaimedTags({"a": "1", "b": "2"}, {"b": "2", "c": "3"}))
-    asked = posed(both, CHAIN)
+    chain = (identity(metadata={"a": "0", "c": "0"}), TEAM, ROOT)
+    asked = posed(both, chain, chain=chain)
     assert isinstance(asked, Question)
-    assert tags_of(asked)["bot"] == {"a": "1", "b": "2", "c": "3"}
+    assert tags_of(asked)["bot"] == {"a": "0", "b": "2", "c": "0"}
     with pytest.raises(ValidationFailed, match="the tag `b` of one identity is claimed with two values"):
         posed(msgspec.structs.replace(request, tags=ClaimedTags({"b": "1"}, {"b": "2"})), CHAIN)

@@ -10,7 +10,8 @@ from sidecar.core import reasons
 from sidecar.core.instants import utc_text
 from sidecar.core.model import AuthorizeRequest, Reason, ResourceRef
 from sidecar.core.money import Major
-from sidecar.core.policy import compile_statements, entity_slice
+from sidecar.core.policy import entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.question import Circumstances, Question, pose
 from sidecar.core.reasons import (

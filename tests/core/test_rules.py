@@ -14,7 +14,8 @@ from msgspec import structs
 from sidecar.core.currencies import places
 from sidecar.core.errors import ValidationFailed
 from sidecar.core.money import Major
-from sidecar.core.policy import CompiledSchema, compile_schema, compile_statements, entity_slice
+from sidecar.core.policy import CompiledSchema, compile_schema, entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.restrictions import Restrictions, RuleResource
 from sidecar.core.rules import ALTERNATIVES_MAX, Alternative, Clause, Rules, compile_rules

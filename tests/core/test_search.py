@@ -2,7 +2,8 @@
 
 import pytest
 
-from sidecar.core.policy import ask_partially, compile_statements, entity_slice, parse_policies
+from sidecar.core.policy import ask_partially, entity_slice, parse_policies
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_scope import Asking
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.ruling import CedarRequest

@@ -12,7 +12,8 @@ from sidecar.core.directory import Identity, IdentityChain, entity_of, walk
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
 from sidecar.core.ids import pascal_case
 from sidecar.core.model import AuthorizeRequest, ClaimedTags, ResourceRef
-from sidecar.core.policy import compile_schema, compile_statements, entity_slice
+from sidecar.core.policy import compile_schema, entity_slice
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.core.policy_scope import EntityUid
 from sidecar.core.policy_set import PolicySet
 from sidecar.core.policy_unit import Link, PolicyUnit

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from sidecar.core import snapshot
 from sidecar.core.errors import PolicyInvalid, ValidationFailed
-from sidecar.core.policy import CompiledSchema, engine, entity_slice, read_statements
+from sidecar.core.policy import CompiledSchema, engine, entity_slice
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_set import ParsedPolicies
 from sidecar.core.policy_unit import Link, PolicyUnit
 from sidecar.core.rules import Rules

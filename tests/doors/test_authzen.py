@@ -177,9 +177,17 @@ def test_a_tenant_sees_nothing_of_another(house: House, neighbour: House) -> Non
 
 
 def test_a_request_id_comes_back(door: Door, house: House) -> None:
-    for body, status in ((question(house), 200), ({}, 400)):
-        answer = door.call("POST", ONE, body, token=house.key, headers=[("X-Request-ID", "bfe9eb29-ab87-4ca3")])
-        assert (answer.status, answer.headers["x-request-id"]) == (status, "bfe9eb29-ab87-4ca3")
+    """An arbitrary text, says the specification: those of proxies have signs that ours do not."""
+    for given in ("bfe9eb29-ab87-4ca3", "Root=1-67891233;Parent=53995c3f", "|a.b_", '<"a" b>', "x" * 256):
+        for body, status in ((question(house), 200), ({}, 400)):
+            answer = door.call("POST", ONE, body, token=house.key, headers=[("X-Request-ID", given)])
+            assert (answer.status, answer.headers["x-request-id"]) == (status, given)
+
+
+@pytest.mark.parametrize("odd", ["x" * 257, b"\xe9", b"a\tb"])
+def test_a_request_id_that_is_no_short_printable_text_is_replaced(house: House, odd: str | bytes) -> None:
+    answer = house.door.call("POST", ONE, question(house), token=house.key, headers=[("X-Request-ID", odd)])
+    assert answer.headers["x-request-id"].startswith("req_")
 
 
 def test_a_repeated_key_returns_the_first_answer(house: House) -> None:

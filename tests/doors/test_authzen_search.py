@@ -61,6 +61,14 @@ def test_actions_are_found(house: House) -> None:
     assert found(house, ACTION, asked | {"action": "passed over"}) == answer
 
 
+def test_a_page_of_no_results_leads_on(house: House) -> None:
+    """A limit is zero or more, says the specification."""
+    none = found(house, SUBJECT, who() | {"page": {"limit": 0}})
+    assert none["results"] == []
+    token = none["page"]["next_token"]
+    assert found(house, SUBJECT, who() | {"page": {"token": token}})["results"] == [one(house)]
+
+
 def test_pages_lead_on_until_the_token_is_empty(house: House) -> None:
     seen: list[object] = []
     asked: dict[str, Any] = {"subject": one(house), "resource": {"type": "tool", "id": "search"}}
@@ -101,7 +109,7 @@ MALFORMED: dict[str, tuple[str, dict[str, Any], str]] = {
     "undeclared context": (SUBJECT, {"context": {"zz": 1}}, "context.zz"),
     "no amount": (SUBJECT, {"resource": {"type": "merchant", "id": "AWS"}}, "resource.properties.amount"),
     "page a text": (SUBJECT, {"page": "next"}, "page"),
-    "limit of nothing": (SUBJECT, {"page": {"limit": 0}}, "page.limit"),
+    "limit below nothing": (SUBJECT, {"page": {"limit": -1}}, "page.limit"),
     "limit a text": (SUBJECT, {"page": {"limit": "7"}}, "page.limit"),
     "token a number": (SUBJECT, {"page": {"token": 7}}, "page.token"),
     "token of nobody": (SUBJECT, {"page": {"token": "abc"}}, "page.token"),

@@ -7,7 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from sidecar.cli.main import sidecar
-from sidecar.core.policy import compile_schema, compile_statements
+from sidecar.core.policy import compile_schema
+from sidecar.core.policy_compilation import compile_statements
 from sidecar.service.policy_test_findings import CHECK_FIELDS, REASON_FIELDS
 
 ROOT = Path(__file__).parent.parent.parent

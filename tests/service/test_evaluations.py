@@ -18,6 +18,7 @@ from sidecar.service.tenants import TenantPatch
 from tests.service.builders import OPERATOR, World, limit, payment, replaced, tool_call
 from tests.service.flotilla import Fleet
 from tests.service.histories import chronicle, prove
+from tests.service.searching import call, files
 
 BAD = ValidationFailed("no question", field="action")
 
@@ -217,6 +218,22 @@ def test_properties_of_a_resource_that_is_an_identity_are_its_tags(world: World)
     assert is_allowed(evaluate(world, asked(pay)))
     assert not is_allowed(evaluate(world, asked(pay, resource_properties={"site": "x"})))
     assert world.bodies()[-1]["claimed"] == {"principal": [], "resource": ["site"]}
+
+
+def test_nobody_becomes_an_admin_as_the_resource_of_its_own_action(tmp_path: Path) -> None:
+    """Of one that acts on itself only that may be said which may be said of subjects and of resources."""
+    admins = 'permit(principal is Agent, action, resource) when { principal.hasTag("role") };'
+    with World(tmp_path, files=files(admins)) as world:
+        world.found()
+        world.identity("bot", "root")
+        itself = call("bot", resource=("agent", "bot"))
+        said: dict[str, object] = {"role": "admin"}
+        allow(world, resource_properties=("role",))
+        assert not is_allowed(evaluate(world, asked(itself, resource_properties=said)))
+        assert not is_allowed(evaluate(world, asked(itself, subject_properties=said, resource_properties=said)))
+        allow(world, subject_properties=("role",), resource_properties=("role",))
+        assert not is_allowed(evaluate(world, asked(itself, resource_properties=said)))
+        assert is_allowed(evaluate(world, asked(itself, subject_properties=said, resource_properties=said)))
 
 
 # --- Several ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.core.errors import StoreUnusable
-from sidecar.core.policy import read_statements
+from sidecar.core.policy_compilation import read_statements
 from sidecar.core.policy_unit import PolicyUnit
 from sidecar.core.snapshot import SourceFile
 from sidecar.state import readings
@@ -96,6 +96,7 @@ NO_SAY = {
     "ruling": "what is asked of policies and what they say",
     "policy_sieve": "limits, which only refuse",
     "schema": "declarations, which no text is read by",
+    "literals": "what is asked of policies",
     "forms": "declarations, which no text is read by",
 }
 

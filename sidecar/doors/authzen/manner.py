@@ -4,6 +4,7 @@ Source: OpenID AuthZEN Authorization API 1.0, sections 10 and 11. What is malfor
 an undeclared content type too. A denial is no error: it is a 200.
 """
 
+import re
 from typing import Final
 
 from sidecar.core.errors import RateLimited, SidecarError, Unauthenticated
@@ -16,6 +17,7 @@ TEXT: Final = "text/plain; charset=utf-8"
 MALFORMED: Final = 400
 
 _BEARER: Final = "bearer"
+_REQUEST_ID: Final = re.compile(rb"[!-~](?:[ -~]{0,254}[!-~])?")
 
 
 def key_or_bearer(incoming: Incoming) -> Credentials:
@@ -26,6 +28,12 @@ def key_or_bearer(incoming: Incoming) -> Credentials:
     if not token:
         raise Unauthenticated("the header `Authorization: Bearer <token>` is missing")
     return Credentials(token)
+
+
+def request_id(incoming: Incoming) -> str | None:
+    """Return the caller's request id, which is an arbitrary text here; None where it is long or no printable ASCII."""
+    given = incoming.every(b"x-request-id")
+    return given[0].decode() if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else None
 
 
 def sentence(error: SidecarError) -> str:
@@ -53,5 +61,7 @@ def error_answer(error: SidecarError, _request_id: str, methods: tuple[str, ...]
     return Answer(status(error), sentence(error).encode(), headers, content_type=TEXT)
 
 
-AUTHZEN: Final = Manner(credentials=key_or_bearer, error_answer=error_answer, limit_headers=rate_headers)
+AUTHZEN: Final = Manner(
+    credentials=key_or_bearer, error_answer=error_answer, limit_headers=rate_headers, request_id=request_id
+)
 """The manner of the AuthZEN door."""

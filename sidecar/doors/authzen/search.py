@@ -26,9 +26,9 @@ ANY: Final = "any"
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Which page is asked for; more than ``LIST_LIMIT_MAX`` results never come at once."""
+    """Which page is asked for; more than ``LIST_LIMIT_MAX`` results never come at once, and for 0 none."""
 
-    limit: Annotated[int, msgspec.Meta(ge=1)] = LIST_LIMIT_DEFAULT
+    limit: Annotated[int, msgspec.Meta(ge=0)] = LIST_LIMIT_DEFAULT
     token: str = ""
 
 

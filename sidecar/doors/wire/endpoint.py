@@ -186,7 +186,7 @@ class Endpoint:
 
     def _request_id(self, incoming: Incoming) -> str:
         """Return the caller's request id, or one of the request's time."""
-        request_id = incoming.request_id()
+        request_id = self._manner.request_id(incoming)
         if request_id is None:
             request_id = self._new_request_id(self._clock() if incoming.now_us is None else incoming.now_us)
         return request_id

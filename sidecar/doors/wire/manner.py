@@ -32,7 +32,8 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
     ``credentials`` raises Unauthenticated where a request has none, and returns None for one that needs none. ``limit``
     holds for each token at this door, beside those that hold everywhere. Without ``requires_json`` a body is read as
-    JSON whatever it is declared as.
+    JSON whatever it is declared as. ``request_id`` returns a caller's own id of its request, None for one that is
+    replaced.
     """
 
     credentials: Callable[[Incoming], Credentials | None]
@@ -40,6 +41,7 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
     limit_headers: Callable[[Admission], tuple[Header, ...]]
     limit: DoorLimit | None = None
     requires_json: bool = True
+    request_id: Callable[[Incoming], str | None] = Incoming.request_id
 
 
 def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...]) -> Answer:
