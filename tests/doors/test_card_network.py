@@ -188,6 +188,27 @@ def test_what_is_told_and_cannot_be_taken_in_is_refused_so_that_it_is_told_again
         assert answer.document["type"] == "unavailable"
 
 
+@pytest.mark.parametrize("network", ["stripe", "lithic"])
+def test_what_is_told_and_cannot_be_read_at_all_is_refused_so_that_it_is_told_again(
+    steady: Networks, network: str
+) -> None:
+    """A decline is a 200, with which the network would take the capture for taken in; what may be a request has one."""
+    before = steady.house.state()
+    told = {
+        "stripe": stripe_event("issuing_transaction.created", transaction(-5)),
+        "lithic": lithic_transaction(5),
+    }[network]
+    torn = json.dumps(told).encode()[:-1]
+    sends = steady.stripe if network == "stripe" else steady.lithic
+    answer = sends(torn)
+    assert (answer.status, answer.document["type"]) == (400, "invalid_json")
+    asked = (ASKED if network == "stripe" else STREAMED)[:-1]
+    both = asked + json.dumps(told).encode()
+    for body in (asked, both, b"{"):
+        assert (sends(body).status, sends(body).headers["x-decision-reason"]) == (200, "invalid_json")
+    assert steady.house.state() == before
+
+
 class Slow(CardNetwork):
     """Decides when it is told to."""
 

@@ -18,7 +18,7 @@ from sidecar.core.card_programs import open_secrets, signing_key
 from sidecar.core.errors import NotFound, SidecarError, StoreUnusable, Unauthenticated
 from sidecar.doors.card_network.manner import MANNER
 from sidecar.doors.card_network.signatures import Signed
-from sidecar.doors.card_network.words import Message, Words
+from sidecar.doors.card_network.words import Message, Words, is_telling
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer, Header, Incoming
@@ -76,12 +76,13 @@ class CardNetworkCalls:
         """Answer one message. Raises Unauthenticated where no program has signed it."""
         head = cast("Incoming", ask.head)
         heard = await self._sender(ask, head)
-        message: Message | None = None
         try:
             message = self._words.message(strict_json.decode(ask.raw), head)
         except SidecarError as error:
+            if is_telling(self._words, ask.raw):
+                raise  # with a decline, which is a 200, its network would never tell it again
             # It may have been a request, and then no answer but a decline would be closed.
-            return self._declined(message, error)
+            return self._declined(None, error)
         if message.is_request:
             return await self._decide(heard, message, ask.now_us)
         told = await self._cards.tell(heard.tenant_id, heard.program, self._words.event(message), ask.now_us)
@@ -98,7 +99,7 @@ class CardNetworkCalls:
     async def _decide(self, heard: Heard, message: Message, now_us: int) -> Answer:
         """Answer a request. Raises nothing: each fault is a decline."""
         try:
-            asked = await self._in_time(heard, self._words.swipe(message), now_us)
+            return self._decided(message, await self._in_time(heard, self._words.swipe(message), now_us))
         except TimeoutError:
             sentence = f"the decision took longer than {self._answer_seconds_max} s"
             log.warning("card_request_late", network=self._words.network, event_id=message.event_id)
@@ -108,6 +109,9 @@ class CardNetworkCalls:
         except Exception:
             log.exception("card_request_failed", network=self._words.network, event_id=message.event_id)
             return self._declined(message, SidecarError("the request failed inside the sidecar"))
+
+    def _decided(self, message: Message, asked: Asked) -> Answer:
+        """Return the answer to a request that was decided."""
         if asked.decision.allowed:
             body, headers = self._words.approval(message, asked)
             return json_answer(body, headers=(*headers, *_named(asked.decision.decision_id, None)))
