@@ -34,7 +34,10 @@ BODY_BYTES_MAX: Final = 256 * 1024
 """Many times what networks send: a transaction with all events of a long life."""
 
 APART_BYTES: Final = 32 * 1024
-"""A longer body is checked in a thread, where hashing lets others run: nobody knows yet who sent it."""
+"""A longer body is checked in a thread, one after the other: nobody knows yet who sent it.
+
+Threads share the interpreter, so several at once would keep swipes waiting; no request is that long.
+"""
 
 ANSWER_SECONDS_MAX: Final = 1.5
 """Networks wait 2 s and longer; a decision that takes more than this is a decline."""
@@ -55,6 +58,7 @@ class CardNetworkCalls:
         self._cards = cards
         self._answer_seconds_max = answer_seconds_max
         self._late: set[asyncio.Task[Asked]] = set()
+        self._apart = asyncio.Semaphore(1)
 
     def calls(self) -> Iterable[Call]:
         """Return the calls, which no description has: they are the network's."""
@@ -93,7 +97,8 @@ class CardNetworkCalls:
         signed = self._words.signed(head, ask.now_us)
         programs = self._desk.hear(self._words.network, ask.path.get("program_id"))
         if len(ask.raw) > APART_BYTES:
-            return await run_in_threadpool(_signer, programs, signed, ask.raw, ask.now_us)
+            async with self._apart:
+                return await run_in_threadpool(_signer, programs, signed, ask.raw, ask.now_us)
         return _signer(programs, signed, ask.raw, ask.now_us)
 
     async def _decide(self, heard: Heard, message: Message, now_us: int) -> Answer:
@@ -135,8 +140,13 @@ class CardNetworkCalls:
     def _forget(self, task: asyncio.Task[Asked]) -> None:
         """Let go of a decision that came too late, once it has come."""
         self._late.discard(task)
-        failed = not task.cancelled() and task.exception() is not None
-        log.info("card_request_decided_late", network=self._words.network, failed=failed)
+        if task.cancelled():  # the server ends: what was not stored is not decided
+            return
+        error = task.exception()
+        if error is None:
+            log.info("card_request_decided_late", network=self._words.network)
+        else:
+            log.error("card_request_failed_late", network=self._words.network, exc_info=error)
 
     def _declined(self, message: Message | None, error: SidecarError) -> Answer:
         """Return the answer to what could not be decided."""
