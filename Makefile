@@ -16,6 +16,9 @@ JOBS ?= 3
 # Rings whose every branch is tested; the rest is measured and not gated.
 GATED := sidecar/core/*,sidecar/service/*,sidecar/state/*
 
+# The suite starts hundreds of processes; without its bytecode each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup demo test serve bench bench-day format lock clean
 
 help: ## list the targets
