@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from sidecar.app.logs import mask_secrets
 from sidecar.app.sources import AscendingIds
 from sidecar.core.access import Caller
 from sidecar.core.card_events import CardProgram, Swipe
@@ -337,6 +338,12 @@ def test_no_secret_is_in_an_answer_or_a_record(networks: Networks) -> None:
     shown.append(house.door.call("GET", "/metrics", token=None).body)
     secrets = (STRIPE_SECRET, LITHIC_SECRET, "whsec_the_next_one_1")
     assert [secret for secret in secrets for text in shown if secret.removeprefix("whsec_").encode() in text] == []
+
+
+@pytest.mark.parametrize("secret", [STRIPE_SECRET, LITHIC_SECRET, "whsec_a-b.c:d!e"])
+def test_no_secret_of_a_program_is_in_a_log(secret: str) -> None:
+    """Whatever text it got into: Stripe's have any printable sign."""
+    assert mask_secrets(None, "info", {"reason": f"is `{secret}`, twice"}) == {"reason": "is `whsec_…`, twice"}
 
 
 def test_the_doors_have_the_manner_of_card_networks_and_no_description(house: House) -> None:
