@@ -13,7 +13,7 @@ import structlog
 SECRET = re.compile(r"\b((?:sk_live|sk_test|at_live|at_dev|fw)_[A-Z2-7]{10})_[0-9A-Za-z_]+")
 
 
-SIGNING_SECRET = re.compile(r"\bwhsec_[0-9A-Za-z+/=]+")
+SIGNING_SECRET = re.compile(r"\bwhsec_[^\s\"'`,]+")
 
 
 def set_up_logs(level: str) -> None:

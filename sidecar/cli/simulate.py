@@ -87,7 +87,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--list", "listed", is_flag=True, help="List the sequences and end.")
 @click.pass_context
 def simulate(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - what click read, by the names of `Asked`
-    r"""Fire signed purchases at a running server, as the card network NETWORK would.
+    """Fire signed purchases at a running server, as the card network NETWORK would.
 
     The server must have a card program with the same secret, and a card whose `external_ref` is this network and
     --card. Requests wait for a decision; what was declined is not captured. Each message, its answer and how long it
@@ -102,7 +102,7 @@ def simulate(ctx: click.Context, /, **given: Any) -> None:  # noqa: ANN401 - wha
                    latency_ms, status, approved (null for events), answer, fault
 
     Exit codes: 0 all was answered as the protocol says, approved or declined, 1 something was not, 2 wrong usage.
-    """
+    """  # noqa: D301 - click keeps the lines of a paragraph that begins with this character
     asked = Asked(**given)
     if asked.listed:
         for course in COURSES:

@@ -6,9 +6,10 @@ ends in the same sums. What is gathered has a bound: movements are added up, of 
 are ``REQUESTS_MAX`` at most.
 
 In total, of the requests that were permitted: on hold is what the standing says remains, or what is authorised without
-what was captured, and nothing once it is over; a request that the standing does not cover yet adds its amount. Settled
-is what was captured, refunds taken off. Reservations have it in the order in which they were opened: captures fill each
-up to what it asked and the last one beyond it, holds fill what is left, and what is taken back leaves the newest first.
+what was captured, and nothing once it is over; a request that the standing does not cover yet adds its amount, beside
+one that is over only where it is sure that it came after it (``Place``). Settled is what was captured, refunds taken
+off. Reservations have it in the order in which they were opened: captures fill each up to what it asked and the last
+one beyond it, holds fill what is left, and what is taken back leaves the newest first.
 """
 
 from collections.abc import Iterable
@@ -42,13 +43,24 @@ class Share(msgspec.Struct, frozen=True):
     is_over: bool = False
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Where a request stands among those of its authorization: how many came before it, and whether that is sure."""
+
+    index: int
+    is_sure: bool
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request of the authorization and its decision. ``index`` counts the requests before it, as the network does."""
+    """A request of the authorization and its decision. ``index`` counts the requests before it, as the network does.
+
+    Without ``is_sure`` it counts those that were asked here, of which the network may count fewer.
+    """
 
     decision_id: str
     index: int
     amount_minor: int
     allowed: bool
+    is_sure: bool = True
 
 
 class Opening(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +105,19 @@ def require_room(authorization: CardAuthorization) -> None:
         raise Conflict(
             f"authorization `{authorization.authorization_id}` has {REQUESTS_MAX} requests, no more are taken"
         )
+
+
+def place_of_request(authorization: CardAuthorization, index: int | None) -> Place:
+    """Return where a request stands that is asked now, and of which the network says ``index``, if it counts them.
+
+    Where it does not, a request after an authorization was said to be over is none of those that the saying covers.
+    """
+    if index is not None:
+        return Place(index, is_sure=True)
+    here, standing = len(authorization.requests), authorization.standing
+    if standing is None or not standing.is_over:
+        return Place(here, is_sure=False)
+    return Place(max(here, standing.version[0]), is_sure=True)
 
 
 def asked(authorization: CardAuthorization, request: Request) -> CardAuthorization:
@@ -156,11 +181,12 @@ def _held_minor(authorization: CardAuthorization) -> int:
     """Return what is on hold in total, as far as the network says it."""
     standing = authorization.standing
     covered = 0 if standing is None else standing.version[0]
-    uncovered = sum(request.amount_minor for request in authorization.permitted if request.index >= covered)
+    beyond = [request for request in authorization.permitted if request.index >= covered]
+    uncovered = sum(request.amount_minor for request in beyond)
     if standing is None:
         return max(0, uncovered - authorization.captured_minor)
     if standing.is_over:
-        return 0
+        return sum(request.amount_minor for request in beyond if request.is_sure)
     if standing.remaining_minor is not None:
         return standing.remaining_minor + uncovered
     return max(0, (standing.authorized_minor or 0) + uncovered - authorization.captured_minor)

@@ -20,7 +20,8 @@ Network = Literal["stripe", "lithic"]
 
 
 MOVEMENTS_MAX: Final = 100
-"""Movements that one event tells of: networks tell of one or two, and each is in the event's audit record."""
+"""Movements that one event tells of, each of which is in its audit record. Stripe tells of one, Lithic each time of all
+that its transaction had."""
 
 INDEX_MAX: Final = 10_000
 """Requests of one authorization that a network can count."""

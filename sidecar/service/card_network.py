@@ -21,6 +21,7 @@ from sidecar.core.card_authorization import (
     Seen,
     asked,
     opened,
+    place_of_request,
     require_room,
     told,
 )
@@ -120,8 +121,14 @@ class CardNetwork:
         reservation = part.ledger.reservation(decision_id)
         if reservation is not None:
             part.ledger.keep(bind(reservation, NetworkHold(swipe.network, swipe.authorization_id)))
-        index = len(dossier.requests) if swipe.index is None else swipe.index
-        request = Request(decision_id=decision_id, index=index, amount_minor=swipe.amount_minor, allowed=allowed)
+        place = place_of_request(dossier, swipe.index)
+        request = Request(
+            decision_id=decision_id,
+            index=place.index,
+            amount_minor=swipe.amount_minor,
+            allowed=allowed,
+            is_sure=place.is_sure,
+        )
         part.card_authorizations.keep(book_shares(part, asked(dossier, request), program.program_id, now_us))
         part.card_authorizations.keep_seen(
             Seen(

@@ -56,6 +56,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     return fake
 
 
+def test_the_help_lists_the_keys_line_by_line(terminal: Terminal) -> None:
+    ended = terminal("simulate", "--help")
+    assert "\n  JSON keys, stable once released:\n    sent, wrong  how many messages" in ended.out
+    assert "\\b" not in ended.out
+
+
 def test_a_purchase_is_asked_created_and_captured(terminal: Terminal, server: FakeServer) -> None:
     ended = terminal("simulate", "stripe", *KNOWN, "--url", "http://127.0.0.1:9/")
     assert ended.code == 0, ended.out + ended.err

@@ -12,10 +12,12 @@ from sidecar.core.card_authorization import (
     SUM_MINOR_MAX,
     CardAuthorization,
     Opening,
+    Place,
     Request,
     Share,
     asked,
     opened,
+    place_of_request,
     require_room,
     shares_of,
     told,
@@ -30,9 +32,9 @@ EMPTY = CardAuthorization(
 )
 
 
-def request(index: int, amount_minor: int, *, allowed: bool = True) -> Request:
+def request(index: int, amount_minor: int, *, allowed: bool = True, is_sure: bool = True) -> Request:
     """A request, and its decision."""
-    return Request(decision_id=f"dec_{index}", index=index, amount_minor=amount_minor, allowed=allowed)
+    return Request(decision_id=f"dec_{index}", index=index, amount_minor=amount_minor, allowed=allowed, is_sure=is_sure)
 
 
 def capture(amount_minor: int, name: str = "c") -> Moved:
@@ -76,6 +78,8 @@ def figures(*facts: Fact) -> dict[str, tuple[int, int, int]]:
 
 
 FIRST, SECOND = request(0, 1_000), request(1, 500)
+UNSURE = request(1, 500, is_sure=False)
+"""A second request by our count alone."""
 
 
 @pytest.mark.parametrize(
@@ -102,10 +106,24 @@ FIRST, SECOND = request(0, 1_000), request(1, 500)
         ((says(1, 1, 900),), {}),
         ((FIRST, says(1, 1, over=True)), {"dec_0": (0, 0, 0)}),
         ((FIRST, says(0, 1, remaining=0)), {"dec_0": (1_000, 0, 0)}),
+        ((FIRST, says(1, 1, over=True), SECOND), {"dec_0": (500, 0, 0), "dec_1": (0, 0, 0)}),
+        ((FIRST, capture(1_000), says(1, 1, over=True), SECOND), {"dec_0": (0, 1_000, 0), "dec_1": (500, 0, 0)}),
+        ((FIRST, SECOND, says(2, 1, over=True)), {"dec_0": (0, 0, 0), "dec_1": (0, 0, 0)}),
+        ((FIRST, UNSURE, says(1, 1, over=True)), {"dec_0": (0, 0, 0), "dec_1": (0, 0, 0)}),
+        ((FIRST, UNSURE, says(1, 1, 1_000)), {"dec_0": (1_000, 0, 0), "dec_1": (500, 0, 0)}),
     ],
 )
 def test_a_story_comes_to_its_figures(facts: tuple[Fact, ...], expected: dict[str, tuple[int, int, int]]) -> None:
     assert figures(*facts) == expected
+
+
+def test_a_request_stands_where_the_network_counts_it_else_where_it_was_asked() -> None:
+    """One that comes after all was said to be over is none of those that the saying covers."""
+    assert place_of_request(gathered(FIRST), 7) == Place(7, is_sure=True)
+    assert place_of_request(gathered(FIRST), None) == Place(1, is_sure=False)
+    assert place_of_request(gathered(FIRST, says(1, 1, 900)), None) == Place(1, is_sure=False)
+    assert place_of_request(gathered(FIRST, SECOND, says(1, 1, over=True)), None) == Place(2, is_sure=True)
+    assert place_of_request(gathered(FIRST, says(3, 1, over=True)), None) == Place(3, is_sure=True)
 
 
 def test_what_gave_way_is_not_counted() -> None:
@@ -136,7 +154,7 @@ def stories(draw: st.DrawFn) -> list[Fact]:
     """Requests, what is said of them at different times, and movements."""
     amounts = st.integers(0, 30)
     requests: list[Fact] = [
-        request(index, draw(amounts), allowed=draw(st.sampled_from((True, True, False))))
+        request(index, draw(amounts), allowed=draw(st.sampled_from((True, True, False))), is_sure=draw(st.booleans()))
         for index in range(draw(st.integers(0, 3)))
     ]
     standings: list[Fact] = []

@@ -4,11 +4,15 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from sidecar.app.logs import mask_secrets
+from sidecar.app.sources import AscendingIds
 from sidecar.core.access import Caller
-from sidecar.core.errors import StoreUnusable, Unavailable
+from sidecar.core.card_events import CardProgram, Swipe
+from sidecar.core.errors import StoreUnusable, Unauthenticated, Unavailable
 from sidecar.doors.card_network.calls import ANSWER_SECONDS_MAX, APART_BYTES, BODY_BYTES_MAX, CardNetworkCalls
 from sidecar.doors.card_network.manner import MANNER
 from sidecar.doors.card_network.stripe import Stripe
@@ -28,6 +32,7 @@ from tests.doors.networks import (
     approval_request,
     authorization,
     head,
+    history,
     lithic_transaction,
     standard_headers,
     stripe_event,
@@ -101,6 +106,32 @@ def test_a_body_that_is_too_long_is_not_looked_at(steady: Networks, path: str, l
 def test_a_long_body_that_is_signed_is_taken(networks: Networks) -> None:
     event = stripe_event("issuing_authorization.request", authorization(padding="x" * (BODY_BYTES_MAX - 2_000)))
     assert networks.stripe(event).document["approved"] is True
+
+
+def test_long_bodies_of_nobody_are_checked_one_after_the_other(
+    steady: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may send them, and threads that hash at once keep the swipes of others waiting."""
+    door, at_once, most = steady.house.door, 0, 0
+    body = b" " * (APART_BYTES + 1)
+    desk = ProgramDesk(door.store, lambda prefix, _now_us: f"{prefix}_1")
+    ask = Ask(Caller("agent"), door.clock.now_us, {}, {}, None, body, None, "", "", head(*STRIPE_SIGNED))
+
+    async def hash_it(*_: object) -> None:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        raise Unauthenticated("nobody's")
+
+    async def play() -> list[object]:
+        calls = CardNetworkCalls(Stripe(), desk, Slow(door))
+        return await asyncio.gather(*(calls.hear(ask) for _ in range(5)), return_exceptions=True)
+
+    monkeypatch.setattr("sidecar.doors.card_network.calls.run_in_threadpool", hash_it)
+    assert {type(each) for each in door.run(play())} == {Unauthenticated}
+    assert most == 1
 
 
 def test_only_post_is_taken_and_an_unknown_network_is_none(steady: Networks) -> None:
@@ -188,6 +219,27 @@ def test_what_is_told_and_cannot_be_taken_in_is_refused_so_that_it_is_told_again
         assert answer.document["type"] == "unavailable"
 
 
+@pytest.mark.parametrize("network", ["stripe", "lithic"])
+def test_what_is_told_and_cannot_be_read_at_all_is_refused_so_that_it_is_told_again(
+    steady: Networks, network: str
+) -> None:
+    """A decline is a 200, with which the network would take the capture for taken in; what may be a request has one."""
+    before = steady.house.state()
+    told = {
+        "stripe": stripe_event("issuing_transaction.created", transaction(-5)),
+        "lithic": lithic_transaction(5),
+    }[network]
+    torn = json.dumps(told).encode()[:-1]
+    sends = steady.stripe if network == "stripe" else steady.lithic
+    answer = sends(torn)
+    assert (answer.status, answer.document["type"]) == (400, "invalid_json")
+    asked = (ASKED if network == "stripe" else STREAMED)[:-1]
+    both = asked + json.dumps(told).encode()
+    for body in (asked, both, b"{"):
+        assert (sends(body).status, sends(body).headers["x-decision-reason"]) == (200, "invalid_json")
+    assert steady.house.state() == before
+
+
 class Slow(CardNetwork):
     """Decides when it is told to."""
 
@@ -205,11 +257,13 @@ class Slow(CardNetwork):
         self.ended.append("decided")
         if self.fails:
             raise Unavailable("too late anyway")
-        return Asked.__new__(Asked)
+        return cast("Asked", object())  # nobody looks at it any more
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_decision_that_comes_too_late_is_a_decline_and_goes_on(networks: Networks, *, fails: bool) -> None:
+def test_a_decision_that_comes_too_late_is_a_decline_and_goes_on(
+    networks: Networks, capsys: pytest.CaptureFixture[str], *, fails: bool
+) -> None:
     """It may be on its way to the disk, and what is half done must not stay so."""
     assert ANSWER_SECONDS_MAX < 2
     door = networks.house.door
@@ -231,6 +285,44 @@ def test_a_decision_that_comes_too_late_is_a_decline_and_goes_on(networks: Netwo
     assert json.loads(answer.body)["approved"] is False
     assert json.loads(answer.body)["metadata"]["reason"] == "too_late"
     assert (before, after) == ([], ["decided"])
+    assert fails == ("too late anyway" in capsys.readouterr().out)
+
+
+class Delayed(CardNetwork):
+    """Decides as usual, once it is told to."""
+
+    go: asyncio.Event
+
+    async def ask(self, tenant_id: str, program: CardProgram, swipe: Swipe, now_us: int) -> Asked:
+        """Wait, and decide."""
+        await self.go.wait()
+        return await super().ask(tenant_id, program, swipe, now_us)
+
+
+def test_what_was_decided_too_late_is_the_answer_of_a_repetition_and_freed_by_the_networks_word(
+    networks: Networks,
+) -> None:
+    door, new_id = networks.house.door, AscendingIds()
+    authorizer = Authorizer(door.store, Snapshots(), new_id)
+    desk = ProgramDesk(door.store, new_id)
+    ask = Ask(Caller("agent"), door.clock.now_us, {}, {}, None, ASKED, None, "", "", head(*STRIPE_SIGNED))
+
+    async def play() -> Sent:
+        delayed = Delayed(door.store, authorizer, Snapshots(), new_id)
+        delayed.go = asyncio.Event()
+        calls = CardNetworkCalls(Stripe(), desk, delayed, answer_seconds_max=0.01)
+        answer = await calls.hear(ask)
+        delayed.go.set()
+        await asyncio.gather(*calls._late)  # noqa: SLF001 -- nothing else has them
+        return answer
+
+    assert json.loads(door.run(play()).body)["metadata"]["reason"] == "too_late"
+    assert networks.used() == (10, 0)
+    assert networks.post("stripe", ASKED, STRIPE_SIGNED).document["approved"] is True
+    assert networks.used() == (10, 0)
+    declined = authorization(status="closed", pending_request=None, request_history=history((1_000, False)))
+    assert networks.stripe(stripe_event("issuing_authorization.created", declined, "evt_2")).status == 200
+    assert networks.used() == (0, 0)
 
 
 def test_no_secret_is_in_an_answer_or_a_record(networks: Networks) -> None:
@@ -246,6 +338,12 @@ def test_no_secret_is_in_an_answer_or_a_record(networks: Networks) -> None:
     shown.append(house.door.call("GET", "/metrics", token=None).body)
     secrets = (STRIPE_SECRET, LITHIC_SECRET, "whsec_the_next_one_1")
     assert [secret for secret in secrets for text in shown if secret.removeprefix("whsec_").encode() in text] == []
+
+
+@pytest.mark.parametrize("secret", [STRIPE_SECRET, LITHIC_SECRET, "whsec_a-b.c:d!e"])
+def test_no_secret_of_a_program_is_in_a_log(secret: str) -> None:
+    """Whatever text it got into: Stripe's have any printable sign."""
+    assert mask_secrets(None, "info", {"reason": f"is `{secret}`, twice"}) == {"reason": "is `whsec_…`, twice"}
 
 
 def test_the_doors_have_the_manner_of_card_networks_and_no_description(house: House) -> None:

@@ -126,6 +126,22 @@ def test_what_remains_may_be_told_instead(terminal: Terminal) -> None:
     assert terminal.figures(second) == ("released", 0, 0, 0)
 
 
+@pytest.mark.parametrize("index", [1, None])
+def test_what_is_permitted_after_all_was_over_is_on_hold(terminal: Terminal, world: World, index: int | None) -> None:
+    """An approval without a hold would let others spend the same money, until the network told of it."""
+    budget = world.budget(limit("50", "ann", period="total")).budget.budget_id
+    terminal.asks(1_000)
+    terminal.tells(say=standing(1, 1, authorized=1_000, over=True))
+    assert world.used(budget) == (0, 0)
+    assert terminal.ask(terminal.swipe(700, 1, index=index)).decision.allowed
+    assert world.used(budget) == (0, 700)
+    terminal.tells(say=standing(1, 2, authorized=1_000, over=True))  # told again of the first request alone
+    assert world.used(budget) == (0, 700)
+    terminal.tells(say=standing(2, 3, authorized=0, over=True))
+    assert world.used(budget) == (0, 0)
+    require_proof(world)
+
+
 def test_a_released_authorization_that_is_captured_is_settled(terminal: Terminal, world: World) -> None:
     """Rule 9: released, then settled is a forced settlement for card networks, in the window of the hold."""
     budget = world.budget(limit("50", "ann", period="total")).budget.budget_id

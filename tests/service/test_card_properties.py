@@ -54,12 +54,14 @@ def model(facts: Sequence[Fact]) -> Sums:
     said = [event.standing for event in events.values() if event.standing is not None]
     newest = max(said, key=lambda each: each.version, default=Standing(version=(0, 0, ""), authorized_minor=0))
     beyond = sum(swipe.amount_minor for swipe in asked.values() if (swipe.index or 0) >= newest.version[0])
-    if newest.remaining_minor is not None:
+    if newest.is_over:
+        held = beyond
+    elif newest.remaining_minor is not None:
         held = newest.remaining_minor + beyond
     else:
         held = max(0, (newest.authorized_minor or 0) + beyond - captured)
     room = max(0, sum(swipe.amount_minor for swipe in asked.values()) - captured)
-    return Sums(settled, 0 if newest.is_over else min(held, room), len(asked))
+    return Sums(settled, min(held, room), len(asked))
 
 
 class Street:

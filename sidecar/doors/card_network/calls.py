@@ -18,7 +18,7 @@ from sidecar.core.card_programs import open_secrets, signing_key
 from sidecar.core.errors import NotFound, SidecarError, StoreUnusable, Unauthenticated
 from sidecar.doors.card_network.manner import MANNER
 from sidecar.doors.card_network.signatures import Signed
-from sidecar.doors.card_network.words import Message, Words
+from sidecar.doors.card_network.words import Message, Words, is_telling
 from sidecar.doors.wire import strict_json
 from sidecar.doors.wire.endpoint import Ask, Call, json_answer
 from sidecar.doors.wire.http import Answer, Header, Incoming
@@ -34,7 +34,10 @@ BODY_BYTES_MAX: Final = 256 * 1024
 """Many times what networks send: a transaction with all events of a long life."""
 
 APART_BYTES: Final = 32 * 1024
-"""A longer body is checked in a thread, where hashing lets others run: nobody knows yet who sent it."""
+"""A longer body is checked in a thread, one after the other: nobody knows yet who sent it.
+
+Threads share the interpreter, so several at once would keep swipes waiting; no request is that long.
+"""
 
 ANSWER_SECONDS_MAX: Final = 1.5
 """Networks wait 2 s and longer; a decision that takes more than this is a decline."""
@@ -55,6 +58,7 @@ class CardNetworkCalls:
         self._cards = cards
         self._answer_seconds_max = answer_seconds_max
         self._late: set[asyncio.Task[Asked]] = set()
+        self._apart = asyncio.Semaphore(1)
 
     def calls(self) -> Iterable[Call]:
         """Return the calls, which no description has: they are the network's."""
@@ -76,12 +80,13 @@ class CardNetworkCalls:
         """Answer one message. Raises Unauthenticated where no program has signed it."""
         head = cast("Incoming", ask.head)
         heard = await self._sender(ask, head)
-        message: Message | None = None
         try:
             message = self._words.message(strict_json.decode(ask.raw), head)
         except SidecarError as error:
+            if is_telling(self._words, ask.raw):
+                raise  # with a decline, which is a 200, its network would never tell it again
             # It may have been a request, and then no answer but a decline would be closed.
-            return self._declined(message, error)
+            return self._declined(None, error)
         if message.is_request:
             return await self._decide(heard, message, ask.now_us)
         told = await self._cards.tell(heard.tenant_id, heard.program, self._words.event(message), ask.now_us)
@@ -92,13 +97,14 @@ class CardNetworkCalls:
         signed = self._words.signed(head, ask.now_us)
         programs = self._desk.hear(self._words.network, ask.path.get("program_id"))
         if len(ask.raw) > APART_BYTES:
-            return await run_in_threadpool(_signer, programs, signed, ask.raw, ask.now_us)
+            async with self._apart:
+                return await run_in_threadpool(_signer, programs, signed, ask.raw, ask.now_us)
         return _signer(programs, signed, ask.raw, ask.now_us)
 
     async def _decide(self, heard: Heard, message: Message, now_us: int) -> Answer:
         """Answer a request. Raises nothing: each fault is a decline."""
         try:
-            asked = await self._in_time(heard, self._words.swipe(message), now_us)
+            return self._decided(message, await self._in_time(heard, self._words.swipe(message), now_us))
         except TimeoutError:
             sentence = f"the decision took longer than {self._answer_seconds_max} s"
             log.warning("card_request_late", network=self._words.network, event_id=message.event_id)
@@ -108,6 +114,9 @@ class CardNetworkCalls:
         except Exception:
             log.exception("card_request_failed", network=self._words.network, event_id=message.event_id)
             return self._declined(message, SidecarError("the request failed inside the sidecar"))
+
+    def _decided(self, message: Message, asked: Asked) -> Answer:
+        """Return the answer to a request that was decided."""
         if asked.decision.allowed:
             body, headers = self._words.approval(message, asked)
             return json_answer(body, headers=(*headers, *_named(asked.decision.decision_id, None)))
@@ -131,8 +140,13 @@ class CardNetworkCalls:
     def _forget(self, task: asyncio.Task[Asked]) -> None:
         """Let go of a decision that came too late, once it has come."""
         self._late.discard(task)
-        failed = not task.cancelled() and task.exception() is not None
-        log.info("card_request_decided_late", network=self._words.network, failed=failed)
+        if task.cancelled():  # the server ends: what was not stored is not decided
+            return
+        error = task.exception()
+        if error is None:
+            log.info("card_request_decided_late", network=self._words.network)
+        else:
+            log.error("card_request_failed_late", network=self._words.network, exc_info=error)
 
     def _declined(self, message: Message | None, error: SidecarError) -> Answer:
         """Return the answer to what could not be decided."""

@@ -122,6 +122,8 @@ class Lithic:
     """The words of Lithic."""
 
     network: Network = "lithic"
+    request_type = REQUEST
+    told_types = frozenset({TRANSACTION})
 
     def signed(self, head: Incoming, now_us: int) -> Signed:
         """Return what a message is signed with. Raises Unauthenticated."""

@@ -107,6 +107,8 @@ class Stripe:
     """The words of Stripe Issuing."""
 
     network: Network = "stripe"
+    request_type = REQUEST
+    told_types = AUTHORIZATIONS | TRANSACTIONS
 
     def signed(self, head: Incoming, now_us: int) -> Signed:
         """Return what a message is signed with. Raises Unauthenticated."""

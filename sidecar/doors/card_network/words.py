@@ -61,6 +61,14 @@ class Words(Protocol):
     def network(self) -> Network:
         """The network."""
 
+    @property
+    def request_type(self) -> str:
+        """The type of the messages that ask."""
+
+    @property
+    def told_types(self) -> frozenset[str]:
+        """The types of the messages that tell of money."""
+
     def signed(self, head: Incoming, now_us: int) -> Signed:
         """Return what a message is signed with. Raises Unauthenticated."""
 
@@ -80,6 +88,12 @@ class Words(Protocol):
         self, message: Message | None, reason: str, sentence: str, decision_id: str | None
     ) -> tuple[Object, tuple[Header, ...]]:
         """Return the body and the headers that decline a request, or what may have been one."""
+
+
+def is_telling(words: Words, body: bytes) -> bool:
+    """Whether a body that could not be read is certainly no request: it has the name of another type, and not that."""
+    named = any(each.encode() in body for each in words.told_types)
+    return named and words.request_type.encode() not in body
 
 
 def object_of(document: object) -> Object:
