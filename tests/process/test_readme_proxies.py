@@ -1,4 +1,4 @@
-"""The commands in ``docs/gateways.md``, run as they stand but for their ports."""
+"""The commands of the README's section on proxies, run as they stand but for their ports."""
 
 import os
 import re
@@ -19,8 +19,8 @@ COPIED = ("gateway.toml", "nginx.conf", "envoy.yaml")
 
 def blocks() -> list[str]:
     """Return the shell blocks of the section that is to be tried, in order."""
-    text = (ROOT / "docs" / "gateways.md").read_text()
-    section = text[text.index("## Try it") : text.index("## The mapping")]
+    text = (ROOT / "README.md").read_text()
+    section = text[text.index("## Behind a proxy") : text.index("## Agents that use MCP")]
     return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
 
 
