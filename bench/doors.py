@@ -1,8 +1,9 @@
 """``python -m bench.doors``: what a decision costs at each foreign door, beside the native call that asks for the same.
 
-In process: requests go straight into the real ASGI application, on a store of its own without fsync, so that only our
-own work is in the figures. On loopback: a real server with Envoy's door over gRPC, one connection of each kind. All ways
-take turns, so that what disturbs one disturbs the others: quote the ratio.
+In process: requests go straight into the real ASGI application, on a store of its own without fsync, and the clock is
+the processor's, so that our own work is in the figures and nothing that others do meanwhile. On loopback: a real server
+with Envoy's door over gRPC, one connection of each kind, and the clock on the wall. All ways take turns, so that what
+disturbs one disturbs the others: quote the ratio.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import click
 import httpx
@@ -77,14 +78,18 @@ async def _round(ways: Sequence[Timed], turns: int) -> list[float]:
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
-def timed(way: Way, sent: Callable[[Asked], Awaitable[tuple[int, bytes]]]) -> Timed:
-    """Return ``way`` through ``sent``; each time raises click.ClickException where the answer is no permit."""
+Sent: TypeAlias = Callable[[Asked], Awaitable[tuple[int, bytes]]]
+"""Send a request and return status and body of its answer."""
+
+
+def timed(way: Way, sent: Sent, clock: Callable[[], float]) -> Timed:
+    """Return ``way`` through ``sent`` by ``clock``; each time raises click.ClickException where there is no permit."""
 
     async def once() -> float:
         asked = way.ask()
-        began = time.perf_counter()
+        began = clock()
         status, body = await sent(asked)
-        taken = time.perf_counter() - began
+        taken = clock() - began
         if not way.is_permit(status, body):
             raise click.ClickException(f"{way.name}: no permit: {status} {body.decode(errors='replace')}")
         return taken
@@ -102,7 +107,8 @@ async def in_process(application: Any, size: Size) -> list[list[Cost]]:  # noqa:
         return await send(application, asked.method, asked.path, asked.headers, asked.body)
 
     foreign = Foreign(await set_up(make, OPERATOR))
-    return [await measure([timed(way, sent) for way in ways], size) for ways in (foreign.tools(), foreign.cards())]
+    tables = (foreign.tools(), foreign.cards())
+    return [await measure([timed(way, sent, time.process_time) for way in ways], size) for ways in tables]
 
 
 async def on_loopback(server: Server, place: str, size: Size) -> list[Cost]:
@@ -117,7 +123,8 @@ async def on_loopback(server: Server, place: str, size: Size) -> list[Cost]:
         agent = await set_up(make, server.operator)
     foreign = Foreign(agent)
     connection = Connection(*await asyncio.open_connection(server.host, server.port))
-    over_http = [timed(way, connection.send) for way in foreign.tools() if way.name in {"native", "Envoy over HTTP"}]
+    ways = [way for way in foreign.tools() if way.name in {"native", "Envoy over HTTP"}]
+    over_http = [timed(way, connection.send, time.perf_counter) for way in ways]
     try:
         return await _beside_grpc(over_http, foreign, agent, place, size)
     finally:
