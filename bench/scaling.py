@@ -129,7 +129,7 @@ def _serve(
             filled = fill.fill(home / "data", dimension.plan(size), progress)[0]
         operator = (home / "data" / "admin.token").read_text().strip()
     core, workers = (None, size) if dimension.is_workers else (terms.placed.server, 1)
-    with servers.sidecar(home, "process-crash", core, workers=workers, operator=operator) as server:
+    with servers.sidecar(home, "process-crash", core, operator=operator, more={"--workers": str(workers)}) as server:
         if filled is not None:
             yield server, filled
         elif dimension.is_workers:

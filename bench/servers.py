@@ -59,14 +59,14 @@ def sidecar(  # what a server is started with
     *,
     policies: Path = ROOT / "policies",
     over_uds: bool = False,
-    workers: int = 1,
     operator: str | None = None,
     follows: tuple[str, str] | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """Run the real server on the store in ``folder``, which is made if need be; raises NotReadyError.
 
     ``operator`` is the operator's token of a store that has one already, ``follows`` the address of a control plane and
-    a follower's token of it.
+    a follower's token of it, ``more`` further flags.
     """
     operator = operator or secrets.token_urlsafe(32)
     # Settings of the machine's own server must not reach this one: neither variables nor a file in the folder.
@@ -81,8 +81,8 @@ def sidecar(  # what a server is started with
         "--policies": str(policies),
         "--schemas": str(ROOT / "schemas"),
         "--durability": durability,
-        "--workers": str(workers),
         "--log-level": "warning",
+        **(more or {}),
     }
     command = [sys.executable, "-m", "sidecar", "serve", *(word for flag in flags.items() for word in flag)]
     with running(command, folder, core, environment) as server:

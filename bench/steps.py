@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -171,6 +171,30 @@ def call(
     method: str = "POST",
 ) -> Coroutine[Any, Any, dict[str, Any]]:
     """Send ``body`` as uvicorn would hand it over and return the decoded answer; a query may follow the path."""
+    headers = [
+        (b"host", b"127.0.0.1:8181"),
+        (b"accept", b"*/*"),
+        (b"user-agent", b"bench"),
+        (b"authorization", b"Bearer " + token.encode()),
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+
+    async def answered() -> dict[str, Any]:
+        found: dict[str, Any] = orjson.loads((await send(application, method, path, headers, body))[1])
+        return found
+
+    return answered()
+
+
+async def send(
+    application: Any,  # noqa: ANN401  # ASGI
+    method: str,
+    path: str,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+) -> tuple[int, bytes]:
+    """Send a request as uvicorn would hand it over and return status and body; a query may follow the path."""
     path, _, query = path.partition("?")
     scope = {
         "type": "http",
@@ -184,30 +208,18 @@ def call(
         "root_path": "",
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 1),
-        "headers": [
-            (b"host", b"127.0.0.1:8181"),
-            (b"accept", b"*/*"),
-            (b"user-agent", b"bench"),
-            (b"authorization", b"Bearer " + token.encode()),
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ],
+        "headers": headers,
     }
+    sent: list[dict[str, Any]] = []
 
-    async def answered() -> dict[str, Any]:
-        sent: list[dict[str, Any]] = []
+    async def receive() -> dict[str, Any]:  # ASGI's callables are coroutines
+        return {"type": "http.request", "body": body, "more_body": False}
 
-        async def receive() -> dict[str, Any]:  # ASGI's callables are coroutines
-            return {"type": "http.request", "body": body, "more_body": False}
+    async def told(message: dict[str, Any]) -> None:  # as above
+        sent.append(message)
 
-        async def send(message: dict[str, Any]) -> None:  # as above
-            sent.append(message)
-
-        await application(scope, receive, send)
-        found: dict[str, Any] = orjson.loads(sent[1]["body"])
-        return found
-
-    return answered()
+    await application(scope, receive, told)
+    return sent[0]["status"], sent[1]["body"]
 
 
 if __name__ == "__main__":

@@ -255,3 +255,22 @@ def test_a_text_without_an_end_is_walked_through_once() -> None:
     assert [match.span() for match in strict_json._STRUCTURE.finditer(body)][-1] == (20, len(body))  # noqa: SLF001
     with pytest.raises(InvalidJson):
         strict_json.decode(body)
+
+
+@given(st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b'"', b'\\"', b"\\", b"a", b'"[', b'["']), max_size=60))
+def test_how_deep_a_body_nests_is_seen_at_a_glance_as_by_a_walk(pieces: list[bytes]) -> None:
+    """Whatever stands in it, brackets in texts and texts without an end too."""
+    body = b"".join(pieces)
+    depths = [0]
+    for match in strict_json._STRUCTURE.finditer(body):  # noqa: SLF001
+        depths.append(depths[-1] + {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(match[0], 0))
+    for bound in range(5):
+        assert strict_json._is_shallow(body, bound) is (max(depths) <= bound)  # noqa: SLF001
+
+
+def test_a_flat_body_of_many_brackets_is_no_deep_one() -> None:
+    """What nests too deep is named by its place, brackets in texts are none."""
+    flat = b"[" + b"[],{}," * 40 + b'"[[[[[[[[[[[[[[[[[[["]'
+    assert strict_json.decode(flat) == [*([[], {}] * 40), "[" * 19]
+    with pytest.raises(InvalidJson, match="nested deeper than 16 levels at byte 40"):
+        strict_json.decode(b"[" + b"[]," * 8 + b"[" * 30)

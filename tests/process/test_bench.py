@@ -1,12 +1,16 @@
 """The benchmark runs, and tells what it found rightly: its figures are for people, and nothing timed is tested here."""
 
+import asyncio
+import itertools
 import re
 import subprocess
 import sys
+import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import msgspec
 import orjson
 import pytest
@@ -16,6 +20,7 @@ from bench import (
     contest,
     cores,
     disk,
+    doors,
     load,
     measure,
     own,
@@ -29,6 +34,7 @@ from bench import (
     workload,
 )
 from bench.day import HOURS, Day
+from bench.foreign import Asked, Way
 from bench.generator import VARIANTS, Generator, Outcome, Plan, generator, requests
 from bench.machine import Machine
 from bench.measure import Figures, Kind
@@ -351,6 +357,43 @@ def test_every_step_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     by_name = {step.name: step.microseconds.keys() for step in found}
     assert by_name["reserve: counters and reservation"] == {steps.KINDS[-1].name}
     assert by_name["Cedar"] == {kind.name for kind in steps.KINDS}
+
+
+def test_every_door_is_timed_beside_the_native_call(tmp_path: Path) -> None:
+    """Each answers with a permit; a table's first row is the native call, which the others are compared with."""
+    tables = doors.run(tmp_path, doors.QUICK)
+    assert [[cost.name for cost in table] for table in tables] == [
+        ["native", "AuthZEN evaluation", "Envoy over HTTP", "forward-auth", "MCP"],
+        ["native, with a card", "Stripe", "Lithic"],
+        ["native", "Envoy over HTTP", "Envoy over gRPC"],
+    ]
+    assert [table[0].ratio for table in tables] == [1.0, 1.0, 1.0]
+
+
+def test_a_door_that_does_not_permit_is_not_timed() -> None:
+    """What a denial takes says nothing."""
+    way = Way("shut", lambda: Asked("GET", "/", []), words=b'"allowed":true')
+
+    async def denied(_asked: Asked) -> tuple[int, bytes]:
+        return 200, b'{"allowed":false}'
+
+    with pytest.raises(click.ClickException, match="shut: no permit: 200"):
+        asyncio.run(doors.timed(way, denied, time.perf_counter).once())
+
+
+def test_a_ratio_is_that_of_the_same_round() -> None:
+    """The median of the rounds' own ratios: a round in which the machine was slow moves none of them."""
+    seconds = {"native": itertools.cycle([1.0, 9.0, 2.0]), "door": itertools.cycle([2.0, 18.0, 4.0])}
+
+    def timed(name: str) -> doors.Timed:
+        async def once() -> float:
+            return next(seconds[name])
+
+        return doors.Timed(name, once)
+
+    native, door = asyncio.run(doors.measure([timed("native"), timed("door")], doors.Size(3, 1, 0)))
+    assert (native.microseconds, native.ratio) == (2_000_000, 1.0)
+    assert (door.microseconds, door.ratio) == (4_000_000, 2.0)
 
 
 def test_a_step_that_is_gone_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:

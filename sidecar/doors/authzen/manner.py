@@ -7,9 +7,9 @@ an undeclared content type too. A denial is no error: it is a 200.
 import re
 from typing import Final
 
-from sidecar.core.errors import RateLimited, SidecarError, Unauthenticated
+from sidecar.core.errors import SidecarError, Unauthenticated
 from sidecar.doors.wire.http import Answer, Incoming, status_of
-from sidecar.doors.wire.manner import Credentials, Manner
+from sidecar.doors.wire.manner import Credentials, Manner, error_headers
 from sidecar.doors.wire.rates import rate_headers
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -48,17 +48,7 @@ def status(error: SidecarError) -> int:
 
 def error_answer(error: SidecarError, _request_id: str, methods: tuple[str, ...]) -> Answer:
     """Return the answer that tells of ``error``."""
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, RateLimited):
-        headers = (("Retry-After", str(error.retry_after_seconds)),)
-    match error.code:
-        case "unauthenticated":
-            headers = (("WWW-Authenticate", "Bearer"),)
-        case "method_not_allowed":
-            headers = (("Allow", ", ".join(sorted(methods))),)
-        case "unavailable" | "store_unusable":
-            headers = (("Retry-After", "1"),)
-    return Answer(status(error), sentence(error).encode(), headers, content_type=TEXT)
+    return Answer(status(error), sentence(error).encode(), error_headers(error, methods), content_type=TEXT)
 
 
 AUTHZEN: Final = Manner(

@@ -49,18 +49,24 @@ def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...])
     document = {"error": error.message, "type": error.code, "request_id": request_id}
     if error.field is not None:
         document["field"] = error.field
-    headers: tuple[tuple[str, str], ...] = ()
+    if error.code == "store_unusable":
+        document["type"] = "unavailable"
+    return Answer(status_of(error), orjson.dumps(document), error_headers(error, methods))
+
+
+def error_headers(error: SidecarError, methods: tuple[str, ...]) -> tuple[Header, ...]:
+    """Return the headers of HTTP that belong to ``error``, for doors whose callers show a bearer token."""
     if isinstance(error, RateLimited):
-        headers = (("Retry-After", str(error.retry_after_seconds)),)
+        return (("Retry-After", str(error.retry_after_seconds)),)
     match error.code:
         case "unauthenticated":
-            headers = (("WWW-Authenticate", "Bearer"),)
+            return (("WWW-Authenticate", "Bearer"),)
         case "method_not_allowed":
-            headers = (("Allow", ", ".join(sorted(methods))),)
+            return (("Allow", ", ".join(sorted(methods))),)
         case "unavailable" | "store_unusable":
-            headers = (("Retry-After", "1"),)
-            document["type"] = "unavailable"
-    return Answer(status_of(error), orjson.dumps(document), headers)
+            return (("Retry-After", "1"),)
+        case _:
+            return ()
 
 
 def _bearer(incoming: Incoming) -> Credentials:
