@@ -58,7 +58,7 @@ class MetadataCalls:
         """
         if self._public_url is not None:
             return self._public_url
-        hosts = [] if ask.head is None else ask.head.every(b"host")
+        hosts = ask.head.every(b"host")
         host = hosts[0].decode("latin-1") if len(hosts) == 1 else ""
         if _HOST.fullmatch(host) is None:
             raise ValidationFailed("the header `Host` must be one host name or address, with a port where there is one")

@@ -8,7 +8,7 @@ tells them again.
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, cast
+from typing import Final
 
 import structlog
 from starlette.concurrency import run_in_threadpool
@@ -78,7 +78,7 @@ class CardNetworkCalls:
 
     async def hear(self, ask: Ask) -> Answer:
         """Answer one message. Raises Unauthenticated where no program has signed it."""
-        head = cast("Incoming", ask.head)
+        head = ask.head
         heard = await self._sender(ask, head)
         try:
             message = self._words.message(strict_json.decode(ask.raw), head)

@@ -6,7 +6,7 @@ decided, recorded and held as natively; which tools are shown is rehearsed and l
 
 import asyncio
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -79,7 +79,7 @@ class McpCalls:
 
     async def authorize(self, ask: Ask) -> Answer:
         """Decide a call of a tool, or tell which tools are shown."""
-        head = cast("Incoming", ask.head)
+        head = ask.head
         head.require_json()
         tenant_id = _tenant_in_query(head)
         if len(ask.raw) > APART_BYTES:

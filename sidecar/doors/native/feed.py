@@ -98,7 +98,7 @@ class FeedCalls:
 
 
 def _header(ask: Ask, name: bytes) -> str:
-    return "" if ask.head is None else ask.head.header(name) or ""
+    return ask.head.header(name) or ""
 
 
 def _files_digest(ask: Ask) -> str | None:

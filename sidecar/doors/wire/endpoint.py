@@ -40,7 +40,7 @@ class Ask(msgspec.Struct, frozen=True):
     """One authenticated request as a call's function gets it.
 
     ``body`` has the call's request type, ``raw`` are its bytes; ``route`` names the call with its placeholders.
-    ``head`` is given to calls that may take long or read it themselves, None to all others.
+    ``head`` is the request as it came.
     """
 
     caller: Caller
@@ -52,7 +52,7 @@ class Ask(msgspec.Struct, frozen=True):
     key_text: str | None
     route: str
     accept: str
-    head: Incoming | None = None
+    head: Incoming
 
     def document(self) -> object:
         """Return the body as it was written, decoded; few calls look at it, so it is decoded for those only."""
@@ -232,10 +232,10 @@ class Endpoint:
         key = incoming.header(b"idempotency-key") if call.is_idempotent else None
         if key is not None:
             check_key(key)
-        ask = Ask(caller, now_us, path, query, body, raw, key, way.route, incoming.accept())
+        ask = Ask(caller, now_us, path, query, body, raw, key, way.route, incoming.accept(), incoming)
         incoming.parsed = perf_counter()
         if call.is_long:
-            return await while_there(call.run(msgspec.structs.replace(ask, head=incoming)), receive)
+            return await while_there(call.run(ask), receive)
         return await call.run(ask)
 
     def _admitted(self, incoming: Incoming, manner: Manner, now_us: int) -> Caller:
