@@ -15,14 +15,25 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import stripe
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse  # type: ignore[import-untyped]
 from standardwebhooks import Webhook
 
+from sidecar.doors.gateway.grpc_check import CheckDoor, Terms
 from tests.cases.story import Decided, Document, Plastic, Question, Story, stories
 from tests.cases.wire_stage import WireStage, reason
+from tests.doors.checks import asked, headers_of
+from tests.doors.door import Door
 from tests.process.server import Answer
 
 TTL_SECONDS = 604_800
 """How long a hold is that no protocol can ask for otherwise."""
+
+
+TERMS = Terms("x-sidecar-authorization", frozenset({b"x-agent-id", b"x-amount", b"x-card"}))
+"""What the corpus's mapping says of a proxy's token and of headers that it reads."""
+
+PERMISSION_DENIED = 7
+"""The code of a denial, as gRPC numbers it."""
 
 
 def secret_of(tenant_id: str) -> str:
@@ -232,6 +243,26 @@ class ForwardAuth(Envoy):
         return self._read(answer)
 
 
+class Grpc(Envoy):
+    """Envoy over gRPC: the same mapping, asked by a message in the process of the application."""
+
+    allowed = 0
+
+    def ask(self, asking: Asking) -> Asked:
+        """Ask as Envoy's filter does, with the proxy's token beside the message."""
+        door = asking.caller
+        assert isinstance(door, Door)
+        (proxy, *told) = self._told(asking)
+        message = asked(
+            f"/{asking.name}", **{name.replace("-", "_"): value for name, value in told}
+        ).SerializeToString()
+        check = CheckDoor(door.context, door.call_at("/envoy/{path:path}"), "/envoy", TERMS)
+        response = CheckResponse.FromString(door.run(check.check(message, (proxy,))))
+        assert response.status.code in {0, PERMISSION_DENIED}, response
+        options = response.ok_response if response.status.code == 0 else response.denied_response
+        return Asked(headers_of(options.headers)["x-decision-id"], response.status.code == 0)
+
+
 class Mcp:
     """A gateway of MCP: each question is a tool, whose arguments have the money."""
 
@@ -338,6 +369,7 @@ def minor(question: Question) -> int:
 DOORS: dict[str, ForeignDoor] = {
     "authzen": AuthZen(),
     "envoy": Envoy(),
+    "envoy_grpc": Grpc(),
     "forward_auth": ForwardAuth(),
     "mcp": Mcp(),
     "stripe": Stripe(),

@@ -17,6 +17,8 @@ from sidecar.app.prepare import prepare
 from sidecar.core.errors import StoreUnusable
 from sidecar.core.rates import parse_rate_limit
 from sidecar.doors.wire.application import Application
+from sidecar.doors.wire.context import Context
+from sidecar.doors.wire.endpoint import Call
 from sidecar.settings import Settings
 from sidecar.state.store import LmdbStore
 from tests.doors.contract import Contract
@@ -88,6 +90,7 @@ class Door:
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "Clock", lambda _floor_us: self.clock)
+            patch.setattr(composition, "envoy_grpc", self._keep)
             self._health = Health()
             self._worker: Worker = compose(prepare(settings), lambda: None, self._health)
         self._runner = asyncio.Runner()
@@ -105,6 +108,15 @@ class Door:
         self._worker.store.close()
         self._worker.rates.close()
         self._runner.close()
+
+    def _keep(self, _settings: Settings, context: Context, calls: Iterable[Call]) -> None:
+        """Keep what a door beside the HTTP server would be put together of."""
+        self.context = context
+        self._calls = {call.path: call for call in calls}
+
+    def call_at(self, path: str) -> Call:
+        """Return the call of a path as it is declared."""
+        return self._calls[path]
 
     def routes(self) -> list[Route]:
         """Return what the application serves."""
