@@ -13,7 +13,7 @@ DATA ?= data
 BENCH ?=
 # Processes that run tests side by side; many of them wait for servers of their own.
 JOBS ?= 3
-# Rings whose every branch is tested; the rest is measured and not gated.
+# Rings whose every branch is tested: all that coverage measures (pyproject.toml).
 GATED := sidecar/core/*,sidecar/service/*,sidecar/state/*
 
 # The suite starts hundreds of processes; without its bytecode each would compile every module anew.

@@ -8,7 +8,7 @@ from hypothesis import settings
 settings.register_profile("untimed", deadline=None, max_examples=60)
 settings.load_profile("untimed")
 
-KILLS_DEFAULT = 15
+KILLS_DEFAULT = 12
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
