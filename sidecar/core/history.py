@@ -45,14 +45,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, rename={"ts_us": "ts"}):
     mode: Literal["live", "test"]
 
 
-class Decided(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    gc=False,
-    rename=_FRAME | {"decision_id": "decision", "now_us": "now", "expires_us": "expires", "asker": "for"},
-):
-    """A decision; the fields are those of ``sidecar.core.audit.decision_body``, with the frame of its record."""
+class Framed(msgspec.Struct, frozen=True, kw_only=True, rename=_FRAME):
+    """A record that is made again to be proven, with what the log itself has written into it."""
 
     v: int
     log: str
@@ -60,6 +54,22 @@ class Decided(
     prev: str
     ts_us: int
     kind: str
+
+    @property
+    def frame(self) -> Body:
+        """What the log itself has written into the record."""
+        return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
+
+
+class Decided(
+    Framed,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    rename=_FRAME | {"decision_id": "decision", "now_us": "now", "expires_us": "expires", "asker": "for"},
+):
+    """A decision; the fields are those of ``sidecar.core.audit.decision_body``, with the frame of its record."""
+
     decision_id: str
     now_us: int
     identity: str
@@ -115,11 +125,6 @@ class Decided(
         """Whether it was a permit."""
         return self.verdict == "allow"
 
-    @property
-    def frame(self) -> Body:
-        """What the log itself has written into the record."""
-        return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
-
 
 class Ended(
     msgspec.Struct,
@@ -147,19 +152,13 @@ class Ended(
 
 
 class Forced(
-    msgspec.Struct,
+    Framed,
     frozen=True,
     kw_only=True,
     rename=_FRAME | {"decision_id": "decision", "now_us": "now"},
 ):
     """What a card network captured without a hold: the fields of ``sidecar.core.audit.forced_body``, with its frame."""
 
-    v: int
-    log: str
-    seq: int
-    prev: str
-    ts_us: int
-    kind: str
     decision_id: str
     now_us: int
     identity: str
@@ -176,11 +175,6 @@ class Forced(
     entity_revision: int
     merchant: str | None = None
     overdrawn: tuple[str, ...] = ()
-
-    @property
-    def frame(self) -> Body:
-        """What the log itself has written into the record."""
-        return {"v": self.v, "log": self.log, "i": self.seq, "prev": self.prev, "ts": self.ts_us, "type": self.kind}
 
 
 class Changed(

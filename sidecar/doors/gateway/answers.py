@@ -4,15 +4,15 @@ Proxies pass headers on one by one, so what matters is in them: the decision's i
 sentence. Envoy, Traefik and Caddy give the whole answer to their client; nginx shows the headers to its configuration.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
-from sidecar.core.errors import RateLimited, SidecarError
+from sidecar.core.errors import SidecarError
 from sidecar.core.model import Decision
 from sidecar.doors.native import render
-from sidecar.doors.wire.http import Header
+from sidecar.doors.wire import manner
+from sidecar.doors.wire.http import Answer, Header
 
 ID: Final = "X-Decision-Id"
 REASON: Final = "X-Decision-Reason"
@@ -30,6 +30,14 @@ def decision_headers(decision: Decision) -> tuple[Header, ...]:
     return headers if decision.allowed else (*headers, (MESSAGE, _header_text(reason.message)))
 
 
+def answer(decision: Decision, status: int, on_permit: tuple[Header, ...] = ()) -> Answer:
+    """Return what a proxy is answered: ``status`` and further headers for a permit, 403 with the reasons otherwise."""
+    headers = decision_headers(decision)
+    if decision.allowed:
+        return Answer(status, headers=headers + on_permit)
+    return Answer(403, denial_body(decision), headers)
+
+
 def denial_body(decision: Decision) -> bytes:
     """Return the body of a denial: the shape of errors, with the decision and all of its reasons."""
     reason = decision.reasons[0]
@@ -44,32 +52,8 @@ def denial_body(decision: Decision) -> bytes:
 
 
 def error_headers(error: SidecarError) -> tuple[Header, ...]:
-    """Return the headers that tell why there is no decision."""
-    headers: tuple[Header, ...] = ((ERROR, code_of(error)), (MESSAGE, _header_text(error.message)))
-    match error.code:
-        case "unauthenticated":
-            headers += (("WWW-Authenticate", "Bearer"),)
-        case "unavailable" | "store_unusable":
-            headers += (("Retry-After", "1"),)
-    if isinstance(error, RateLimited):
-        headers += (("Retry-After", str(error.retry_after_seconds)),)
-    return headers
-
-
-def error_body(error: SidecarError, request_id: str) -> bytes:
-    """Return the body that tells why there is no decision."""
-    document: Mapping[str, str | None] = {
-        "error": error.message,
-        "type": code_of(error),
-        "field": error.field,
-        "request_id": request_id,
-    }
-    return orjson.dumps({name: value for name, value in document.items() if value is not None})
-
-
-def code_of(error: SidecarError) -> str:
-    """Return the code of an error as callers see it."""
-    return "unavailable" if error.code == "store_unusable" else error.code
+    """Return the headers that tell why there is no decision, and those of HTTP that belong to the error."""
+    return ((ERROR, manner.code_of(error)), (MESSAGE, _header_text(error.message)), *manner.error_headers(error))
 
 
 def _header_text(text: str) -> str:

@@ -1,16 +1,32 @@
 """Who asks at the doors of proxies: the token in the header that the mapping names, and the identity behind it."""
 
+from collections.abc import Callable
+
 from sidecar.core.errors import Unauthenticated
 from sidecar.core.model import AuthorizeRequest
 from sidecar.doors.gateway.mapping import HttpMapping
-from sidecar.doors.gateway.seen import Asked, single
+from sidecar.doors.gateway.seen import Asked, SeenRequest, is_public, read_headers, single
 from sidecar.doors.wire.http import Incoming
 from sidecar.doors.wire.manner import Credentials
 from sidecar.service.gateway import Passage
 
 
-def credentials_of(mapping: HttpMapping, incoming: Incoming) -> Credentials:
-    """Return the bearer token of a request. Raises Unauthenticated without one, ValidationFailed for two."""
+def seen_by(mapping: HttpMapping, incoming: Incoming, method: str, host_header: str, target: str) -> SeenRequest:
+    """Return what a proxy saw, with the headers that the mapping reads. Raises ValidationFailed as ``read_headers``."""
+    hosts = incoming.every(host_header.encode())
+    headers = read_headers(mapping.headers, lambda name: incoming.every(name.encode()))
+    return SeenRequest(method, single(host_header, hosts) if hosts else None, target, headers)
+
+
+def credentials_by(
+    mapping: HttpMapping, see: Callable[[Incoming], SeenRequest], incoming: Incoming
+) -> Credentials | None:
+    """Return the bearer token of a request, None where what the proxy saw needs none.
+
+    Raises Unauthenticated without one, ValidationFailed for two.
+    """
+    if is_public(mapping, see(incoming)):
+        return None
     return Credentials(bearer_token(mapping, incoming.every(mapping.credential_header.encode())))
 
 

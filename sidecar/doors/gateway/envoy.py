@@ -8,16 +8,17 @@ nobody how the request ended, but the upstream gets the decision's id and can se
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from sidecar.core.errors import SidecarError, ValidationFailed
 from sidecar.doors.gateway import answers
-from sidecar.doors.gateway.credentials import credentials_of, no_credentials, passage
+from sidecar.doors.gateway.credentials import credentials_by, no_credentials, passage, seen_by
 from sidecar.doors.gateway.mapping import HttpMapping
-from sidecar.doors.gateway.seen import SeenRequest, draft, is_public, read_headers, single
+from sidecar.doors.gateway.seen import SeenRequest, draft
 from sidecar.doors.wire.endpoint import ANY_METHOD, Ask, Call
 from sidecar.doors.wire.http import Answer, Header, Incoming, status_of
-from sidecar.doors.wire.manner import Credentials, Manner
+from sidecar.doors.wire.manner import Manner, error_body
 from sidecar.doors.wire.rates import rate_headers
 from sidecar.service.gateway import Gateway
 
@@ -38,7 +39,11 @@ class EnvoyCalls:
         """Translate by ``mapping`` for ``gateway``."""
         self._gateway = gateway
         self._mapping = mapping
-        self._manner = Manner(credentials=self._credentials, error_answer=error_answer, limit_headers=rate_headers)
+        self._manner = Manner(
+            credentials=partial(credentials_by, mapping, self._seen),
+            error_answer=error_answer,
+            limit_headers=rate_headers,
+        )
         # The upstream must see neither a token of the sidecar nor a decision that the client made up.
         secret = (REMOVED, mapping.credential_header)
         self._on_permit: tuple[Header, ...] = (secret,)
@@ -65,10 +70,7 @@ class EnvoyCalls:
         if asked.request is None:
             return Answer(200, headers=self._on_public)
         decision = await self._gateway.decide(ask.caller, passage(self._mapping, asked, asked.request), ask.now_us)
-        headers = answers.decision_headers(decision)
-        if decision.allowed:
-            return Answer(200, headers=headers + self._on_permit)
-        return Answer(403, answers.denial_body(decision), headers)
+        return answers.answer(decision, 200, self._on_permit)
 
     def _seen(self, incoming: Incoming) -> SeenRequest:
         """Return what Envoy saw. The query is left out: no mapping looks at it."""
@@ -76,20 +78,13 @@ class EnvoyCalls:
         if not path.startswith(PREFIX.encode()):
             raise ValidationFailed("the path of the door itself is encoded", field="path")
         target = path.removeprefix(PREFIX.encode()).decode("latin-1") or "/"
-        hosts = incoming.every(b"host")
-        headers = read_headers(self._mapping.headers, lambda name: incoming.every(name.encode()))
-        return SeenRequest(incoming.method, single("host", hosts) if hosts else None, target, headers)
-
-    def _credentials(self, incoming: Incoming) -> Credentials | None:
-        if is_public(self._mapping, self._seen(incoming)):
-            return None
-        return credentials_of(self._mapping, incoming)
+        return seen_by(self._mapping, incoming, incoming.method, "host", target)
 
 
 def error_answer(error: SidecarError, request_id: str, _methods: tuple[str, ...]) -> Answer:
     """Return the answer that tells of ``error``, which lets nothing through."""
     status = STATUSES.get(status_of(error), 403)
-    return Answer(status, answers.error_body(error, request_id), answers.error_headers(error))
+    return Answer(status, error_body(error, request_id), answers.error_headers(error))
 
 
 MANNER: Final = Manner(credentials=no_credentials, error_answer=error_answer, limit_headers=rate_headers)

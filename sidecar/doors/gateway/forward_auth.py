@@ -6,16 +6,17 @@ proxy of this kind tells how a request ended, and each may ask again for the sam
 ``count`` count. Sources: nginx ``ngx_http_auth_request_module``, Traefik ``ForwardAuth``, Caddy ``forward_auth``.
 """
 
+from functools import partial
 from typing import Final, NamedTuple
 
 from sidecar.core.errors import Forbidden, SidecarError, Unauthenticated, ValidationFailed
 from sidecar.doors.gateway import answers
-from sidecar.doors.gateway.credentials import credentials_of, no_credentials, passage
+from sidecar.doors.gateway.credentials import credentials_by, no_credentials, passage, seen_by
 from sidecar.doors.gateway.mapping import HttpMapping, Names
-from sidecar.doors.gateway.seen import SeenRequest, draft, is_public, read_headers, route_of, single
+from sidecar.doors.gateway.seen import SeenRequest, draft, route_of, single
 from sidecar.doors.wire.endpoint import ANY_METHOD, Ask, Call
 from sidecar.doors.wire.http import Answer, Incoming
-from sidecar.doors.wire.manner import Credentials, Manner
+from sidecar.doors.wire.manner import Manner, error_body
 from sidecar.doors.wire.rates import rate_headers
 from sidecar.service.gateway import Gateway
 
@@ -43,7 +44,11 @@ class ForwardAuthCalls:
         """Translate by ``mapping`` for ``gateway``."""
         self._gateway = gateway
         self._mapping = mapping
-        self._manner = Manner(credentials=self._credentials, error_answer=error_answer, limit_headers=rate_headers)
+        self._manner = Manner(
+            credentials=partial(credentials_by, mapping, self._seen),
+            error_answer=error_answer,
+            limit_headers=rate_headers,
+        )
 
     def calls(self) -> tuple[Call, ...]:
         """Return the call."""
@@ -71,30 +76,20 @@ class ForwardAuthCalls:
         if asked.request is None:
             return Answer(204)
         decision = await self._gateway.decide(ask.caller, passage(self._mapping, asked, asked.request), ask.now_us)
-        headers = answers.decision_headers(decision)
-        if decision.allowed:
-            return Answer(204, headers=headers)
-        return Answer(403, answers.denial_body(decision), headers)
+        return answers.answer(decision, 204)
 
     def _seen(self, incoming: Incoming) -> SeenRequest:
         """Return what the proxy tells of. Raises ValidationFailed where it tells too little, or twice."""
         telling = _telling(self._mapping, incoming)
         method = _told(incoming, telling.method)
         target = _told(incoming, telling.target)
-        hosts = incoming.every(telling.host.encode())
-        headers = read_headers(self._mapping.headers, lambda name: incoming.every(name.encode()))
-        return SeenRequest(method, single(telling.host, hosts) if hosts else None, target, headers)
-
-    def _credentials(self, incoming: Incoming) -> Credentials | None:
-        if is_public(self._mapping, self._seen(incoming)):
-            return None
-        return credentials_of(self._mapping, incoming)
+        return seen_by(self._mapping, incoming, method, telling.host, target)
 
 
 def error_answer(error: SidecarError, request_id: str, _methods: tuple[str, ...]) -> Answer:
     """Return the answer that tells of ``error``, which lets nothing through."""
     status = 401 if isinstance(error, Unauthenticated) else 403
-    return Answer(status, answers.error_body(error, request_id), answers.error_headers(error))
+    return Answer(status, error_body(error, request_id), answers.error_headers(error))
 
 
 MANNER: Final = Manner(credentials=no_credentials, error_answer=error_answer, limit_headers=rate_headers)

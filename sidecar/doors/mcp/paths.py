@@ -7,9 +7,7 @@ the way to a value may have no second key that reads alike.
 
 from typing import Final
 
-import jsonpath
 import msgspec
-from jsonpath.selectors import IndexSelector, NameSelector
 
 from sidecar.core.errors import ConfigurationInvalid, ValidationFailed
 
@@ -44,6 +42,10 @@ class Place(msgspec.Struct, frozen=True):
 
 def place(text: str, field: str) -> Place:
     """Return the place that ``text`` writes. Raises ConfigurationInvalid unless it names one value at most."""
+    # Every command and every server comes by this module, and few have a mapping: the library takes 0.1 s to load.
+    import jsonpath  # noqa: PLC0415 -- see above
+    from jsonpath.selectors import IndexSelector, NameSelector  # noqa: PLC0415 -- as above
+
     if len(text) > PATH_LENGTH_MAX:
         raise ConfigurationInvalid(f"`{field}`: a path has at most {PATH_LENGTH_MAX} characters")
     try:

@@ -46,15 +46,23 @@ class Manner(msgspec.Struct, frozen=True, kw_only=True):
 
 def error_answer(error: SidecarError, request_id: str, methods: tuple[str, ...]) -> Answer:
     """Return the answer that tells of ``error``."""
-    document = {"error": error.message, "type": error.code, "request_id": request_id}
+    return Answer(status_of(error), error_body(error, request_id), error_headers(error, methods))
+
+
+def code_of(error: SidecarError) -> str:
+    """Return the code of an error as callers see it."""
+    return "unavailable" if error.code == "store_unusable" else error.code
+
+
+def error_body(error: SidecarError, request_id: str) -> bytes:
+    """Return the body that tells of ``error``."""
+    document = {"error": error.message, "type": code_of(error), "request_id": request_id}
     if error.field is not None:
         document["field"] = error.field
-    if error.code == "store_unusable":
-        document["type"] = "unavailable"
-    return Answer(status_of(error), orjson.dumps(document), error_headers(error, methods))
+    return orjson.dumps(document)
 
 
-def error_headers(error: SidecarError, methods: tuple[str, ...]) -> tuple[Header, ...]:
+def error_headers(error: SidecarError, methods: tuple[str, ...] = ()) -> tuple[Header, ...]:
     """Return the headers of HTTP that belong to ``error``, for doors whose callers show a bearer token."""
     if isinstance(error, RateLimited):
         return (("Retry-After", str(error.retry_after_seconds)),)
