@@ -6,7 +6,6 @@ record and reservation behind. What a door needs to know beforehand (a mapping, 
 
 import base64
 import hashlib
-import hmac
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from tests.cases.story import Decided, Document, Plastic, Question, Story, stori
 from tests.cases.wire_stage import WireStage, reason
 from tests.doors.checks import asked, headers_of
 from tests.doors.door import Door
+from tests.doors.networks import stripe_digest
 from tests.process.server import Answer
 
 TTL_SECONDS = 604_800
@@ -316,8 +316,7 @@ class Stripe:
         body = json.dumps(event).encode()
         stamp = asking.now_us // 1_000_000
         secret = secret_of(asking.tenant_id)
-        digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
-        header = f"t={stamp},v1={digest}"
+        header = f"t={stamp},v1={stripe_digest(body, secret, stamp)}"
         stripe.WebhookSignature.verify_header(body.decode(), header, secret, None)
         path = f"/card-network/stripe/{asking.key}"
         answer = asking.caller.call("POST", path, body, token=None, headers=(("Stripe-Signature", header),))

@@ -5,33 +5,24 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from bench.servers import free_port
-from tests.process.server import OPERATOR, ROOT, serving
+from tests.process.readme import SECONDS, blocks, in_two_terminals, lay_out
+from tests.process.server import OPERATOR, serving
 
 SECTION = "## The API by example"
 FOLLOWERS = "## Followers"
-SECONDS = 60.0
-
-
-def blocks(heading: str = SECTION) -> list[str]:
-    """Return the shell blocks of a section, in order."""
-    text = (ROOT / "README.md").read_text()
-    start = text.index(heading) + len(heading)
-    section = text[start : text.index("\n## ", start)]
-    return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the examples are written with curl, which is not installed")
 def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
     """Every call succeeds, in one shell that stops at the first failure."""
-    assert len(blocks()) > 1
+    assert len(blocks(SECTION)) > 1
     with serving(tmp_path) as (server, _):
-        script = "set -euo pipefail\n" + "\n".join(blocks())
+        script = "set -euo pipefail\n" + "\n".join(blocks(SECTION))
         known = os.environ | {"BASE": server.url, "TOKEN": OPERATOR}
         done = subprocess.run(
             ["/bin/bash", "-c", script], env=known, check=False, capture_output=True, text=True, timeout=SECONDS
@@ -43,32 +34,15 @@ def test_the_examples_run_one_after_the_other(tmp_path: Path) -> None:
 def test_the_two_terminals_show_a_follower(tmp_path: Path) -> None:
     """What is permitted beside the agent is denied there once the control plane has revoked it."""
     first, second = blocks(FOLLOWERS)
-    for name in ("policies", "schemas", ".venv"):
-        (tmp_path / name).symlink_to(Path(sys.prefix) if name == ".venv" else ROOT / name)
+    lay_out(tmp_path)
     plane, beside = free_port(), free_port()
-    known = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
-    terminal = subprocess.Popen(
-        ["/bin/bash", "-c", f"exec {first.replace('8181', str(plane))}".replace("exec SIDECAR", "exec env SIDECAR")],
-        cwd=tmp_path,
-        env=known,
-        stdout=subprocess.PIPE,
+    done = in_two_terminals(
+        tmp_path,
+        first.replace("8181", str(plane)),
+        second,
+        PLANE=f"http://127.0.0.1:{plane}",
+        BESIDE=f"http://127.0.0.1:{beside}",
     )
-    try:
-        assert terminal.stdout is not None
-        assert terminal.stdout.readline().startswith(b"ready on ")
-        known |= {"PLANE": f"http://127.0.0.1:{plane}", "BESIDE": f"http://127.0.0.1:{beside}"}
-        done = subprocess.run(
-            ["/bin/bash", "-c", f"set -euo pipefail\n{second}"],
-            cwd=tmp_path,
-            env=known,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-    finally:
-        terminal.terminate()
-        terminal.communicate(timeout=SECONDS)
     assert done.returncode == 0, (done.stdout[-2000:], done.stderr[-2000:], _log(tmp_path))
     starts = [found.start() for found in re.finditer(r'\{"decision_id"', done.stdout)]
     decisions = [json.JSONDecoder().raw_decode(done.stdout, start)[0] for start in starts]
